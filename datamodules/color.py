@@ -1,0 +1,77 @@
+"""Colour jitter with one draw per sample.
+
+The four steps are those of torchvision's ColorJitter, which draws once per batch; always in the order
+brightness, contrast, saturation, hue (torchvision shuffles it). The tests hold each step against
+torchvision's functional form, sample by sample.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights of R, G and B in a greyscale image
+
+
+def jitter(
+    images: Tensor,
+    brightness: Tensor | None = None,
+    contrast: Tensor | None = None,
+    saturation: Tensor | None = None,
+    hue: Tensor | None = None,
+) -> Tensor:
+    """Change the colours of each image by its own amounts.
+
+    Args:
+        images: float [n, 3, H, W] in [0, 1].
+        brightness, contrast, saturation: factors [n], 1 changes nothing; None leaves the step out.
+        hue: shifts [n] in turns, 0 changes nothing; None leaves the step out.
+
+    Returns:
+        float [n, 3, H, W] in [0, 1].
+    """
+    if brightness is not None:
+        images = blend(images, torch.zeros_like(images), brightness)
+    if contrast is not None:
+        images = blend(images, grey(images).mean(dim=(-3, -2, -1), keepdim=True), contrast)
+    if saturation is not None:
+        images = blend(images, grey(images), saturation)
+    if hue is not None:
+        images = turn_hue(images, hue)
+    return images
+
+
+def blend(images: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """share * images + (1 - share) * other, with one share [n] per image, kept within [0, 1]."""
+    return torch.lerp(other, images, share[:, None, None, None]).clamp_(0, 1)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Luma, [n, 1, H, W]."""
+    red, green, blue = images.unbind(-3)
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(-3)
+
+
+def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue of each image, in HSV, by `turns` [n]."""
+    value, _ = images.max(dim=-3)
+    chroma = value - images.min(dim=-3).values
+    red, green, blue = images.unbind(-3)
+    safe = torch.where(chroma > 0, chroma, 1)
+    sixths = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
+    return hsv_to_rgb(sixths + 6 * turns[:, None, None], chroma, value)
+
+
+def hsv_to_rgb(sixths: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
+    """Colours from hue (in sixths of a turn), chroma and value, each [n, H, W]: [n, 3, H, W].
+
+    A channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + sixths) mod 6 and n = 5, 3, 1
+    (https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative).
+    """
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=value.device, dtype=value.dtype)[:, None, None]
+    k = (offsets + sixths.unsqueeze(-3)) % 6
+    return value.unsqueeze(-3) - chroma.unsqueeze(-3) * torch.minimum(k, 4 - k).clamp_(0, 1)

@@ -1,0 +1,96 @@
+"""Affine maps of a batch, and the one resampling that applies them.
+
+A map takes coordinates of the result to coordinates of the source, both in [-1, 1] over the image's
+area (`align_corners=False`), as `torch.nn.functional.affine_grid` has it.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def shift(offset: Tensor) -> Tensor:
+    """Look `offset` [n, 2] (x, y) further on: float [n, 3, 3]."""
+    theta = identity(offset)
+    theta[:, :2, 2] = offset
+    return theta
+
+
+def crop(width: Tensor, height: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Enlarge a window of relative size (width, height) [n]; x and y in [0, 1] say where it lies."""
+    theta = identity(width)
+    theta[:, 0, 0], theta[:, 1, 1] = width, height
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - width) * (2 * x - 1), (1 - height) * (2 * y - 1)
+    return theta
+
+
+def flip(flipped: Tensor) -> Tensor:
+    """Mirror left and right where bool `flipped` [n] says so."""
+    theta = identity(flipped, dtype=torch.float32)
+    theta[:, 0, 0] = torch.where(flipped, -1.0, 1.0)
+    return theta
+
+
+def rotate(angle: Tensor) -> Tensor:
+    """Turn the image counter-clockwise by `angle` [n], in radians (y points down)."""
+    theta = identity(angle)
+    cos, sin = angle.cos(), angle.sin()
+    theta[:, 0, 0], theta[:, 0, 1] = cos, -sin
+    theta[:, 1, 0], theta[:, 1, 1] = sin, cos
+    return theta
+
+
+def compose(maps: list[Tensor], like: Tensor) -> Tensor:
+    """One map [n, 2, 3] for the steps `maps` [n, 3, 3], in the order in which an image goes through them."""
+    return reduce(torch.matmul, maps, identity(like))[:, :2]
+
+
+def identity(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """float [n, 3, 3] identity maps for a batch as long as `like`."""
+    return torch.eye(3, device=like.device, dtype=dtype or like.dtype).repeat(len(like), 1, 1)
+
+
+def affine_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
+    """Resample images through their maps, bilinear, reflecting beyond the edge.
+
+    grid_sample has no antialiasing, so images larger than the result are reduced first.
+
+    Args:
+        images: float [n, 3, S, S].
+        theta: float [n, 2, 3].
+        size: side of the result.
+
+    Returns:
+        float [n, 3, size, size].
+    """
+    images = shrink(images, size)
+    return F.grid_sample(images, affine_grid(theta, size), "bilinear", "reflection", align_corners=False)
+
+
+def affine_grid(theta: Tensor, size: int) -> Tensor:
+    """`F.affine_grid` for squares, [n, size, size, 2], by two sums a coordinate: 6 times as fast on a CPU."""
+    axis = (torch.arange(size, device=theta.device, dtype=theta.dtype) * 2 + 1) / size - 1
+    along_x = theta[:, :, 0, None] * axis
+    along_y = theta[:, :, 1, None] * axis + theta[:, :, 2, None]
+    grid = theta.new_empty(len(theta), size, size, 2)
+    for coordinate in (0, 1):
+        torch.add(along_x[:, coordinate, None, :], along_y[:, coordinate, :, None], out=grid[..., coordinate])
+    return grid
+
+
+def resample(images: Tensor, size: int) -> Tensor:
+    """Resize without augmentation, bilinear, antialiased when it shrinks: float [n, 3, S, S] to [n, 3, size, size]."""
+    if images.shape[-1] < size:
+        return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+    return shrink(images, size)
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """Reduce images that are larger than `size`, antialiased; leave others as they are."""
+    if images.shape[-1] <= size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)

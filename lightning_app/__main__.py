@@ -1,0 +1,81 @@
+"""python -m lightning_app <verb>: finds the verb without importing torch, so that help is quick."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import time
+
+from datamodules.errors import DataError
+from lightning_app import __version__
+from lightning_app.errors import UsageError
+from models.errors import ModelError
+
+VERBS = {
+    "fit": "train, validate, and test once at the end",
+    "validate": "measure a checkpoint on the validation split",
+    "test": "measure a checkpoint on the test split",
+    "predict": "class probabilities of the test split",
+    "bench": "how fast a step is, against the original loop and against one fixed batch",
+}
+HELP = f"""\
+Fine-tune an image classifier serially on a CPU, on one GPU, or with DDP, by one flag.
+
+usage: python -m lightning_app <verb> [options]
+
+{chr(10).join(f"  {verb:<10}{what}" for verb, what in VERBS.items())}
+
+  python -m lightning_app fit --config configs/quickstart.yaml
+  python -m lightning_app fit --config configs/cifar10.yaml --trainer.strategy gpu
+
+<verb> --help shows a verb's options. --debug before or after it shows where an error came from.
+"""
+USAGE_ERROR = 2
+
+
+def main(args: list[str]) -> int:
+    """Run one verb; returns the exit code."""
+    started = time.time()
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    if not args or args[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if args else USAGE_ERROR
+    if args[0] == "--version":
+        print(__version__)
+        return 0
+    try:
+        run(args, started)
+    except (UsageError, DataError, ModelError) as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+def run(args: list[str], started: float) -> None:
+    """Hand over to a verb. Everything slow is imported here, after the memory policy is set."""
+    verb, options = args[0], args[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        raise UsageError(f"unknown verb {verb}: " + (f"did you mean {near[0]}?" if near else f"expected {', '.join(VERBS)}."))
+    from lightning_app.memory import keep_freed_memory
+
+    memory = keep_freed_memory()
+    if verb == "bench":
+        from lightning_app.bench import bench
+
+        bench(options)
+        return
+    from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+    from lightning_app.cli import CLI
+    from lightning_app.recipes import resolve_configs
+
+    rank_zero_info(memory)
+    CLI([verb, *resolve_configs(options)], started)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

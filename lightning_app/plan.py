@@ -1,0 +1,110 @@
+"""From one flag to everything a Trainer wants to know: strategy, devices, precision, threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_app.errors import UsageError
+from lightning_app.machine import Machine
+
+StrategyName = Literal["auto", "cpu", "gpu", "ddp"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is laid out.
+
+    Attributes:
+        strategy: cpu, gpu or ddp.
+        accelerator: Lightning's name for the kind of device.
+        devices: processes on this node, one device each.
+        precision: Lightning's name for the arithmetic.
+        threads: of torch, per process.
+        reasons: one line for each choice, with its reason.
+    """
+
+    strategy: Literal["cpu", "gpu", "ddp"]
+    accelerator: Literal["cpu", "cuda"]
+    devices: int
+    precision: str
+    threads: int
+    reasons: tuple[str, ...]
+
+
+def plan_run(strategy: StrategyName, devices: int | None, precision: str | None, machine: Machine) -> Plan:
+    """Lay out a run.
+
+    Args:
+        strategy: what the user asked for.
+        devices: how many processes, or None to choose.
+        precision: Lightning's name for one, or None to choose.
+        machine: what there is.
+
+    Raises:
+        UsageError: the wishes contradict each other or the machine.
+    """
+    chosen, why = choose_strategy(strategy, devices, machine)
+    count, why_devices = choose_devices(chosen, devices, machine)
+    on_gpu = chosen != "cpu" and bool(machine.gpus)
+    precise, why_precision = (precision, "asked for") if precision else choose_precision(on_gpu, machine)
+    threads = max(1, machine.cores // count)
+    reasons = (
+        f"strategy: {chosen} ({why})",
+        f"devices: {count} ({why_devices})",
+        f"precision: {precise} ({why_precision})",
+        f"threads: {threads} a process ({machine.cores} usable cores, {count} process{'es' if count > 1 else ''})",
+    )
+    return Plan(chosen, "cuda" if on_gpu else "cpu", count, precise, threads, reasons)
+
+
+def choose_strategy(
+    strategy: StrategyName, devices: int | None, machine: Machine
+) -> tuple[Literal["cpu", "gpu", "ddp"], str]:
+    """Resolve `auto`, and check that the others are possible."""
+    if strategy == "auto":
+        if not machine.gpus:
+            return ("ddp", f"devices={devices}") if devices and devices > 1 else ("cpu", "no GPU is visible")
+        if len(machine.gpus) == 1 or devices == 1:
+            return "gpu", f"{machine.gpus[0]} is visible"
+        return "ddp", f"{len(machine.gpus)} GPUs are visible"
+    if strategy == "gpu" and not machine.gpus:
+        raise UsageError(
+            "--trainer.strategy gpu: found no GPU that this PyTorch can use (torch.cuda.device_count() is 0). "
+            "Use --trainer.strategy cpu; or on a GPU machine, check nvidia-smi and CUDA_VISIBLE_DEVICES, and that "
+            "PyTorch is a CUDA build for its driver."
+        )
+    return strategy, "asked for"
+
+
+def choose_devices(strategy: str, devices: int | None, machine: Machine) -> tuple[int, str]:
+    """How many processes this node gets."""
+    if devices is not None and devices < 1:
+        raise UsageError(f"--trainer.devices is {devices}; expected 1 or more.")
+    if strategy != "ddp":
+        if devices and devices > 1:
+            raise UsageError(
+                f"--trainer.strategy {strategy} is one process, but --trainer.devices is {devices}; "
+                f"use --trainer.strategy ddp for {devices} processes, or leave --trainer.devices out."
+            )
+        return 1, f"{strategy} is one process"
+    if devices is None:
+        if not machine.gpus:
+            raise UsageError(
+                "--trainer.strategy ddp without a GPU needs a number of processes: add --trainer.devices 2, say."
+            )
+        return len(machine.gpus), "one process per visible GPU"
+    if machine.gpus and devices > len(machine.gpus):
+        raise UsageError(
+            f"--trainer.devices is {devices}, but {len(machine.gpus)} GPUs are visible; ask for that many at most."
+        )
+    return devices, "asked for"
+
+
+def choose_precision(on_gpu: bool, machine: Machine) -> tuple[str, str]:
+    """The fastest arithmetic that the device really has."""
+    if on_gpu:
+        return ("bf16-mixed", "the GPU has bf16") if machine.gpu_bf16 else ("16-mixed", "the GPU has fp16, no bf16")
+    if machine.cpu_bf16:
+        return "bf16-mixed", "the CPU has bf16 instructions"
+    return "32-true", "the CPU has no bf16 instructions"

@@ -1,0 +1,171 @@
+"""What a finished run leaves behind: the artifact, the pictures, HPARAMS, and a summary for people."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from datamodules.images import ImageData
+from lightning_app import __version__
+from lightning_app.machine import cpu_name
+from lightning_app.plots import confusion_figure, curves_figure
+from lightning_app.trainer import Trainer
+from models.artifact import save_artifact
+from models.classifier import ImageClassifier
+from models.metrics import scalars
+
+# What lies in a run's folder, in the order of the summary.
+FILES = {
+    "config.yaml": "every option of this run; fit --config takes it again",
+    "metrics.csv": "all that was logged, as a table",
+    "curves.png": "loss and accuracy over the run",
+    "confusion.png": "which classes are taken for which",
+    "checkpoints": "weights and optimizer, to continue from",
+    "model": "the trained model for everything that comes after",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished fit.
+
+    Attributes:
+        folder: runs/<name>/<version>.
+        images_per_second: median over the training steps, if any was measured.
+        started: `time.time()` at the start of the process.
+    """
+
+    trainer: Trainer
+    model: ImageClassifier
+    data: ImageData
+    folder: Path
+    images_per_second: float | None
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the start of the process."""
+        return time.time() - self.started
+
+    @property
+    def split(self) -> str | None:
+        """The split that the final numbers are of."""
+        return next((split for split in ("test", "val") if split in self.model.results), None)
+
+    def metrics(self) -> dict[str, float]:
+        """All final scalars, by name."""
+        results = self.model.results.items()
+        return {f"{split}/{name}": float(value) for split, found in results for name, value in scalars(found).items()}
+
+
+def leave_behind(run: Run) -> None:
+    """Write artifact, pictures and HPARAMS, and print the summary. On rank 0, after the final test."""
+    save_artifact(run.folder / "model", run.model.network, card(run))
+    curves_figure(run.folder / "metrics.csv").savefig(run.folder / "curves.png", dpi=120)
+    if run.split:
+        counts = run.model.results[run.split]["confusion"].cpu().numpy()
+        confusion_figure(counts, run.data.packed.classes).savefig(run.folder / "confusion.png", dpi=120)
+    for logger in run.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hyperparameters(run), run.metrics())
+            logger.save()
+    print(summary(run), flush=True)
+
+
+def card(run: Run) -> dict[str, Any]:
+    """The content of model.json."""
+    classes = run.data.packed.classes
+    results = {split: found for split, found in run.model.results.items() if split in ("val", "test")}
+    return {
+        "backbone": run.model.backbone,
+        "classes": classes,
+        "input_size": run.data.eval_size,
+        "stored_size": run.data.packed.images.shape[-1],
+        "mean": run.model.mean,
+        "std": run.model.std,
+        "metrics": run.metrics(),
+        "per_class_accuracy": {
+            split: dict(zip(classes, found["per_class"].tolist(), strict=True)) for split, found in results.items()
+        },
+        "confusion": {split: found["confusion"].tolist() for split, found in results.items()},
+        "provenance": provenance(run),
+    }
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Where, when and with what the model was trained."""
+    return {
+        "program": __version__,
+        "git": git_revision(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": torch.cuda.get_device_name() if run.trainer.strategy.root_device.type == "cuda" else cpu_name(),
+        "host": platform.node(),
+        "world_size": run.trainer.world_size,
+        "precision": run.trainer.precision,
+        "epochs": run.trainer.current_epoch,
+        "steps": run.trainer.global_step,
+        "seconds": round(run.seconds, 1),
+        "images_per_second": run.images_per_second,
+        "data": run.data.packed.folder.name,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of this checkout with a + when it has changes, or None outside of one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hyperparameters(run: Run) -> dict[str, Any]:
+    """The options worth comparing runs by."""
+    optimizer = run.model.optimizers(use_pl_optimizer=False)
+    return {
+        "backbone": run.model.backbone,
+        "batch_size": run.data.batch_size,
+        "image_size": str(run.data.image_sizes),
+        "epochs": run.trainer.max_epochs,
+        "optimizer": type(optimizer).__name__,
+        "lr": optimizer.defaults["lr"],  # type: ignore[union-attr]  # one optimizer, not a list
+        "weight_decay": optimizer.defaults.get("weight_decay", 0.0),  # type: ignore[union-attr]
+        "label_smoothing": run.model.label_smoothing,
+        "precision": str(run.trainer.precision),
+        "world_size": run.trainer.world_size,
+    }
+
+
+def summary(run: Run) -> str:
+    """What to read when the run is over: the result, the files, the next commands."""
+    files = [f"  {name:<14} {what}" for name, what in FILES.items() if (run.folder / name).exists()]
+    files.append(f"  {'events.out.*':<14} the same for TensorBoard, with pictures")
+    next_commands = (
+        "  tensorboard --logdir runs",
+        f"  python -m serve --model {run.folder}/model",
+        "  python -m lightning_app fit --config configs/cifar10.yaml",
+    )
+    return "\n".join(["", result_line(run), "", f"Left in {run.folder}:", *files, "", "Next:", *next_commands])
+
+
+def result_line(run: Run) -> str:
+    """The count of images right, the speed and the time."""
+    speed = f"{run.images_per_second:.1f} images/s, " if run.images_per_second else ""
+    time_taken = f"{speed}{run.seconds:.0f} s from start to end"
+    if run.split is None:
+        return f"Trained; there was nothing to test on. {time_taken}."
+    confusion = run.model.results[run.split]["confusion"]
+    right, total = int(confusion.trace()), int(confusion.sum())
+    what = {"test": "test images", "val": "validation images"}[run.split]
+    return f"{right} of {total} held-out {what} right ({100 * right / total:.2f}%); {time_taken}."

@@ -1,0 +1,66 @@
+"""The artifact: what training leaves behind for everything that comes after.
+
+A folder with `weights.safetensors` (the backbone's tensors under torchvision's names) and `model.json`
+(backbone, classes, sizes, normalisation, metrics, provenance). Neither Lightning nor the config is
+needed to load it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from models.errors import ModelError
+from models.network import Network
+
+SCHEMA = 1
+CARD, WEIGHTS = "model.json", "weights.safetensors"
+
+
+def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
+    """Load a trained network, ready for inference, and its card.
+
+    The network takes pixels, float [n, 3, size, size] in [0, 1] with size = card["input_size"], and gives
+    logits [n, number of classes].
+
+    Raises:
+        ModelError: no artifact there, or one of a newer schema.
+    """
+    card = read_card(Path(folder))
+    network = Network(card["backbone"], len(card["classes"]), card["mean"], card["std"])
+    network.backbone.load_state_dict(load_file(Path(folder) / WEIGHTS))
+    return network.eval(), card
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The artifact's model.json, checked to be one that we understand."""
+    try:
+        card = json.loads((folder / CARD).read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model artifact at {folder} ({error}); expected a folder with {CARD}: runs/.../model.") from error
+    if card.get("schema", 0) > SCHEMA:
+        raise ModelError(f"{folder} has schema {card['schema']}, this program reads up to {SCHEMA}; update the program.")
+    return card
+
+
+def save_artifact(folder: Path, network: Network, card: dict[str, Any]) -> None:
+    """Write an artifact; the folder appears when it is whole.
+
+    Args:
+        folder: replaced if it exists.
+        network: its averaged weights, where there are any.
+        card: backbone, classes, input_size, stored_size, mean, std, metrics, provenance.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    state = {name: tensor.contiguous().cpu() for name, tensor in network.backbone.state_dict().items()}
+    save_file(state, temporary / WEIGHTS)
+    (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(temporary, folder)

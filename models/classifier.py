@@ -1,0 +1,163 @@
+"""The LightningModule: how an image classifier is trained and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+from models.backbones import head_name
+from models.errors import ModelError
+from models.metrics import eval_metrics, mean_loss, scalars
+from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from models.schedules import OneCycle
+from models.weights import load_weights
+
+PER_STEP_SCHEDULES = (OneCycleLR, CyclicLR)  # torch's own that are defined per step; its others count epochs
+
+
+class ImageClassifier(pl.LightningModule):
+    """A torchvision backbone fine-tuned to the classes of the data.
+
+    Batches are `ImageBatch`es: pixels in [0, 1], and how many of them count.
+
+    Args:
+        num_classes: the program takes it from the data.
+        backbone: torchvision's name, for example mobilenet_v2, resnet18, efficientnet_b0, vit_b_16.
+        weights: `imagenet` (torchvision's), the path of a .safetensors or .pth file, or `none`.
+        freeze_backbone: train the classifier only; batch statistics and dropout of the rest stay as they are.
+        dropout: before the classifier; null is the backbone's own rate.
+        label_smoothing: in training; validation and test losses are plain cross-entropy.
+        mean: channel means for normalisation, of pixels in [0, 1].
+        std: channel deviations for normalisation.
+        optimizer: class_path and init_args of a torch optimizer.
+        lr_scheduler: class_path and init_args of a schedule; null keeps the rate.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "mobilenet_v2",
+        weights: str = "imagenet",
+        freeze_backbone: bool = False,
+        dropout: float | None = None,
+        label_smoothing: float = 0.0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01),
+        lr_scheduler: LRSchedulerCallable | None = lambda optimizer: OneCycle(optimizer),
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False, ignore=["optimizer", "lr_scheduler"])
+        if not 0 <= label_smoothing < 1:
+            raise ModelError(f"model.label_smoothing is {label_smoothing}; expected a share in [0, 1).")
+        self.backbone, self.mean, self.std = backbone, tuple(mean), tuple(std)
+        self.label_smoothing, self.freeze_backbone = label_smoothing, freeze_backbone
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self.network = Network(backbone, num_classes, mean, std, dropout)
+        if weights != "none":
+            rank_zero_info(load_weights(self.network.backbone, backbone, weights))
+        if freeze_backbone:
+            self.network.requires_grad_(False)
+            self.head.requires_grad_(True)
+        self.metrics = torch.nn.ModuleDict({split: eval_metrics(num_classes) for split in ("val", "test")})
+        self.losses = torch.nn.ModuleDict({split: mean_loss() for split in ("val", "test")})
+        self.results: dict[str, dict[str, Tensor]] = {}
+        self.loss_since_log: list[Tensor] = []
+
+    @property
+    def head(self) -> torch.nn.Module:
+        """The last linear layer."""
+        return self.network.backbone.get_submodule(head_name(self.network.backbone))
+
+    def train(self, mode: bool = True) -> ImageClassifier:
+        """As in torch, but a frozen backbone keeps its batch statistics and drops nothing out."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.network.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels float [n, 3, size, size] in [0, 1] to logits [n, num_classes]."""
+        return self.network(images)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        logits, labels = self._counted(batch)
+        loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        loss = loss / batch.global_size
+        self._log_train_loss(loss.detach())
+        # DDP averages gradients over ranks; this makes it a sum over the global batch, whatever the shards' sizes.
+        return loss * self.trainer.world_size
+
+    def _log_train_loss(self, loss: Tensor) -> None:
+        """Log the mean over the steps since the last log: no synchronisation in between."""
+        self.loss_since_log.append(loss)
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            mean = torch.stack(self.loss_since_log).mean()
+            self.log("train/loss", mean, prog_bar=True, sync_dist=True, reduce_fx="sum", batch_size=1)
+            self.loss_since_log.clear()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure("test", batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Rows of the packed cache, labels and class probabilities of the images that count."""
+        logits, labels = self._counted(batch)
+        return {"rows": batch.rows[: batch.counted], "labels": labels, "probabilities": logits.softmax(dim=-1)}
+
+    def on_validation_epoch_end(self) -> None:
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._conclude("test")
+
+    def _counted(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Logits (float32) and labels of the images that count."""
+        return self(batch.images)[: batch.counted].float(), batch.labels[: batch.counted]
+
+    def _measure(self, split: str, batch: Any) -> None:
+        logits, labels = self._counted(batch)
+        self.metrics[split].update(logits, labels)
+        self.losses[split].update(F.cross_entropy(logits, labels, reduction="none"))
+
+    def _conclude(self, split: str) -> None:
+        """Sum up over ranks, log the scalars, and keep everything in `results`."""
+        results = {**self.metrics[split].compute(), "loss": self.losses[split].compute()}
+        self.metrics[split].reset()
+        self.losses[split].reset()
+        self.results[split] = results
+        self.log_dict({f"{split}/{name}": value for name, value in scalars(results).items()}, prog_bar=split == "val")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        if isinstance(scheduler, OneCycle):
+            scheduler.set_total_steps(total_steps(self.trainer))
+        per_step = isinstance(scheduler, (OneCycle, *PER_STEP_SCHEDULES))
+        return [optimizer], [{"scheduler": scheduler, "interval": "step" if per_step else "epoch"}]
+
+
+def total_steps(trainer: pl.Trainer) -> int:
+    """Optimizer steps of the whole run.
+
+    Not `trainer.estimated_stepping_batches`: reading it here makes Lightning drop the loader's state on resume
+    (https://github.com/Lightning-AI/pytorch-lightning/issues/20550).
+    """
+    batches = trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]  # Lightning sets it, untyped
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit))
+    by_epochs = -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
+    limits = [steps for steps in (by_epochs, trainer.max_steps) if steps > 0]
+    return min(limits, default=1)

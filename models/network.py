@@ -1,0 +1,45 @@
+"""The network that training, evaluation and serving share: normalisation and backbone in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones import build_backbone
+
+# Channel means and deviations of ImageNet, which torchvision's weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Network(nn.Module):
+    """A backbone that normalises its own input, so that nobody else can do it differently.
+
+    Args:
+        backbone: torchvision's name.
+        num_classes: width of the classifier.
+        mean, std: per channel, of pixels in [0, 1].
+        dropout: before the classifier; None is torchvision's own rate.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
+        mean_, std_ = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+        # x * scale + offset is (x - mean) / std in one pass over memory.
+        self.register_buffer("scale", 1 / std_, persistent=False)
+        self.register_buffer("offset", -mean_ / std_, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels float [n, 3, size, size] in [0, 1] to logits [n, num_classes]."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.backbone(torch.addcmul(self.offset, images, self.scale))
