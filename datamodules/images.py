@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from datamodules.augment import Augment
 from datamodules.batches import BatchMaker, ImageBatch
@@ -19,6 +19,7 @@ from datamodules.source import Source
 from datamodules.split import stratified_split
 
 Dataset = Literal["cifar10", "image_folder", "digits"]
+log = logging.getLogger(__name__)
 IMAGE_FOLDER_SIZE = 256  # stored side of photographs: enough for training at 224
 
 
@@ -77,7 +78,7 @@ class ImageData(pl.LightningDataModule):
         if self._packed is None:
             source = open_source(self.dataset, self.root, self.stored_size)
             skip_bad = self.on_bad_image == "skip"
-            self._packed = open_or_pack(source, self.dataset, self.cache_dir, skip_bad, log=rank_zero_info)
+            self._packed = open_or_pack(source, self.dataset, self.cache_dir, skip_bad, log=log.info)
             self.rows = split_rows(self._packed, self.val_fraction, self.seed)
         return self._packed
 
@@ -126,6 +127,7 @@ class ImageData(pl.LightningDataModule):
         return self.trainer.current_epoch if self.trainer else 0
 
     def on_after_batch_transfer(self, batch: Shard, dataloader_idx: int) -> ImageBatch:
+        assert self.trainer is not None
         return self.make(batch, self.trainer.strategy.root_device)
 
     def make(self, shard: Shard, device: torch.device) -> ImageBatch:

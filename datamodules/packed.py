@@ -90,7 +90,7 @@ def open_or_pack(
         cache_dir: where caches lie.
         skip_bad: leave unreadable images out (counted and logged) instead of stopping.
         log: gets one line for each thing a user should know.
-        progress: draw a progress bar while building.
+        progress: draw a progress bar while building, on a terminal.
 
     Raises:
         DataError: unreadable images, no space, or no permission.
@@ -167,19 +167,19 @@ def write_images(
     bad: dict[int, str] = {}
     row_bytes = int(np.prod(shape[1:]))
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-        )
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = file.tell()
         # Taking the space first turns a full disk into an error here; through a memory map it would be SIGBUS.
         if hasattr(os, "posix_fallocate"):  # not on macOS
             os.posix_fallocate(file.fileno(), start, max(shape[0] * row_bytes, 1))
-        for row, image in tqdm(source.images(), total=shape[0], unit="image", disable=not progress, mininterval=0.5):
+        for row, image in tqdm(
+            source.images(), total=shape[0], unit="image", disable=None if progress else True, mininterval=0.5
+        ):
             if isinstance(image, Exception):
                 bad[row] = f"{names[row]}: {image or type(image).__name__}"
             else:
                 file.seek(start + row * row_bytes)
-                file.write(np.ascontiguousarray(image))
+                file.write(np.ascontiguousarray(image).data)
         file.flush()
         os.fsync(file.fileno())
     return sha256_of(path), bad

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 import time
 
 from datamodules.errors import DataError
 from lightning_app import __version__
 from lightning_app.errors import UsageError
+from lightning_app.logs import configure_logging
+from lightning_app.memory import keep_freed_memory
+from lightning_app.recipes import resolve_configs
 from models.errors import ModelError
 
 VERBS = {
@@ -45,7 +49,7 @@ def main(args: list[str]) -> int:
         print(__version__)
         return 0
     try:
-        run(args, started)
+        run(args, started, debug)
     except (UsageError, DataError, ModelError) as error:
         if debug:
             raise
@@ -54,28 +58,31 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def run(args: list[str], started: float) -> None:
+def run(args: list[str], started: float, debug: bool) -> None:
     """Hand over to a verb. Everything slow is imported here, after the memory policy is set."""
     verb, options = args[0], args[1:]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
-        raise UsageError(f"unknown verb {verb}: " + (f"did you mean {near[0]}?" if near else f"expected {', '.join(VERBS)}."))
-    from lightning_app.memory import keep_freed_memory
-
+        raise UsageError(
+            f"unknown verb {verb}: " + (f"did you mean {near[0]}?" if near else f"expected {', '.join(VERBS)}.")
+        )
     memory = keep_freed_memory()
     if verb == "bench":
         from lightning_app.bench import bench
 
         bench(options)
         return
-    from lightning.pytorch.utilities.rank_zero import rank_zero_info
-
+    configure_logging(debug)
+    logging.getLogger("lightning_app").info(memory)
     from lightning_app.cli import CLI
-    from lightning_app.recipes import resolve_configs
 
-    rank_zero_info(memory)
     CLI([verb, *resolve_configs(options)], started)
 
 
-if __name__ == "__main__":
+def entry() -> None:
+    """The console script."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

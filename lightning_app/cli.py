@@ -35,6 +35,7 @@ class CLI(LightningCLI):
             trainer_class=Trainer,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
             save_config_callback=SaveConfigCallback,
             args=args,
         )
@@ -42,7 +43,9 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", default="run", help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
         parser.add_argument("--runs_dir", default="runs", help="Where runs are kept.")
-        parser.add_argument("--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing.")
+        parser.add_argument(
+            "--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing."
+        )
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
@@ -85,7 +88,7 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
         trainer, model = self.trainer, self.model
-        checkpoint = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback else ""
+        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if checkpoint:
             # Loaded by hand: trainer.test(ckpt_path=...) on this trainer would undo the averaging.
             state = torch.load(checkpoint, map_location=model.device, weights_only=True)["state_dict"]

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from datamodules.images import ImageData
 from lightning_app import __version__
 from lightning_app.machine import cpu_name
 from lightning_app.plots import confusion_figure, curves_figure
-from lightning_app.trainer import Trainer
 from models.artifact import save_artifact
 from models.classifier import ImageClassifier
 from models.metrics import scalars

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_app.errors import UsageError
 from lightning_app.machine import this_machine
 from lightning_app.plan import Plan, StrategyName, plan_run
+
+log = logging.getLogger(__name__)
 
 
 class Trainer(pl.Trainer):
@@ -42,7 +44,7 @@ class Trainer(pl.Trainer):
             raise UsageError("--trainer.accelerator is decided by --trainer.strategy; leave it out.")
         plan = plan_run(strategy, devices, precision, this_machine())
         for reason in plan.reasons:
-            rank_zero_info(reason)
+            log.info(reason)
         set_threads(plan.threads)
         if plan.accelerator == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32

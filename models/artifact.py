@@ -42,9 +42,13 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"no model artifact at {folder} ({error}); expected a folder with {CARD}: runs/.../model.") from error
+        raise ModelError(
+            f"no model artifact at {folder} ({error}); expected a folder with {CARD}: runs/.../model."
+        ) from error
     if card.get("schema", 0) > SCHEMA:
-        raise ModelError(f"{folder} has schema {card['schema']}, this program reads up to {SCHEMA}; update the program.")
+        raise ModelError(
+            f"{folder} has schema {card['schema']}, this program reads up to {SCHEMA}; update the program."
+        )
     return card
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,17 +10,17 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from models.backbones import head_name
 from models.errors import ModelError
-from models.metrics import eval_metrics, mean_loss, scalars
+from models.metrics import EvalMetrics, scalars
 from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
 from models.schedules import OneCycle
 from models.weights import load_weights
 
+log = logging.getLogger(__name__)
 PER_STEP_SCHEDULES = (OneCycleLR, CyclicLR)  # torch's own that are defined per step; its others count epochs
 
 
@@ -63,12 +64,11 @@ class ImageClassifier(pl.LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.network = Network(backbone, num_classes, mean, std, dropout)
         if weights != "none":
-            rank_zero_info(load_weights(self.network.backbone, backbone, weights))
+            log.info(load_weights(self.network.backbone, backbone, weights))
         if freeze_backbone:
             self.network.requires_grad_(False)
             self.head.requires_grad_(True)
-        self.metrics = torch.nn.ModuleDict({split: eval_metrics(num_classes) for split in ("val", "test")})
-        self.losses = torch.nn.ModuleDict({split: mean_loss() for split in ("val", "test")})
+        self.val_metrics, self.test_metrics = EvalMetrics(num_classes), EvalMetrics(num_classes)
         self.results: dict[str, dict[str, Tensor]] = {}
         self.loss_since_log: list[Tensor] = []
 
@@ -99,16 +99,16 @@ class ImageClassifier(pl.LightningModule):
     def _log_train_loss(self, loss: Tensor) -> None:
         """Log the mean over the steps since the last log: no synchronisation in between."""
         self.loss_since_log.append(loss)
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             mean = torch.stack(self.loss_since_log).mean()
             self.log("train/loss", mean, prog_bar=True, sync_dist=True, reduce_fx="sum", batch_size=1)
             self.loss_since_log.clear()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure("val", batch)
+        self.val_metrics.update(*self._counted(batch))
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure("test", batch)
+        self.test_metrics.update(*self._counted(batch))
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Rows of the packed cache, labels and class probabilities of the images that count."""
@@ -116,25 +116,18 @@ class ImageClassifier(pl.LightningModule):
         return {"rows": batch.rows[: batch.counted], "labels": labels, "probabilities": logits.softmax(dim=-1)}
 
     def on_validation_epoch_end(self) -> None:
-        self._conclude("val")
+        self._conclude("val", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
-        self._conclude("test")
+        self._conclude("test", self.test_metrics)
 
     def _counted(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
         return self(batch.images)[: batch.counted].float(), batch.labels[: batch.counted]
 
-    def _measure(self, split: str, batch: Any) -> None:
-        logits, labels = self._counted(batch)
-        self.metrics[split].update(logits, labels)
-        self.losses[split].update(F.cross_entropy(logits, labels, reduction="none"))
-
-    def _conclude(self, split: str) -> None:
+    def _conclude(self, split: str, metrics: EvalMetrics) -> None:
         """Sum up over ranks, log the scalars, and keep everything in `results`."""
-        results = {**self.metrics[split].compute(), "loss": self.losses[split].compute()}
-        self.metrics[split].reset()
-        self.losses[split].reset()
+        results = metrics.conclude()
         self.results[split] = results
         self.log_dict({f"{split}/{name}": value for name, value in scalars(results).items()}, prog_bar=split == "val")
 

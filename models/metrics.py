@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017, https://arxiv.org/abs/1706.04599
 
 
-def eval_metrics(num_classes: int) -> MetricCollection:
-    """Metrics over (logits [n, C], labels [n]): counts that are summed over batches and ranks, never averaged."""
-    return MetricCollection(
-        {
-            "acc": MulticlassAccuracy(num_classes, average="micro"),
-            "top3": MulticlassAccuracy(num_classes, top_k=min(3, num_classes), average="micro"),
-            "ece": MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS),
-            "per_class": MulticlassAccuracy(num_classes, average="none"),
-            "confusion": MulticlassConfusionMatrix(num_classes),
-        }
-    )
+class EvalMetrics(nn.Module):
+    """Metrics of one split: counts that are summed over batches and ranks, never averages of averages.
 
+    Args:
+        num_classes: width of the logits.
+    """
 
-def mean_loss() -> MeanMetric:
-    """The mean over images; update it with per-image losses."""
-    return MeanMetric()
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.collection = MetricCollection(
+            {
+                "acc": MulticlassAccuracy(num_classes, average="micro"),
+                "top3": MulticlassAccuracy(num_classes, top_k=min(3, num_classes), average="micro"),
+                "ece": MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS),
+                "per_class": MulticlassAccuracy(num_classes, average="none"),
+                "confusion": MulticlassConfusionMatrix(num_classes),
+            }
+        )
+        self.loss = MeanMetric()
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: float [n, C] and int64 [n]."""
+        self.collection.update(logits, labels)
+        self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
+
+    def conclude(self) -> dict[str, Tensor]:
+        """Results over all ranks, and a fresh start: scalars, per_class [C] and confusion int [C, C] (row = truth)."""
+        results = {**self.collection.compute(), "loss": self.loss.compute()}
+        self.collection.reset()
+        self.loss.reset()
+        return results
 
 
 def scalars(results: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -34,6 +34,8 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
+        self.scale: Tensor
+        self.offset: Tensor
         mean_, std_ = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
         # x * scale + offset is (x - mean) / std in one pass over memory.
         self.register_buffer("scale", 1 / std_, persistent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -28,7 +29,7 @@ class OneCycle(LRScheduler):
         """Tell the schedule how many optimizer steps the run has."""
         self.total_steps = total_steps
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         factor = self.factor(min(self.last_epoch / self.total_steps, 1.0))
         return [peak * factor for peak in self.base_lrs]
 

@@ -33,7 +33,8 @@ class Pictures(pl.Callback):
     def _confusion(self, split: str, trainer: pl.Trainer, pl_module: Any) -> None:
         if writer := tensorboard(trainer):
             counts = pl_module.results[split]["confusion"].cpu().numpy()
-            writer.add_figure(f"{split}/confusion", confusion_figure(counts, trainer.datamodule.packed.classes), trainer.global_step)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+            classes = trainer.datamodule.packed.classes  # type: ignore[attr-defined]  # Lightning sets it, untyped
+            writer.add_figure(f"{split}/confusion", confusion_figure(counts, classes), trainer.global_step)
 
 
 def tensorboard(trainer: pl.Trainer) -> Any:

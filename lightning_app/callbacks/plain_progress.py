@@ -44,7 +44,9 @@ class PlainProgress(ProgressBar):
         self._line(f"test  {shown(trainer, 'test/')}")
 
     def _position(self, trainer: pl.Trainer, batch_idx: int) -> str:
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/{self.total_train_batches}"
+        return (
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/{self.total_train_batches}"
+        )
 
     def _eta(self, trainer: pl.Trainer) -> str:
         done = trainer.global_step - self._first_step

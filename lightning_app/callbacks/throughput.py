@@ -39,7 +39,7 @@ class Throughput(pl.Callback):
             self._since, self._images = time.perf_counter(), 0
             return
         self._images += batch.global_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             now = time.perf_counter()
             self.rates.append(self._images / (now - self._since))
             self._since, self._images = now, 0
