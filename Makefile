@@ -1,0 +1,48 @@
+# make fit, make test: each makes .venv and installs what it needs first.
+# Paths are relative, so that a checkout may lie below a folder with a space in its name.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+PIP_ARGS ?=
+CONFIG ?= configs/quickstart.yaml
+ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help fit test check bench clean
+
+help:
+	@echo "make fit     train the quickstart (CONFIG=configs/... and ARGS='...' for another run)"
+	@echo "make test    lint, type check and run all tests"
+	@echo "make check   lint and type check only"
+	@echo "make bench   measure the speed of a training step here"
+	@echo "make clean   remove .venv and caches; runs/ and data/ stay"
+
+fit: $(VENV)/.installed
+	$(PY) -m lightning_app fit --config "$(CONFIG)" $(ARGS)
+
+test: check
+	$(PY) -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(VENV)/.installed
+	$(PY) -m lightning_app bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, found " + sys.version.split()[0] + "; set PYTHON=python3.11, say")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -q -c constraints.txt $(PIP_ARGS) -e ".[serve]"
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -q -c constraints.txt $(PIP_ARGS) -e ".[dev]"
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,5 @@
+"""The one place for speed: ratios measured side by side, never a number on its own."""
+
+from lightning_app.bench.command import bench
+
+__all__ = ["bench"]

@@ -1,0 +1,84 @@
+"""A plain loop in the manner of the original study, as the yardstick.
+
+PIL transforms at the full size in a DataLoader with two workers, fp32, NCHW, Adam, `.item()` in every
+step. Nothing of ours is used, the memory policy neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import models, transforms
+
+from lightning_app.bench.noise import noise
+
+WORKERS = 2
+WARMUP_STEPS = 1
+
+
+class Pictures(Dataset):
+    """Pillow images with the original's transforms."""
+
+    def __init__(self, images: int, image_size: int) -> None:
+        pixels, self.labels = noise(images)
+        self.pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in pixels]
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(image_size, scale=(0.7, 1.0)),
+                transforms.RandomHorizontalFlip(),
+                transforms.ColorJitter(0.3, 0.3, 0.3, 0.1),
+                transforms.RandomRotation(15),
+                transforms.ToTensor(),
+                transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.pictures[index]), int(self.labels[index])
+
+
+def main() -> None:
+    """Train for some steps and print {"images_per_second": ...}."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--image_size", type=int, required=True)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = (options.steps + WARMUP_STEPS) * options.batch_size
+    loader = DataLoader(
+        Pictures(images, options.image_size),
+        options.batch_size,
+        shuffle=True,
+        num_workers=WORKERS,
+        pin_memory=device.type == "cuda",
+    )
+    model = models.mobilenet_v2(num_classes=10).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    started = time.perf_counter()
+    right = 0
+    for step, (pixels, labels) in enumerate(loader):
+        if step == WARMUP_STEPS:
+            started = time.perf_counter()
+        pixels, labels = pixels.to(device), labels.to(device)
+        optimizer.zero_grad()
+        logits = model(pixels)
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        optimizer.step()
+        right += (logits.argmax(dim=1) == labels).sum().item()
+    seconds = time.perf_counter() - started
+    print(json.dumps({"images_per_second": options.steps * options.batch_size / seconds}))
+
+
+if __name__ == "__main__":
+    main()
