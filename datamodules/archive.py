@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from datamodules.errors import DataError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+T = TypeVar("T")
+# RuntimeError: encrypted, or a compression that zipfile does not know.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
 class Files(Protocol):
     """A read-only tree of files, named by their path with forward slashes."""
 
     def names(self) -> list[str]:
-        """All files, in the order in which `read` gives them fastest."""
+        """All files, in the order in which `read` gives them fastest, and folders, ending in a slash."""
 
     def read(self, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The wanted files with their bytes, in any order."""
@@ -50,16 +54,27 @@ class Directory:
         self.root = root
 
     def names(self) -> list[str]:
-        paths = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
-        return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+        paths = ((path.relative_to(self.root), path.is_dir()) for path in self.root.rglob("*"))
+        seen = ((path, folder) for path, folder in paths if not any(part.startswith(".") for part in path.parts))
+        return sorted(path.as_posix() + "/" * folder for path, folder in seen)
 
     def read(self, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         for name in wanted:
-            yield name, (self.root / name).read_bytes()
+            yield name, self._access(name, Path.read_bytes)
 
     def fingerprint(self) -> dict[str, object]:
-        stats = [(name, (self.root / name).stat()) for name in self.names()]
-        return {"directory": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]}
+        names = self.names()
+        stats = [(name, self._access(name, Path.stat)) for name in names if not name.endswith("/")]
+        return {
+            "directory": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats],
+            "folders": [name for name in names if name.endswith("/")],
+        }
+
+    def _access(self, name: str, ask: Callable[[Path], T]) -> T:
+        try:
+            return ask(self.root / name)
+        except OSError as error:
+            raise DataError(f"cannot read {self.root / name} ({error.strerror}).") from error
 
 
 class ZipArchive:
@@ -70,14 +85,14 @@ class ZipArchive:
 
     def names(self) -> list[str]:
         with self._open() as archive:
-            return [info.filename for info in archive.infolist() if not info.is_dir()]
+            return archive.namelist()
 
     def read(self, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         with self._open() as archive:
             for name in wanted:
                 try:
                     yield name, archive.read(name)
-                except (zipfile.BadZipFile, EOFError, OSError) as error:
+                except ZIP_ERRORS as error:
                     raise damaged(self.path, error) from error
 
     def fingerprint(self) -> dict[str, object]:
@@ -86,8 +101,21 @@ class ZipArchive:
     def _open(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except ZIP_ERRORS as error:
             raise damaged(self.path, error) from error
+
+
+class StrictTarInfo(tarfile.TarInfo):
+    """Takes a broken or missing header for damage; tarfile takes it for the end, and the rest would be missing."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the mark of the end
+                raise
+            raise tarfile.ReadError(str(error)) from error
 
 
 class TarArchive:
@@ -108,11 +136,12 @@ class TarArchive:
 
     def _walk(self, contents: bool, pick: set[str] | None = None) -> Iterator[tuple[str, bytes]]:
         try:
-            with tarfile.open(self.path, "r|*") as archive:
+            with tarfile.open(self.path, "r|*", tarinfo=StrictTarInfo) as archive:
                 for member in archive:
-                    name = member.name.removeprefix("./")
-                    if member.isfile() and (pick is None or name in pick):
-                        stream = archive.extractfile(member) if contents else None
+                    name = member.name.removeprefix("./") + "/" * member.isdir()
+                    if pick is None or name in pick:
+                        # A link has no bytes of its own: the packer will list it as unreadable.
+                        stream = archive.extractfile(member) if contents and member.isfile() else None
                         yield name, stream.read() if stream else b""
         except (tarfile.TarError, EOFError, OSError) as error:
             raise damaged(self.path, error) from error

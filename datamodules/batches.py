@@ -64,16 +64,16 @@ class BatchMaker:
 
     def _train(self, shard: Shard, size: int) -> ImageBatch:
         self._enter(shard.epoch)
-        span = slice(shard.start, shard.stop) if shard.stop > shard.start else slice(0, shard.size)
+        span = span_of(shard)
         rows = self.rows["train"][self.drawn.order[span]]
         images = self.augment(self.gather(rows), self.drawn.draws[span], size)
         return ImageBatch(images, self.labels[rows], rows, shard.stop - shard.start, shard.global_size)
 
     def _eval(self, shard: Shard, size: int) -> ImageBatch:
-        rows = self.rows[shard.split][shard.start : shard.stop]
-        counted = len(rows)
-        rows = torch.cat([rows, rows[-1:].expand(shard.size - counted)])
-        return ImageBatch(resample(self.gather(rows), size), self.labels[rows], rows, counted, shard.global_size)
+        rows = self.rows[shard.split][span_of(shard)]
+        rows = torch.cat([rows, rows[-1:].expand(shard.size - len(rows))])
+        images = resample(self.gather(rows), size)
+        return ImageBatch(images, self.labels[rows], rows, shard.stop - shard.start, shard.global_size)
 
     def _enter(self, epoch: int) -> None:
         if epoch != self.epoch:
@@ -84,6 +84,11 @@ class BatchMaker:
         """Stored images as float32 [n, 3, S, S] in [0, 1], on the device."""
         stored = self.images[rows.to(self.images.device)]
         return stored.to(self.device, non_blocking=True).float().div_(255)
+
+
+def span_of(shard: Shard) -> slice:
+    """The positions of a shard; where it has none, one image to pad with."""
+    return slice(shard.start, shard.stop) if shard.stop > shard.start else slice(0, 1)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:

@@ -42,7 +42,9 @@ class ImageFolder:
         return {"source": "image_folder", **self.files.fingerprint()}
 
     def listing(self) -> Listing:
-        members = self._members()
+        names = self.files.names()
+        members = images_among(names)
+        check_not_empty(self.root, names, members)
         classes = check_classes(self.root, members)
         numbers = {name: number for number, name in enumerate(classes)}
         return Listing(
@@ -53,7 +55,7 @@ class ImageFolder:
         )
 
     def images(self) -> Iterator[tuple[int, np.ndarray | Exception]]:
-        rows = {name: row for row, (_, _, name) in enumerate(self._members())}
+        rows = {name: row for row, (_, _, name) in enumerate(images_among(self.files.names()))}
         stream = self.files.read(rows)
         # Pillow lets go of the interpreter lock while it decodes, so threads are enough.
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -67,10 +69,12 @@ class ImageFolder:
         except Exception as error:  # Pillow's plugins raise anything for a broken file; the packer lists it by name
             return error
 
-    def _members(self) -> list[tuple[str, str, str]]:
-        """(split, class, name) of every image, ordered by split, class and name."""
-        members = [member for name in self.files.names() if (member := split_and_class(name))]
-        return sorted(members, key=lambda member: (SPLITS.index(member[0]), member[1], member[2]))
+
+def images_among(names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """(split, class, name) of every image, ordered by split, class and name."""
+    # A set: an archive that was appended to may hold a name twice, the last one counts.
+    members = {member for name in names if (member := split_and_class(name))}
+    return sorted(members, key=lambda member: (SPLITS.index(member[0]), member[1], member[2]))
 
 
 def split_and_class(name: str) -> tuple[str, str, str] | None:
@@ -82,6 +86,26 @@ def split_and_class(name: str) -> tuple[str, str, str] | None:
         if len(path.parts) >= depth + 3 and path.parts[depth] in SPLITS:
             return path.parts[depth], path.parts[depth + 1], name
     return None
+
+
+def class_folder(name: str) -> tuple[str, str] | None:
+    """(split, class) where a name is that of a class folder, ending in a slash."""
+    parts = PurePosixPath(name).parts
+    for depth in (0, 1):
+        if len(parts) == depth + 2 and parts[depth] in SPLITS and name.endswith("/") and not parts[-1].startswith("."):
+            return parts[depth], parts[depth + 1]
+    return None
+
+
+def check_not_empty(root: Path, names: Iterable[str], members: Iterable[tuple[str, str, str]]) -> None:
+    """Raise a DataError that names the class folders without an image."""
+    filled = {(split, label) for split, label, _ in members}
+    folders = [name for name in names if (folder := class_folder(name)) and folder not in filled]
+    if folders:
+        raise DataError(
+            f"no images in {', '.join(sorted(folders))} of {root}; remove the empty class folders from all splits, "
+            f"or fill them with files ending in {' '.join(IMAGE_SUFFIXES)}."
+        )
 
 
 def check_classes(root: Path, members: Iterable[tuple[str, str, str]]) -> list[str]:

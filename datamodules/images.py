@@ -60,12 +60,14 @@ class ImageData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_positive(batch_size=batch_size, eval_batch_size=eval_batch_size)
+        sizes = image_size if isinstance(image_size, list) else [image_size]
+        check_positive(batch_size=batch_size, eval_batch_size=eval_batch_size, image_size=min(sizes, default=0))
+        check_positive(**{n: v for n, v in (("eval_size", eval_size), ("stored_size", stored_size)) if v is not None})
         if not 0 <= val_fraction < 1:
             raise DataError(f"data.val_fraction is {val_fraction}; expected a share in [0, 1).")
         self.dataset, self.root, self.cache_dir = dataset, Path(root), Path(cache_dir)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.image_sizes = image_size if isinstance(image_size, list) else [image_size]
+        self.image_sizes = sizes
         self.eval_size = eval_size or self.image_sizes[-1]
         self.augment, self.val_fraction, self.seed = augment, val_fraction, seed
         self.stored_size, self.on_bad_image = stored_size, on_bad_image

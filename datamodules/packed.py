@@ -14,6 +14,7 @@ locks, every process builds its own and the first rename wins.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,13 +27,14 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from datamodules.errors import DataError
 from datamodules.source import Source
 
 FORMAT = 1
 NAMES_IN_ERROR = 20
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # NFS and Lustre, by their mount options
 Log = Callable[[str], None]
 
 
@@ -116,8 +118,9 @@ def open_packed(folder: Path) -> PackedImages:
         # Copy-on-write: torch wants memory that it may write to, the file stays as it is.
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy")
-        whole = list(images.shape) == meta["shape"] and len(labels) == len(images)
-    except (OSError, ValueError, KeyError) as error:
+        rows = sum(meta["split_sizes"].values())
+        whole = list(images.shape) == meta["shape"] and rows == len(labels) == len(images) and bool(meta["classes"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the packed cache {folder} is damaged ({error}); delete it to build it again.") from error
     if not whole:
         raise DataError(f"the packed cache {folder} does not match its meta.json; delete it to build it again.")
@@ -223,9 +226,8 @@ def publish(temporary: Path, folder: Path) -> None:
             raise
 
 
-@contextmanager
-def building(folder: Path, log: Log) -> Iterator[None]:
-    """Hold the build lock of a cache, and clear away what killed builders left."""
+def acquire_lock(folder: Path, log: Log) -> BaseFileLock | None:
+    """Wait for the build lock of a cache; None where the file system has no locks."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock")
@@ -234,11 +236,22 @@ def building(folder: Path, log: Log) -> Iterator[None]:
         except Timeout:
             log(f"another process is packing {folder.name}: waiting for it")
             lock.acquire()
-    except NotImplementedError:  # filelock's word for a file system without locks
+    except NotImplementedError:  # older filelock's word for a file system without locks
+        return None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        raise DataError(f"cannot write to {folder.parent} ({error.strerror}); set data.cache_dir elsewhere.") from error
+    return lock
+
+
+@contextmanager
+def building(folder: Path, log: Log) -> Iterator[None]:
+    """Hold the build lock of a cache, and clear away what killed builders left."""
+    lock = acquire_lock(folder, log)
+    if lock is None:
         yield
         return
-    except OSError as error:
-        raise DataError(f"cannot write to {folder.parent} ({error.strerror}); set data.cache_dir elsewhere.") from error
     try:
         for leftover in folder.parent.glob(f"{folder.name}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -70,7 +70,8 @@ class EvalShards:
     """Every image of a split once, in order, in chunks of one size dealt to the ranks in turn.
 
     The last chunk is padded to the full size: logits differ in their last bits with the size of the
-    batch, and so could a count, if the chunks depended on the number of ranks.
+    batch, and so could a count, if the chunks depended on the number of ranks. A rank without a chunk gets
+    one of padding only: Lightning skips an empty loader, and the other ranks would wait for it at the end.
     """
 
     def __init__(self, split: str, rows: int, chunk_size: int, rank: int, world_size: int) -> None:
@@ -78,12 +79,14 @@ class EvalShards:
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        return len(self._starts())
+        return max(len(self._starts()), 1)
 
     def __iter__(self) -> Iterator[Shard]:
         for start in self._starts():
             stop = min(start + self.chunk_size, self.rows)
             yield Shard(self.split, 0, start, stop, self.chunk_size, stop - start)
+        if not self._starts():
+            yield Shard(self.split, 0, 0, 0, self.chunk_size, 0)
 
     def _starts(self) -> range:
         return range(self.rank * self.chunk_size, self.rows, self.world_size * self.chunk_size)

@@ -52,6 +52,8 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our loggers and callbacks where the user named none."""
         config = self._get(self.config_init, "trainer")
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # it would write config.yaml into the working directory
         self.throughput = Throughput()
         kwargs["callbacks"] = [*(config.callbacks or []), *self._callbacks()]
         if config.logger is None:

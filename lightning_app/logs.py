@@ -19,8 +19,11 @@ def configure_logging(debug: bool) -> None:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
     if not debug:
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         quiet_known_warnings()
+        import lightning.pytorch  # noqa: F401 - here, because it sets its level when it is imported
+
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def quiet_known_warnings() -> None:
@@ -29,5 +32,9 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     # Our loaders yield positions: there is nothing for worker processes to do.
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
+    # __main__ has seen the command line first.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    # The plan that we log says what is used and why.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
     # lightning 2.6.6 with torch >= 2.13
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")

@@ -75,7 +75,7 @@ def leave_behind(run: Run) -> None:
         confusion_figure(counts, run.data.packed.classes).savefig(run.folder / "confusion.png", dpi=120)
     for logger in run.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(hyperparameters(run), run.metrics())
+            logger.log_hyperparams(hyperparameters(run), run.metrics(), step=run.trainer.global_step)
             logger.save()
     print(summary(run), flush=True)
 

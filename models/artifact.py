@@ -13,13 +13,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from models.errors import ModelError
 from models.network import Network
+from models.weights import check_fit, read_weights
 
 SCHEMA = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
+NEEDED = {"backbone", "classes", "mean", "std"}  # in the card, to build the network
 
 
 def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
@@ -29,11 +31,14 @@ def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     logits [n, number of classes].
 
     Raises:
-        ModelError: no artifact there, or one of a newer schema.
+        ModelError: no artifact there, a damaged one, or one of a newer schema.
     """
     card = read_card(Path(folder))
     network = Network(card["backbone"], len(card["classes"]), card["mean"], card["std"])
-    network.backbone.load_state_dict(load_file(Path(folder) / WEIGHTS))
+    weights = Path(folder) / WEIGHTS
+    state = read_weights(weights)
+    check_fit(network.backbone.state_dict(), state, set(), str(weights))
+    network.backbone.load_state_dict(state)
     return network.eval(), card
 
 
@@ -45,10 +50,14 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"no model artifact at {folder} ({error}); expected a folder with {CARD}: runs/.../model."
         ) from error
+    if not isinstance(card, dict):
+        raise ModelError(f"{folder / CARD} is no model card: expected {', '.join(sorted(NEEDED))}.")
     if card.get("schema", 0) > SCHEMA:
         raise ModelError(
             f"{folder} has schema {card['schema']}, this program reads up to {SCHEMA}; update the program."
         )
+    if missing := NEEDED - card.keys():
+        raise ModelError(f"{folder / CARD} is no model card: it lacks {', '.join(sorted(missing))}.")
     return card
 
 
@@ -64,7 +73,10 @@ def save_artifact(folder: Path, network: Network, card: dict[str, Any]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     state = {name: tensor.contiguous().cpu() for name, tensor in network.backbone.state_dict().items()}
-    save_file(state, temporary / WEIGHTS)
-    (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(temporary, folder)
+    try:
+        save_file(state, temporary / WEIGHTS)
+        (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

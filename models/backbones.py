@@ -35,5 +35,12 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
 
 
 def head_name(network: nn.Module) -> str:
-    """The name of the classifier: the last linear layer, as in every torchvision network we build."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    """The name of the classifier: the last linear layer.
+
+    Raises:
+        ModelError: there is none, as in SqueezeNet, which classifies by a convolution.
+    """
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ModelError(f"{type(network).__name__} has no linear layer to replace; choose another model.backbone.")
+    return linear[-1]

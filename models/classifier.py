@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -71,6 +72,16 @@ class ImageClassifier(pl.LightningModule):
         self.val_metrics, self.test_metrics = EvalMetrics(num_classes), EvalMetrics(num_classes)
         self.results: dict[str, dict[str, Tensor]] = {}
         self.loss_since_log: list[Tensor] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ImageClassifier:
+        """A copy, as weight averaging makes one, that shares the factories of optimizer and schedule.
+
+        They hold on to the program that parsed them, and so to its Trainer, data and child processes.
+        """
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     @property
     def head(self) -> torch.nn.Module:

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from models.errors import ModelError
+
 
 class OneCycle(LRScheduler):
     """Up in a straight line to the optimizer's rate, down to zero along a cosine, once over the whole run.
@@ -21,6 +23,8 @@ class OneCycle(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, warmup: float = 0.2, start: float = 0.04) -> None:
+        if not 0 <= warmup < 1:
+            raise ModelError(f"the schedule's warmup is {warmup}; expected a share of the run in [0, 1).")
         self.warmup, self.start = warmup, start
         self.total_steps = 1
         super().__init__(optimizer)

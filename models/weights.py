@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from models.backbones import head_name
 from models.errors import ModelError
 
+FIRST_EDITION = "IMAGENET1K_V1"
 SHOWN = 5  # tensors to name in an error
 
 
@@ -44,17 +46,26 @@ def imagenet(backbone: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, from its cache or the network."""
     from torchvision import models
 
-    edition = models.get_model_weights(backbone)["IMAGENET1K_V1"]
+    editions = models.get_model_weights(backbone).__members__
+    if FIRST_EDITION not in editions:
+        raise ModelError(
+            f"torchvision has no ImageNet weights of the first edition for {backbone}, only {', '.join(editions)}; "
+            "set model.weights to a file or to none."
+        )
+    edition = editions[FIRST_EDITION]
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{backbone}.lock"):  # the ranks of a node want the same file
-            return edition.get_state_dict(progress=False, check_hash=True)
+            return edition.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise ModelError(
             f"cannot download the ImageNet weights of {backbone} ({error}). Fetch {edition.url} where there is a "
             f"network and put it into {cache}, or set model.weights to a .safetensors file, or to none."
         ) from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:  # damaged, or not what its name says
+        file = cache / Path(edition.url).name
+        raise ModelError(f"cannot read {file} ({error}); delete it to download it again.") from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,91 @@
+"""Which address of this host the other nodes can reach."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import re
+import socket
+import struct
+import subprocess
+from collections.abc import Mapping
+
+from lightning_app.errors import UsageError
+
+SIOCGIFADDR = 0x8915  # linux/sockios.h
+ANY_PORT = 9  # "connecting" a datagram socket sends nothing, so the port does not matter
+
+
+def interface_address(interface: str) -> str:
+    """The IPv4 address of a network interface, for example ib0.
+
+    Raises:
+        UsageError: there is no such interface here, or it has no address.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            found = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+        except OSError as error:
+            have = ", ".join(name for _, name in socket.if_nameindex())
+            raise UsageError(
+                f"interface {interface} has no IPv4 address on {socket.gethostname()} ({error.strerror}); it has {have}."
+            ) from error
+    return socket.inet_ntoa(array.array("B", found)[20:24].tobytes())
+
+
+def outgoing_address(toward: str) -> str | None:
+    """Our address on the way to another host, or None where there is no way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((toward, ANY_PORT))
+        except OSError:
+            return None
+        return probe.getsockname()[0]
+
+
+def interface_of(address: str) -> str | None:
+    """The interface that has an address, or None."""
+    for _, name in socket.if_nameindex():
+        try:
+            if interface_address(name) == address:
+                return name
+        except UsageError:
+            continue
+    return None
+
+
+def slurm_first_host(environ: Mapping[str, str]) -> str:
+    """An address of the first node of this SLURM step, where rank 0 runs.
+
+    The node's name where it can be resolved, else the address by which SLURM itself reaches it.
+    """
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    host = SLURMEnvironment.resolve_root_node_address(environ["SLURM_STEP_NODELIST"])
+    try:
+        socket.gethostbyname(host)
+    except OSError:
+        return slurm_node_address(host) or host
+    return host
+
+
+def slurm_node_address(node: str) -> str | None:
+    """NodeAddr of a node, as `scontrol show node` tells it."""
+    try:
+        command = ["scontrol", "show", "node", "--oneliner", node]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"NodeAddr=(\S+)", shown)
+    return found[1] if found else None
+
+
+def node_identity() -> str:
+    """Tells nodes apart also where containers on different nodes have the same hostname; no spaces in it."""
+    try:
+        boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+        network = os.readlink("/proc/self/ns/net")
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{boot}/{network}"

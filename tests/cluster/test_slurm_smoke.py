@@ -1,0 +1,26 @@
+"""The SLURM that the other tests stand on."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurm import Slurm
+
+pytestmark = pytest.mark.cluster
+
+
+def test_a_step_of_two_nodes_runs_one_task_on_each(slurm: Slurm) -> None:
+    step = slurm.run("srun", "--nodes=2", "--ntasks=2", "sh", "-c", "echo $SLURMD_NODENAME")
+    assert step.returncode == 0, step.stderr
+    assert sorted(step.stdout.split()) == ["n1", "n2"]
+
+
+def test_uneven_tasks_are_placed_two_and_one(slurm: Slurm) -> None:
+    step = slurm.run("srun", "--nodes=2", "--ntasks=3", "sh", "-c", "echo $SLURM_PROCID $SLURM_STEP_TASKS_PER_NODE")
+    assert step.returncode == 0, step.stderr
+    assert sorted(step.stdout.splitlines()) == ["0 2,1", "1 2,1", "2 2,1"]
+
+
+def test_a_batch_job_runs_to_its_end(slurm: Slurm) -> None:
+    job = slurm.run("sbatch", "--wait", "--output=/dev/null", "--wrap=exit 3")
+    assert job.returncode == 3, job.stderr

@@ -1,0 +1,78 @@
+"""A process of its own that packs a few images, stopping half-way until its standard input is closed.
+
+Prints `half` when it stops, every line of the log, and at the end the checksum of the cache, or the DataError.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import resource
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.packed import open_or_pack
+from datamodules.source import Listing
+
+say = partial(print, flush=True)
+
+
+class HalfWay:
+    """Random images; after half of them it waits for the end of standard input, if it is to stop."""
+
+    def __init__(self, rows: int, stored_size: int, stop: bool) -> None:
+        self.rows, self.stored_size, self.stop = rows, stored_size, stop
+
+    def fingerprint(self) -> dict[str, object]:
+        return {"source": "half_way", "rows": self.rows}
+
+    def listing(self) -> Listing:
+        names = [f"image {row}" for row in range(self.rows)]
+        splits = {"train": self.rows, "val": 0, "test": 0}
+        return Listing(["even", "odd"], np.arange(self.rows) % 2, names, splits)
+
+    def images(self) -> Iterator[tuple[int, np.ndarray | Exception]]:
+        rng = np.random.default_rng(0)
+        for row in range(self.rows):
+            if self.stop and row == self.rows // 2:
+                say("half")
+                sys.stdin.read()
+            yield row, rng.integers(0, 256, (3, self.stored_size, self.stored_size), dtype=np.uint8)
+
+
+def no_locks(*_: object) -> None:
+    """What flock does on a file system that is mounted without locks."""
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cache_dir", type=Path)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--stored_size", type=int, default=4)
+    parser.add_argument("--stop", action="store_true")
+    parser.add_argument("--no_locks", action="store_true")
+    parser.add_argument("--largest_file", type=int)
+    args = parser.parse_args()
+    if args.no_locks:
+        fcntl.flock = no_locks
+    if args.largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (args.largest_file, args.largest_file))
+    source = HalfWay(args.rows, args.stored_size, args.stop)
+    try:
+        packed = open_or_pack(source, "half", args.cache_dir, skip_bad=False, log=say, progress=False)
+    except DataError as error:
+        say(f"DataError: {error}")
+        return 1
+    say(packed.meta["images_sha256"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Batches of pixels: the same whatever the number of ranks, counted right, labels with their images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules.augment import Augment
+from datamodules.batches import BatchMaker, ImageBatch, fits
+from datamodules.packed import Meta, PackedImages
+from datamodules.shards import EvalShards, Shard, TrainShards, draw_epoch
+
+SIDE, TRAIN, TEST = 8, 37, 11
+AUGMENT = Augment(crop_scale=0.4, rotation=15, pad_crop=2, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+NO_AUGMENT = Augment(flip=0, pad_crop=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def packed() -> PackedImages:
+    """48 random images; an image's label is its first byte."""
+    images = np.random.default_rng(0).integers(0, 256, (TRAIN + TEST, 3, SIDE, SIDE), dtype=np.uint8)
+    labels = images[:, 0, 0, 0].astype(np.int64)
+    sizes = {"train": TRAIN, "val": 0, "test": TEST}
+    meta = Meta(
+        format=1, dataset="noise", classes=[], split_sizes=sizes, shape=[*images.shape], skipped=0, images_sha256=""
+    )
+    return PackedImages(Path("nowhere"), images, labels, meta)
+
+
+def maker(packed: PackedImages, augment: Augment = AUGMENT, seed: int = 5) -> BatchMaker:
+    rows = {split: torch.from_numpy(packed.rows(split)) for split in ("train", "test")}
+    return BatchMaker(packed, rows, seed, augment, CPU)
+
+
+def train_batches(batches: BatchMaker, rank: int, world_size: int, epoch: int = 0, size: int = 12) -> list[ImageBatch]:
+    shards = TrainShards(TRAIN, 16, rank, world_size, epoch=lambda: epoch)
+    return [batches.make(shard, size) for shard in shards]
+
+
+def counted_images(batches: list[ImageBatch]) -> Tensor:
+    return torch.cat([batch.images[: batch.counted] for batch in batches])
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 7])
+def test_batches_of_all_ranks_together_are_bit_identical_to_those_of_one(packed: PackedImages, world_size: int) -> None:
+    alone = train_batches(maker(packed), rank=0, world_size=1)
+    ranks = [train_batches(maker(packed), rank, world_size) for rank in range(world_size)]
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        assert torch.equal(counted_images(parts), whole.images)
+        assert torch.equal(torch.cat([part.labels[: part.counted] for part in parts]), whole.labels)
+        assert [part.global_size for part in parts] == [whole.global_size] * world_size
+
+
+def test_batches_are_a_function_of_seed_and_epoch_alone(packed: PackedImages) -> None:
+    first = counted_images(train_batches(maker(packed), 0, 1, epoch=3))
+    other = maker(packed)
+    train_batches(other, 0, 1, epoch=0)
+    torch.manual_seed(99)
+    assert torch.equal(counted_images(train_batches(other, 0, 1, epoch=3)), first)
+    assert not torch.equal(counted_images(train_batches(other, 0, 1, epoch=4)), first)
+    assert not torch.equal(counted_images(train_batches(maker(packed, seed=6), 0, 1, epoch=3)), first)
+
+
+def test_a_step_can_be_made_without_those_before_it(packed: PackedImages) -> None:
+    last = train_batches(maker(packed), 0, 1, epoch=2)[-1]
+    shard = list(TrainShards(TRAIN, 16, 0, 1, epoch=lambda: 2))[-1]
+    assert torch.equal(maker(packed).make(shard, 12).images, last.images)
+
+
+def test_one_image_twice_in_a_batch_is_augmented_twice(packed: PackedImages) -> None:
+    batches = BatchMaker(packed, {"train": torch.tensor([4, 4])}, 0, AUGMENT, CPU)
+    first, second = batches.make(Shard("train", 0, 0, 2, 2, 2), 12).images
+    assert not torch.equal(first, second)
+
+
+def test_train_images_are_the_rows_of_the_epochs_order(packed: PackedImages) -> None:
+    batches = train_batches(maker(packed, NO_AUGMENT), 0, 1, epoch=1, size=SIDE)
+    rows = torch.cat([batch.rows for batch in batches])
+    assert torch.equal(rows, draw_epoch(TRAIN, seed=5, epoch=1).order)
+    assert torch.equal(counted_images(batches), torch.from_numpy(packed.images)[rows].float() / 255)
+
+
+def test_labels_belong_to_their_images(packed: PackedImages) -> None:
+    batches = maker(packed, NO_AUGMENT)
+    shards = [*TrainShards(TRAIN, 16, 0, 1, epoch=lambda: 0), *EvalShards("test", TEST, 4, 0, 1)]
+    for batch in (batches.make(shard, SIDE) for shard in shards):
+        assert torch.equal((batch.images[:, 0, 0, 0] * 255).round().long(), batch.labels)
+
+
+def test_shapes_types_and_range(packed: PackedImages) -> None:
+    batches = maker(packed)
+    shards = [Shard("train", 0, 0, 5, 5, 16), Shard("test", 0, 0, 3, 5, 3)]
+    for batch in (batches.make(shard, 24) for shard in shards):
+        assert (batch.images.shape, batch.images.dtype) == ((5, 3, 24, 24), torch.float32)
+        assert (batch.labels.shape, batch.labels.dtype) == ((5,), torch.int64)
+        assert (batch.rows.shape, batch.rows.dtype) == ((5,), torch.int64)
+        assert 0 <= batch.images.min() <= batch.images.max() <= 1
+
+
+def test_last_evaluation_chunk_is_padded_to_full_size_and_counted_right(packed: PackedImages) -> None:
+    batches = [maker(packed).make(shard, SIDE) for shard in EvalShards("test", TEST, 4, 0, 1)]
+    assert [len(batch.images) for batch in batches] == [4, 4, 4]
+    assert [batch.counted for batch in batches] == [4, 4, 3]
+    assert [row for batch in batches for row in batch.rows[: batch.counted].tolist()] == list(
+        range(TRAIN, TRAIN + TEST)
+    )
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_evaluation_sees_every_image_once_unaugmented_on_any_number_of_ranks(
+    packed: PackedImages, world_size: int
+) -> None:
+    batches = maker(packed)
+    shards = [shard for rank in range(world_size) for shard in EvalShards("test", TEST, 4, rank, world_size)]
+    made = [batches.make(shard, SIDE) for shard in shards]
+    rows = torch.cat([batch.rows[: batch.counted] for batch in made])
+    assert sorted(rows.tolist()) == list(range(TRAIN, TRAIN + TEST))
+    assert torch.equal(counted_images(made), torch.from_numpy(packed.images)[rows].float() / 255)
+
+
+@pytest.mark.parametrize(("split", "size"), [("train", 1), ("test", 4)])
+def test_empty_shard_makes_a_batch_that_counts_nothing(packed: PackedImages, split: str, size: int) -> None:
+    batch = maker(packed).make(Shard(split, 0, 0, 0, size, 0), 12)
+    assert (len(batch.images), len(batch.labels), batch.counted) == (size, size, 0)
+
+
+def test_making_batches_leaves_the_stored_images_alone(packed: PackedImages) -> None:
+    before = packed.images.copy()
+    train_batches(maker(packed), 0, 1, size=SIDE)
+    assert np.array_equal(packed.images, before)
+
+
+def test_on_a_cpu_the_images_stay_where_they_are() -> None:
+    assert not fits(torch.zeros(1), CPU)

@@ -1,0 +1,172 @@
+"""The packed cache is whole or not there: killed builders, two at once, a full or read-only disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("packing_process.py")
+REPOSITORY = Path(__file__).parents[2]
+BIG = ("--rows", "1000", "--stored_size", "32")  # 3 MB
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts packing processes; those still there at the end are killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(cache_dir: Path, *options: str) -> subprocess.Popen[str]:
+        paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, str(PROGRAM), str(cache_dir), *options]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], marker: str) -> None:
+    """Read a process's lines up to one that contains the marker."""
+    assert process.stdout is not None
+    lines = list[str]()
+    for line in process.stdout:
+        lines.append(line)
+        if marker in line:
+            return
+    pytest.fail(f"{marker!r} is not in {lines}")
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Let a process go on to its end: exit status and last line."""
+    output, _ = process.communicate()
+    return process.returncode, output.splitlines()[-1]
+
+
+def names(cache_dir: Path) -> list[str]:
+    """What lies in the cache directory, but for locks."""
+    return sorted(path.name for path in cache_dir.iterdir() if path.suffix != ".lock")
+
+
+def test_killed_build_leaves_nothing_finished_and_the_next_one_clears_up(start: Start, tmp_path: Path) -> None:
+    killed = start(tmp_path, "--stop")
+    read_until(killed, "half")
+    killed.kill()
+    killed.wait()
+    (leftover,) = names(tmp_path)
+    assert leftover.endswith(".tmp")
+    status, _ = finish(start(tmp_path))
+    assert status == 0
+    assert names(tmp_path) == [leftover.split(".")[0]]
+
+
+def test_second_builder_waits_and_both_open_the_one_cache(start: Start, tmp_path: Path) -> None:
+    first = start(tmp_path, "--stop")
+    read_until(first, "half")
+    second = start(tmp_path)
+    read_until(second, "waiting for it")
+    results = [finish(first), finish(second)]
+    assert results[0] == results[1]
+    assert results[0][0] == 0
+    assert [name.endswith(".tmp") for name in names(tmp_path)] == [False]
+
+
+def test_builder_that_waits_for_a_killed_one_takes_over(start: Start, tmp_path: Path) -> None:
+    first = start(tmp_path, "--stop")
+    read_until(first, "half")
+    second = start(tmp_path)
+    read_until(second, "waiting for it")
+    first.kill()
+    assert finish(second)[0] == 0
+    assert [name.endswith(".tmp") for name in names(tmp_path)] == [False]
+
+
+def test_without_locks_both_build_and_one_cache_stays(start: Start, tmp_path: Path) -> None:
+    both = [start(tmp_path, "--stop", "--no_locks") for _ in range(2)]
+    for process in both:
+        read_until(process, "half")
+    assert len(names(tmp_path)) == 2
+    results = [finish(process) for process in both]
+    assert results[0] == results[1]
+    assert results[0][0] == 0
+    assert [name.endswith(".tmp") for name in names(tmp_path)] == [False]
+
+
+def test_file_that_may_not_grow_is_a_data_error_and_leaves_nothing(start: Start, tmp_path: Path) -> None:
+    status, message = finish(start(tmp_path, *BIG, "--largest_file", "100000"))
+    assert (status, names(tmp_path)) == (1, [])
+    assert message.startswith(f"DataError: cannot write the packed cache to {tmp_path} (File too large); it needs 3 MB")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot take space in advance")
+def test_missing_space_is_noticed_before_the_first_image_is_decoded(start: Start, tmp_path: Path) -> None:
+    output, _ = start(
+        tmp_path, "--rows", "400", "--stored_size", "32", "--largest_file", "1000000", "--stop"
+    ).communicate()
+    assert "File too large" in output
+    assert "half" not in output.splitlines()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory with the given options."""
+    mounted: list[Path] = []
+
+    def run(options: str) -> Path:
+        point = tmp_path / "mounted"
+        point.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(point)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a file system needs root, with the right to mount")
+        mounted.append(point)
+        return point
+
+    yield run
+    for point in mounted:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+def test_full_disk_is_a_data_error_and_leaves_nothing(start: Start, mount: Callable[[str], Path]) -> None:
+    cache_dir = mount("size=1m")
+    status, message = finish(start(cache_dir, *BIG))
+    assert (status, names(cache_dir)) == (1, [])
+    assert "(No space left on device); it needs 3 MB. Free some space, or set data.cache_dir" in message
+
+
+def test_read_only_directory_is_a_data_error(start: Start, read_only: Path) -> None:
+    status, message = finish(start(read_only))
+    assert status == 1
+    assert message.startswith(f"DataError: cannot write to {read_only} (")
+    assert message.endswith("set data.cache_dir elsewhere.")
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A directory that cannot be written to; root may write everywhere but on a read-only file system."""
+    if os.geteuid() == 0:
+        return request.getfixturevalue("mount")("ro")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    return tmp_path / "locked"
+
+
+def test_finished_cache_on_a_read_only_disk_is_opened(start: Start, mount: Callable[[str], Path]) -> None:
+    cache_dir = mount("size=1m")
+    built = finish(start(cache_dir))
+    subprocess.run(["mount", "-o", "remount,ro", str(cache_dir)], check=True)
+    assert finish(start(cache_dir)) == built

@@ -1,0 +1,96 @@
+"""The program as its users run it, and one finished fit that the tests share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+LOGGERS = ("lightning_app", "models", "datamodules", "lightning.pytorch")
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Run `python -m lightning_app` in a process of its own, in an empty folder unless told otherwise."""
+
+    def run(
+        *args: str, cwd: Path | None = None, path: Path = REPOSITORY, python_options: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *python_options, "-m", "lightning_app", *args],
+            cwd=cwd or tmp_path_factory.mktemp("empty"),
+            env=os.environ | {"PYTHONPATH": str(path)},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the digits are packed, once for all tests."""
+    return str(tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="session")
+def tiny(cache_dir: str) -> list[str]:
+    """Options of a fit that takes seconds. In float32, so that another process can repeat its numbers."""
+    options = {
+        "--config": "configs/quickstart.yaml",
+        "--name": "tiny",
+        "--trainer.precision": "32-true",
+        "--trainer.max_epochs": "1",
+        "--trainer.limit_train_batches": "4",
+        "--trainer.log_every_n_steps": "2",
+        "--data.image_size": "32",
+        "--data.cache_dir": cache_dir,
+    }
+    return [word for option in options.items() for word in option]
+
+
+@pytest.fixture(scope="session")
+def fit(program: Program, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
+    """A finished fit of 20 batches on the CPU, of a network that learns something in so few."""
+    resnet = ["--model.backbone", "resnet18", "--model.dropout", "null", "--trainer.limit_train_batches", "20"]
+    cwd = tmp_path_factory.mktemp("fit")
+    process = program("fit", *tiny, *resnet, "--trainer.strategy", "cpu", "--runs_dir", str(cwd / "runs"), cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return process
+
+
+@pytest.fixture(scope="session")
+def run_folder(fit: subprocess.CompletedProcess) -> Path:
+    """What that fit left behind."""
+    return Path(fit.args[fit.args.index("--runs_dir") + 1]) / "tiny/version_0"
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what the program does to logging and to the environment when it runs inside of a test."""
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    environment = dict(os.environ)
+    before = [(logger, logger.handlers, logger.propagate, logger.level) for logger in map(logging.getLogger, LOGGERS)]
+    yield
+    for logger, handlers, propagate, level in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)

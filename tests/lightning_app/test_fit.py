@@ -1,0 +1,242 @@
+"""One real fit, and everything that it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from datamodules.images import ImageData
+from lightning_app.__main__ import main
+from lightning_app.cli import CLI
+from models.artifact import load_artifact
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+TEST_IMAGES, VAL_IMAGES, STEPS = 359, 143, 20
+
+
+@pytest.fixture(scope="session")
+def card(run_folder: Path) -> dict[str, Any]:
+    """The run's model.json."""
+    return json.loads((run_folder / "model/model.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def events(run_folder: Path) -> EventAccumulator:
+    """What TensorBoard shows of the run."""
+    return EventAccumulator(str(run_folder), size_guidance={"images": 0, "scalars": 0}).Reload()
+
+
+def scalar(events: EventAccumulator, tag: str) -> dict[int, float]:
+    """Values of a scalar by step."""
+    return {event.step: event.value for event in events.Scalars(tag)}
+
+
+def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
+    files = sorted(str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file())
+    assert [file for file in files if not file.startswith("events.out.tfevents")] == [
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "confusion.png",
+        "curves.png",
+        "hparams.yaml",
+        "metrics.csv",
+        "model/model.json",
+        "model/weights.safetensors",
+    ]
+    assert [path.name for path in run_folder.parent.parent.parent.iterdir()] == ["runs"]
+
+
+def test_the_summary_counts_the_images_and_names_every_file(
+    fit: subprocess.CompletedProcess, run_folder: Path, card: dict[str, Any]
+) -> None:
+    right = sum(card["confusion"]["test"][digit][digit] for digit in range(10))
+    assert fit.stdout.count(f"{right} of {TEST_IMAGES} held-out test images right") == 1
+    assert f"Left in {run_folder}:" in fit.stdout
+    named = re.findall(r"^  (\S+?)/? ", fit.stdout.split("Left in")[1].split("Next:")[0], flags=re.MULTILINE)
+    shown = {path.name for path in run_folder.iterdir() if not path.name.startswith(("events.out", "hparams"))}
+    assert set(named) == shown | {"events.out.*"}
+    assert len(fit.stdout.split("Next:\n")[1].splitlines()) == 3
+
+
+def test_a_fit_says_nothing_that_looks_like_trouble(fit: subprocess.CompletedProcess) -> None:
+    trouble = re.compile(r"warning|error|traceback|GPU available|Tip:|args parameter", re.IGNORECASE)
+    assert [line for line in fit.stderr.splitlines() if trouble.search(line)] == []
+
+
+def test_every_automatic_choice_is_said_once_with_its_reason(fit: subprocess.CompletedProcess) -> None:
+    for choice in ("strategy: cpu (asked for)", "devices: 1 (", "precision: 32-true (", "threads: ", "memory: "):
+        assert fit.stderr.count(choice) == 1, choice
+
+
+def test_the_config_is_taken_again_and_says_the_same(run_folder: Path, cache_dir: str, empty_folder: Path) -> None:
+    class Instantiated(CLI):
+        """Builds everything and runs nothing."""
+
+        def _run_subcommand(self, subcommand: str) -> None:
+            pass
+
+    cli = Instantiated(["fit", "--config", str(run_folder / "config.yaml")], started=0.0)
+    written = yaml.safe_load((run_folder / "config.yaml").read_text())
+    again = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))["fit"]
+    assert again == written
+
+
+def test_metrics_csv_has_the_losses_and_accuracies(run_folder: Path, card: dict[str, Any]) -> None:
+    rows = list(csv.DictReader((run_folder / "metrics.csv").read_text().splitlines()))
+    found = {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+    assert len(found["train/loss"]) == STEPS / 2  # logged at every other step
+    assert {"train/images_per_second", "train/resolution", "lr-AdamW", "val/loss", "test/loss"} <= found.keys()
+    for name in ("val/acc", "test/acc"):
+        assert found[name] == [pytest.approx(card["metrics"][name])]
+
+
+def test_tensorboard_has_the_scalars_of_training(events: EventAccumulator) -> None:
+    logged = list(range(1, STEPS, 2))
+    assert list(scalar(events, "train/loss")) == logged
+    assert scalar(events, "train/resolution") == dict.fromkeys(scalar(events, "train/images_per_second"), 32.0)
+    assert list(scalar(events, "train/images_per_second")) == logged
+    assert min(scalar(events, "train/images_per_second").values()) > 0
+
+
+def test_the_learning_rate_runs_through_one_whole_cycle(events: EventAccumulator) -> None:
+    rates = scalar(events, "lr-AdamW")
+    assert max(rates, key=lambda step: rates[step]) in (3, 5)  # on both sides of the peak at a fifth of 20 steps
+    assert rates[1] == pytest.approx(0.003 * (0.04 + 0.96 / 4))
+    assert rates[19] == pytest.approx(0.003 * (1 + torch.cos(torch.tensor(torch.pi * 15 / 16)).item()) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_tensorboard_has_the_metrics_of_the_artifact(split: str, events: EventAccumulator, card: dict) -> None:
+    for name in ("acc", "top3", "ece", "loss"):
+        assert scalar(events, f"{split}/{name}") == {STEPS: pytest.approx(card["metrics"][f"{split}/{name}"])}
+
+
+def test_tensorboard_has_the_pictures(events: EventAccumulator) -> None:
+    assert sorted(events.Tags()["images"]) == ["test/confusion", "train/batch", "val/confusion"]
+    [batch] = events.Images("train/batch")
+    assert (batch.width, batch.height) == (8 * 34 + 2, 8 * 34 + 2)  # 64 images of 32 pixels, 2 between
+
+
+def test_hparams_are_filled_with_options_and_final_metrics(events: EventAccumulator, card: dict[str, Any]) -> None:
+    content = {tag: HParamsPluginData.FromString(data) for tag, data in events.PluginTagToContent("hparams").items()}
+    options = content["_hparams_/session_start_info"].session_start_info.hparams
+    assert options["backbone"].string_value == "resnet18"
+    assert options["lr"].number_value == 0.003
+    assert content["_hparams_/session_end_info"].session_end_info.ListFields()
+    columns = {info.name.tag for info in content["_hparams_/experiment"].experiment.metric_infos}
+    assert columns == card["metrics"].keys()
+    assert columns <= set(events.Tags()["scalars"])
+
+
+def test_the_artifact_repeats_the_count_of_the_fit(run_folder: Path, card: dict[str, Any], cache_dir: str) -> None:
+    network, _ = load_artifact(run_folder / "model")
+    data = ImageData("digits", image_size=card["input_size"], cache_dir=cache_dir)
+    data.prepare_data()
+    confusion = torch.zeros(10, 10, dtype=torch.int64)
+    for shard in data.test_dataloader():
+        batch = data.make(shard, torch.device("cpu"))
+        with torch.inference_mode():
+            predicted = network(batch.images).argmax(dim=1)[: batch.counted]
+        confusion.index_put_((batch.labels[: batch.counted], predicted), torch.tensor(1), accumulate=True)
+    assert confusion.tolist() == card["confusion"]["test"]
+    assert int(confusion.sum()) == TEST_IMAGES
+    assert card["metrics"]["test/acc"] == pytest.approx(int(confusion.trace()) / TEST_IMAGES)
+    assert int(confusion.trace()) > 2 * TEST_IMAGES / 10  # a constant answer would be right for a tenth
+
+
+def test_the_card_says_how_the_network_is_fed_and_where_it_comes_from(card: dict[str, Any]) -> None:
+    assert card["classes"] == [str(digit) for digit in range(10)]
+    assert (card["input_size"], card["stored_size"], card["backbone"]) == (32, 8, "resnet18")
+    assert (card["mean"], card["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert card["provenance"]["steps"] == STEPS
+    assert card["provenance"]["world_size"] == 1
+    assert sum(map(sum, card["confusion"]["val"])) == VAL_IMAGES
+
+
+def test_the_averaged_weights_are_what_was_kept(run_folder: Path) -> None:
+    checkpoint = torch.load(run_folder / "checkpoints/best.ckpt", weights_only=True)
+    kept = load_artifact(run_folder / "model")[0].backbone.state_dict()
+    averaged = {name: checkpoint["state_dict"][f"network.backbone.{name}"] for name in kept}
+    current = {name: checkpoint["current_model_state"][f"network.backbone.{name}"] for name in kept}
+    assert [name for name in kept if not torch.equal(kept[name], averaged[name])] == []
+    assert not torch.equal(kept["fc.weight"], current["fc.weight"])
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing(
+    verb: str, run_folder: Path, card: dict[str, Any], empty_folder: Path
+) -> None:
+    checkpoint = run_folder / "checkpoints/best.ckpt"
+    cli = CLI([verb, "--config", str(run_folder / "config.yaml"), "--ckpt_path", str(checkpoint)], started=0.0)
+    assert confusion_of(cli, verb) == card["confusion"]["val" if verb == "validate" else "test"]
+    assert list(empty_folder.iterdir()) == []
+
+
+def confusion_of(cli: CLI, verb: str) -> list[list[int]]:
+    """Rows are true classes, columns predictions."""
+    if verb != "predict":
+        return cli.model.results["val" if verb == "validate" else "test"]["confusion"].tolist()
+    confusion = torch.zeros(10, 10, dtype=torch.int64)
+    for batch in cli.trainer.predict_loop.predictions:
+        index = (batch["labels"], batch["probabilities"].argmax(dim=1))
+        confusion.index_put_(index, torch.tensor(1), accumulate=True)
+    return confusion.tolist()
+
+
+def test_the_next_fit_gets_a_folder_of_its_own_and_touches_no_other(
+    tiny: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = empty_folder / "runs/tiny/version_0"
+    first.mkdir(parents=True)
+    (first / "config.yaml").write_text("precious")
+    few = [
+        "--trainer.limit_train_batches",
+        "2",
+        "--trainer.limit_val_batches",
+        "1",
+        "--trainer.limit_test_batches",
+        "1",
+    ]
+    assert main(["fit", *tiny, *few, "--trainer.strategy", "cpu"]) == 0
+    assert sorted(path.name for path in first.parent.iterdir()) == ["version_0", "version_1"]
+    assert (first / "config.yaml").read_text() == "precious"
+    assert (first.parent / "version_1/model/model.json").exists()
+    assert f"Left in {Path('runs/tiny/version_1')}:" in capsys.readouterr().out
+
+
+def test_ddp_on_this_machine_tests_every_image_once_and_sums_up_once(program: Program, tiny: list[str]) -> None:
+    process = program("fit", *tiny, "--runs_dir", "runs", "--trainer.strategy", "ddp", "--trainer.devices", "2")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count(f" of {TEST_IMAGES} held-out test images right") == 1
+    assert process.stdout.count("Left in runs/tiny/version_0:") == 1
+    assert process.stderr.count("strategy: ddp (asked for)") == 1
+
+
+def test_ddp_with_more_processes_than_chunks_of_test_images_still_ends(program: Program, tiny: list[str]) -> None:
+    one_chunk = ["--data.eval_batch_size", str(TEST_IMAGES)]
+    process = program("fit", *tiny, *one_chunk, "--trainer.strategy", "ddp", "--trainer.devices", "2")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count(f" of {TEST_IMAGES} held-out test images right") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_gpu_without_a_gpu_is_one_line_and_leaves_no_folder(
+    tiny: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", *tiny, "--trainer.strategy", "gpu"]) == 2
+    said = capsys.readouterr().err
+    assert [line for line in said.splitlines() if line.startswith("error: --trainer.strategy gpu: found no GPU")]
+    assert "Traceback" not in said
+    assert list(empty_folder.iterdir()) == []

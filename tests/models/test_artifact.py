@@ -1,0 +1,141 @@
+"""The artifact: what is saved is what is loaded, by a program that knows nothing of training."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import models.artifact
+from models.artifact import load_artifact, save_artifact
+from models.errors import ModelError
+from models.network import Network
+
+REPOSITORY = Path(__file__).parents[2]
+CARD: dict[str, Any] = {
+    "backbone": "mobilenet_v2",
+    "classes": ["ant", "bee", "cat"],
+    "input_size": 32,
+    "mean": [0.4, 0.5, 0.6],
+    "std": [0.1, 0.2, 0.3],
+    "metrics": {"test/acc": 0.5},
+}
+
+
+def network(seed: int) -> Network:
+    """A network for the card's classes."""
+    torch.manual_seed(seed)
+    return Network(CARD["backbone"], len(CARD["classes"]), CARD["mean"], CARD["std"]).eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """An artifact on the disk."""
+    save_artifact(tmp_path / "model", network(0), CARD)
+    return tmp_path / "model"
+
+
+def test_a_loaded_artifact_gives_the_same_logits_to_the_last_bit(saved: Path) -> None:
+    images = torch.rand(5, 3, 32, 32)
+    loaded, card = load_artifact(saved)
+    assert torch.equal(loaded(images), network(0)(images))
+    assert card == CARD | {"schema": 1}
+    assert not loaded.training
+
+
+def test_an_artifact_is_two_files(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["model.json", "weights.safetensors"]
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_loading_imports_neither_lightning_nor_the_program_nor_the_data(saved: Path) -> None:
+    code = (
+        "import sys\n"
+        "from models.artifact import load_artifact\n"
+        "load_artifact(sys.argv[1])\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(saved)], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    imported = set(process.stdout.translate(str.maketrans("[]',", "    ")).split())
+    unwanted = {"lightning", "pytorch_lightning", "torchmetrics", "jsonargparse", "lightning_app", "datamodules"}
+    assert imported & unwanted == set()
+    assert {"torch", "models"} <= imported
+
+
+def test_an_artifact_of_a_newer_schema_is_refused(saved: Path) -> None:
+    (saved / "model.json").write_text(json.dumps(CARD | {"schema": 2}))
+    with pytest.raises(ModelError, match="has schema 2, this program reads up to 1; update the program"):
+        load_artifact(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{half a", "no model artifact at"),
+        ("[]", "is no model card: expected backbone, classes, mean, std"),
+        ('{"schema": 1, "backbone": "resnet18", "classes": []}', "is no model card: it lacks mean, std"),
+    ],
+)
+def test_a_card_that_is_none_is_refused(content: str, said: str, saved: Path) -> None:
+    (saved / "model.json").write_text(content)
+    with pytest.raises(ModelError, match=said):
+        load_artifact(saved)
+
+
+def test_a_checkpoint_in_its_place_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(ModelError, match=r"no model artifact at .*last\.ckpt.*expected a folder with model\.json"):
+        load_artifact(tmp_path / "last.ckpt")
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"no model artifact at {tmp_path}/nowhere"):
+        load_artifact(tmp_path / "nowhere")
+
+
+def test_an_artifact_without_its_weights_is_refused(saved: Path) -> None:
+    (saved / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=f"no weights at {saved}/weights.safetensors"):
+        load_artifact(saved)
+
+
+def test_an_artifact_with_truncated_weights_is_refused(saved: Path) -> None:
+    weights = saved / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=f"cannot read weights from {weights}"):
+        load_artifact(saved)
+
+
+def test_an_artifact_with_weights_for_other_classes_is_refused(saved: Path) -> None:
+    (saved / "model.json").write_text(json.dumps(CARD | {"schema": 1, "classes": ["ant", "bee"]}))
+    with pytest.raises(ModelError, match=r"classifier\.1\.bias is \(3,\), expected \(2,\)"):
+        load_artifact(saved)
+
+
+def test_saving_again_replaces_the_artifact(saved: Path) -> None:
+    save_artifact(saved, network(1), CARD | {"metrics": {"test/acc": 0.75}})
+    images = torch.rand(2, 3, 32, 32)
+    loaded, card = load_artifact(saved)
+    assert torch.equal(loaded(images), network(1)(images))
+    assert card["metrics"] == {"test/acc": 0.75}
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_an_interrupted_save_leaves_the_old_artifact(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(state: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models.artifact, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_artifact(saved, network(1), CARD)
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load_artifact(saved)[0](images), network(0)(images))
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]

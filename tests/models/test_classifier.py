@@ -1,0 +1,189 @@
+"""The LightningModule: what a step's gradient is, what is frozen, and how long a run is."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datamodules.batches import ImageBatch
+from models.classifier import ImageClassifier, total_steps
+from models.errors import ModelError
+from models.schedules import OneCycle
+
+CLASSES = 4
+
+
+def classifier(**options: Any) -> ImageClassifier:
+    """A small network with weights of its own, outside of any Trainer but for what a step asks of it."""
+    torch.manual_seed(0)
+    model = ImageClassifier(CLASSES, weights="none", **options)
+    return in_world(model, 1)
+
+
+def in_world(model: ImageClassifier, world_size: int) -> ImageClassifier:
+    """Give the model a value in a Trainer's place: one of `world_size` ranks, logging nothing."""
+    model.trainer = SimpleNamespace(world_size=world_size, global_step=0, log_every_n_steps=10**9)
+    return model
+
+
+def images_and_labels(count: int) -> tuple[Tensor, Tensor]:
+    """Random images and labels, the same each time."""
+    generator = torch.Generator().manual_seed(count)
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    return torch.rand(count, 3, 32, 32, generator=generator), labels
+
+
+def batch_of(images: Tensor, labels: Tensor, counted: int, global_size: int) -> ImageBatch:
+    """A batch as the DataModule makes them."""
+    return ImageBatch(images, labels, torch.arange(len(labels)), counted, global_size)
+
+
+def gradients(model: ImageClassifier, batch: ImageBatch) -> dict[str, Tensor]:
+    """What one training step leaves in the parameters."""
+    model.zero_grad()
+    model.training_step(batch, 0).backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("bounds", [(0, 3, 7), (0, 1, 3, 7), (0, 0, 7), (0, 2, 4, 6, 7)])
+def test_gradients_averaged_over_uneven_shards_are_those_of_the_global_batch(bounds: tuple[int, ...]) -> None:
+    model = classifier(label_smoothing=0.1).double().eval()  # batch statistics and dropout do differ by rank
+    images, labels = images_and_labels(7)
+    whole = gradients(model, batch_of(images.double(), labels, 7, 7))
+
+    world_size = len(bounds) - 1
+    in_world(model, world_size)
+    averaged = {name: torch.zeros_like(gradient) for name, gradient in whole.items()}
+    for start, stop in itertools.pairwise(bounds):
+        kept = slice(start, max(stop, start + 1))  # an empty shard still has one image, which does not count
+        shard = batch_of(images[kept].double(), labels[kept], stop - start, 7)
+        for name, gradient in gradients(model, shard).items():
+            averaged[name] += gradient / world_size  # as DDP does
+
+    for name in whole:
+        torch.testing.assert_close(averaged[name], whole[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_logged_losses_of_the_ranks_sum_to_the_global_loss() -> None:
+    model = classifier().eval()
+    images, labels = images_and_labels(5)
+    with torch.no_grad():
+        expected = F.cross_entropy(model(images), labels)
+        for kept in (slice(0, 1), slice(1, 5)):
+            in_world(model, 2).training_step(batch_of(images[kept], labels[kept], len(labels[kept]), 5), 0)
+    torch.testing.assert_close(torch.stack(model.loss_since_log).sum(), expected)
+
+
+def test_a_frozen_backbone_has_only_its_head_to_train() -> None:
+    model = classifier(freeze_backbone=True)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trainable == ["network.backbone.classifier.1.weight", "network.backbone.classifier.1.bias"]
+
+
+def test_training_a_frozen_backbone_changes_nothing_but_the_head() -> None:
+    model = classifier(freeze_backbone=True, lr_scheduler=None).train()
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    optimizer = model.configure_optimizers()
+    model.training_step(batch_of(*images_and_labels(6), 6, 6), 0).backward()
+    optimizer.step()
+    changed = [name for name, tensor in model.network.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert changed == ["backbone.classifier.1.weight", "backbone.classifier.1.bias"]
+
+
+def test_a_frozen_backbone_drops_nothing_out() -> None:
+    model = classifier(freeze_backbone=True, dropout=0.5).train()
+    images, _ = images_and_labels(2)
+    assert torch.equal(model(images), model(images))
+
+
+def test_without_freezing_training_moves_the_batch_statistics() -> None:
+    model = classifier().train()
+    before = model.network.backbone.features[0][1].running_mean.clone()
+    model(images_and_labels(2)[0])
+    assert not torch.equal(model.network.backbone.features[0][1].running_mean, before)
+
+
+def test_labels_are_smoothed_in_training_and_nowhere_else() -> None:
+    model = classifier(label_smoothing=0.3).eval()
+    images, labels = images_and_labels(6)
+    batch = batch_of(images, labels, 6, 6)
+    with torch.no_grad():
+        logits = model(images)
+        model.validation_step(batch, 0)
+        model.test_step(batch, 0)
+        trained = model.training_step(batch, 0)
+    torch.testing.assert_close(trained, F.cross_entropy(logits, labels, label_smoothing=0.3))
+    for metrics in (model.val_metrics, model.test_metrics):
+        torch.testing.assert_close(metrics.conclude()["loss"], F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_a_share_of_smoothing_beyond_one_is_refused(smoothing: float) -> None:
+    with pytest.raises(ModelError, match=f"label_smoothing is {smoothing}"):
+        classifier(label_smoothing=smoothing)
+
+
+def test_padding_counts_in_no_metric_and_no_prediction() -> None:
+    model = classifier().eval()
+    images, labels = images_and_labels(5)
+    with torch.no_grad():
+        model.validation_step(batch_of(images, labels, 3, 3), 0)
+        model.test_step(batch_of(images[:3], labels[:3], 3, 3), 0)
+        predicted = model.predict_step(batch_of(images, labels, 3, 3), 0)
+    padded, plain = model.val_metrics.conclude(), model.test_metrics.conclude()
+    assert int(padded["confusion"].sum()) == 3
+    assert torch.equal(padded["confusion"], plain["confusion"])
+    torch.testing.assert_close(padded, plain)
+    assert {name: len(tensor) for name, tensor in predicted.items()} == {"rows": 3, "labels": 3, "probabilities": 3}
+
+
+def stub_trainer(**facts: Any) -> Any:
+    """The facts of a Trainer that decide the length of a run, with 23 batches an epoch."""
+    defaults = {"limit_train_batches": 1.0, "accumulate_grad_batches": 1, "max_epochs": 3, "max_steps": -1}
+    return SimpleNamespace(datamodule=SimpleNamespace(steps_per_epoch=23), **(defaults | facts))
+
+
+@pytest.mark.parametrize(
+    ("facts", "steps"),
+    [
+        ({}, 69),
+        ({"max_epochs": 1}, 23),
+        ({"max_steps": 50}, 50),
+        ({"max_steps": 500}, 69),
+        ({"max_epochs": -1, "max_steps": 500}, 500),
+        ({"max_epochs": None, "max_steps": 500}, 500),
+        ({"limit_train_batches": 4}, 12),
+        ({"limit_train_batches": 100}, 69),
+        ({"limit_train_batches": 1}, 3),
+        ({"limit_train_batches": 0.5}, 33),
+        ({"limit_train_batches": None}, 69),
+        ({"accumulate_grad_batches": 4}, 18),
+        ({"accumulate_grad_batches": 4, "limit_train_batches": 8}, 6),
+        ({"accumulate_grad_batches": 4, "max_steps": 7}, 7),
+    ],
+)
+def test_the_steps_of_a_run_are_counted(facts: dict[str, Any], steps: int) -> None:
+    assert total_steps(stub_trainer(**facts)) == steps
+
+
+def test_our_schedule_is_told_the_length_and_steps_with_the_optimizer() -> None:
+    model = classifier()
+    model.trainer = stub_trainer()
+    [optimizer], [scheduler] = model.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert isinstance(scheduler["scheduler"], OneCycle)
+    assert (scheduler["scheduler"].total_steps, scheduler["interval"]) == (69, "step")
+
+
+def test_torchs_schedules_step_as_they_are_defined() -> None:
+    def interval(lr_scheduler: Any) -> str:
+        return classifier(lr_scheduler=lr_scheduler).configure_optimizers()[1][0]["interval"]
+
+    assert interval(lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 10)) == "epoch"
+    assert interval(lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)) == "step"

@@ -1,0 +1,177 @@
+"""Weights come from files and from torchvision; what does not fit is refused with names and shapes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.models import MobileNet_V2_Weights
+
+from models.backbones import build_backbone
+from models.errors import ModelError
+from models.weights import load_weights
+
+SHARED_WEIGHTS = Path(__file__).parents[3] / "shared/weights/mobilenet_v2_imagenet.safetensors"
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Tensor]:
+    """The state of a MobileNetV2 for 7 classes with numbers of its own."""
+    torch.manual_seed(1)
+    state = build_backbone("mobilenet_v2", 7).state_dict()
+    return {name: torch.rand_like(t) if t.is_floating_point() else t + 5 for name, t in state.items()}
+
+
+def save(state: Any, path: Path) -> Path:
+    """Write a state in the format of the path's ending."""
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "weights.pth"])
+def test_a_file_gives_back_every_tensor(file: str, trained: dict[str, Tensor], tmp_path: Path) -> None:
+    network = build_backbone("mobilenet_v2", 7)
+    path = save(trained, tmp_path / file)
+    assert load_weights(network, "mobilenet_v2", str(path)) == f"weights: {path}"
+    state = network.state_dict()
+    assert state.keys() == trained.keys()
+    assert [name for name in state if not torch.equal(state[name], trained[name])] == []
+
+
+def test_a_classifier_of_another_size_is_replaced_and_that_is_said(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    network = build_backbone("mobilenet_v2", 3)
+    fresh = {name: network.state_dict()[name].clone() for name in ("classifier.1.weight", "classifier.1.bias")}
+    path = save(trained, tmp_path / "weights.safetensors")
+    said = load_weights(network, "mobilenet_v2", str(path))
+    assert said == f"weights: {path}; its classifier for 7 classes is replaced by one for 3"
+    expected = trained | fresh
+    assert [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, expected[name])] == []
+
+
+def test_weights_of_another_network_are_refused_with_names_and_shapes(tmp_path: Path) -> None:
+    path = save(build_backbone("resnet18", 10).state_dict(), tmp_path / "resnet18.safetensors")
+    network = build_backbone("resnet34", 10)
+    with pytest.raises(ModelError) as caught:
+        load_weights(network, "resnet34", str(path))
+    message = str(caught.value)
+    assert "layer1.2.bn1.bias (64,) is missing" in message
+    assert "and 91 more" in message  # 96 tensors are missing, 5 of them are named
+    assert message.endswith("Set model.backbone to the network that the weights are of.")
+
+
+def test_a_tensor_of_another_shape_is_named_with_both_shapes(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    wrong = trained | {"features.0.0.weight": torch.zeros(32, 1, 3, 3)}
+    path = save(wrong, tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"features\.0\.0\.weight is \(32, 1, 3, 3\), expected \(32, 3, 3, 3\)\. Set"):
+        load_weights(build_backbone("mobilenet_v2", 7), "mobilenet_v2", str(path))
+
+
+def test_a_tensor_too_many_is_named(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    path = save(trained | {"extra": torch.zeros(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"extra \(2,\) has no place"):
+        load_weights(build_backbone("mobilenet_v2", 7), "mobilenet_v2", str(path))
+
+
+def test_weights_that_do_not_fit_leave_the_network_as_it_was(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    network = build_backbone("mobilenet_v2", 7)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    path = save(trained | {"extra": torch.zeros(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError):
+        load_weights(network, "mobilenet_v2", str(path))
+    assert [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])] == []
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no weights at .*/nowhere\.pth: expected imagenet, none, or the path"):
+        load_weights(build_backbone("resnet18", 2), "resnet18", str(tmp_path / "nowhere.pth"))
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("plain_pickle", [False, True])
+def test_code_in_a_pth_file_is_refused_and_never_runs(plain_pickle: bool, tmp_path: Path) -> None:
+    path, marker = tmp_path / "hostile.pth", tmp_path / "it-ran"
+    if plain_pickle:
+        path.write_bytes(pickle.dumps({"weight": Payload(marker)}, protocol=2))
+    else:
+        torch.save({"weight": Payload(marker)}, path)
+    with pytest.raises(ModelError, match=r"cannot read weights from .*hostile\.pth"):
+        load_weights(build_backbone("resnet18", 2), "resnet18", str(path))
+    assert not marker.exists()
+
+
+def test_a_truncated_safetensors_file_is_refused(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    path = save(trained, tmp_path / "weights.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"cannot read weights from .*weights\.safetensors"):
+        load_weights(build_backbone("mobilenet_v2", 7), "mobilenet_v2", str(path))
+
+
+def test_a_checkpoint_is_no_state_dict(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    path = save({"state_dict": trained, "epoch": 3}, tmp_path / "last.pth")
+    with pytest.raises(ModelError, match="is no state_dict"):
+        load_weights(build_backbone("mobilenet_v2", 7), "mobilenet_v2", str(path))
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torchvision's cache is empty, and its server is a port where nobody listens."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "*")
+    file = Path(MobileNet_V2_Weights.IMAGENET1K_V1.url).name
+    monkeypatch.setattr(MobileNet_V2_Weights.IMAGENET1K_V1.value, "url", f"http://127.0.0.1:9/{file}")
+    return tmp_path / "hub/checkpoints"
+
+
+def test_a_failed_download_says_what_to_fetch_and_where_to_put_it(empty_cache: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_weights(build_backbone("mobilenet_v2", 10), "mobilenet_v2", "imagenet")
+    message = str(caught.value)
+    assert message.startswith("cannot download the ImageNet weights of mobilenet_v2 (")
+    assert f"Fetch http://127.0.0.1:9/mobilenet_v2-b0353104.pth where there is a network and put it into {empty_cache}"
+    assert "or set model.weights to a .safetensors file, or to none" in message
+
+
+def test_imagenet_weights_in_torchvisions_cache_are_used(empty_cache: Path) -> None:
+    empty_cache.mkdir(parents=True)
+    state = build_backbone("mobilenet_v2", 1000).state_dict()
+    torch.save(state, empty_cache / "mobilenet_v2-b0353104.pth")
+    network = build_backbone("mobilenet_v2", 10)
+    said = load_weights(network, "mobilenet_v2", "imagenet")
+    assert said == "weights: imagenet; its classifier for 1000 classes is replaced by one for 10"
+    assert torch.equal(network.state_dict()["features.0.0.weight"], state["features.0.0.weight"])
+
+
+def test_code_in_torchvisions_cache_is_refused_and_never_runs(empty_cache: Path, tmp_path: Path) -> None:
+    empty_cache.mkdir(parents=True)
+    torch.save({"weight": Payload(tmp_path / "it-ran")}, empty_cache / "mobilenet_v2-b0353104.pth")
+    with pytest.raises(ModelError, match=r"cannot read .*mobilenet_v2-b0353104\.pth"):
+        load_weights(build_backbone("mobilenet_v2", 10), "mobilenet_v2", "imagenet")
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_backbone_without_first_edition_imagenet_weights_is_named() -> None:
+    with pytest.raises(ModelError, match="torchvision has no ImageNet weights of the first edition for vit_h_14"):
+        load_weights(torch.nn.Linear(1, 1), "vit_h_14", "imagenet")
+
+
+@pytest.mark.skipif(not SHARED_WEIGHTS.exists(), reason=f"no {SHARED_WEIGHTS.name} beside this checkout")
+def test_the_shared_imagenet_weights_fit_with_a_head_for_our_classes() -> None:
+    network = build_backbone("mobilenet_v2", 10)
+    said = load_weights(network, "mobilenet_v2", str(SHARED_WEIGHTS))
+    assert said.endswith("its classifier for 1000 classes is replaced by one for 10")
+    assert network.state_dict()["classifier.1.weight"].shape == (10, 1280)
