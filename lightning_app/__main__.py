@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 import time
 
 from datamodules.errors import DataError
 from lightning_app import __version__
 from lightning_app.errors import UsageError
+from lightning_app.launch import Launch, this_launch
 from lightning_app.logs import configure_logging
 from lightning_app.memory import keep_freed_memory
 from lightning_app.recipes import resolve_configs
@@ -72,11 +74,26 @@ def run(args: list[str], started: float, debug: bool) -> None:
 
         bench(options)
         return
-    configure_logging(debug)
+    launch = this_launch()
+    tell_lightning(launch)
+    configure_logging(launch.global_rank, debug)
     logging.getLogger("lightning_app").info(memory)
     from lightning_app.cli import CLI
 
     CLI([verb, *resolve_configs(options)], started)
+
+
+def tell_lightning(launch: Launch) -> None:
+    """Make what Lightning reads at import true.
+
+    It takes RANK and LOCAL_RANK for the rank from the first line on; without them every rank under mpirun would
+    believe that it is the first. What a process of its own inherited is no rank of its own.
+    """
+    if launch.external:
+        os.environ.update(RANK=str(launch.global_rank), LOCAL_RANK=str(launch.local_rank))
+    elif launch.launcher == "none":
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"):
+            os.environ.pop(name, None)
 
 
 def entry() -> None:

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from lightning_app.errors import UsageError
 
@@ -29,7 +30,8 @@ def interface_address(interface: str) -> str:
         except OSError as error:
             have = ", ".join(name for _, name in socket.if_nameindex())
             raise UsageError(
-                f"interface {interface} has no IPv4 address on {socket.gethostname()} ({error.strerror}); it has {have}."
+                f"interface {interface} has no IPv4 address on {socket.gethostname()} ({error.strerror}); "
+                f"there are {have}."
             ) from error
     return socket.inet_ntoa(array.array("B", found)[20:24].tobytes())
 
@@ -84,7 +86,7 @@ def slurm_node_address(node: str) -> str | None:
 def node_identity() -> str:
     """Tells nodes apart also where containers on different nodes have the same hostname; no spaces in it."""
     try:
-        boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         network = os.readlink("/proc/self/ns/net")
     except OSError:
         return socket.gethostname()

@@ -19,6 +19,7 @@ from lightning_app.callbacks.pictures import Pictures
 from lightning_app.callbacks.plain_progress import PlainProgress
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.callbacks.throughput import Throughput
+from lightning_app.launch import this_launch
 from lightning_app.report import Run, leave_behind
 from lightning_app.trainer import Trainer
 from models.classifier import ImageClassifier
@@ -61,7 +62,9 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _callbacks(self) -> list[pl.Callback]:
-        progress = TQDMProgressBar() if sys.stdout.isatty() else PlainProgress()
+        # mpirun gives its ranks a terminal, but what they print is no place for a bar.
+        on_terminal = sys.stdout.isatty() and not this_launch().external
+        progress = TQDMProgressBar() if on_terminal else PlainProgress()
         if self.subcommand != "fit":
             return [progress]
         ema_decay = self._get(self.config_init, "ema_decay")
@@ -97,6 +100,6 @@ class CLI(LightningCLI):
             model.load_state_dict(state)
         if len(self.datamodule.rows["test"]):
             trainer.test(model, datamodule=self.datamodule, verbose=False)
-        if trainer.is_global_zero and trainer.log_dir:
-            folder = Path(trainer.log_dir)
-            leave_behind(Run(trainer, model, self.datamodule, folder, self.throughput.median, self.started))
+        folder = trainer.log_dir  # asks rank 0, so every rank has to come here
+        if trainer.is_global_zero and folder:
+            leave_behind(Run(trainer, model, self.datamodule, Path(folder), self.throughput.median, self.started))

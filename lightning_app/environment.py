@@ -127,7 +127,7 @@ class LauncherEnvironment(ClusterEnvironment):
             )
 
     def teardown(self) -> None:
-        self._store = None
+        """The store stays: the test after fit makes new groups through it."""
 
     def meet(self) -> Meeting:
         """Find the other ranks, once."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 
 OURS = ("lightning_app", "models", "datamodules")
 
 
-def configure_logging(debug: bool) -> None:
+def configure_logging(rank: int, debug: bool) -> None:
     """Let our own packages speak, Lightning only when something is wrong (or under --debug)."""
-    level = logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.WARNING
+    level = logging.INFO if rank == 0 else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in OURS:
@@ -36,5 +35,7 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     # The plan that we log says what is used and why.
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
+    # torchmetrics has summed over the ranks already.
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log\\('(val|test)/")
     # lightning 2.6.6 with torch >= 2.13
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")

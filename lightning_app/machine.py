@@ -17,6 +17,7 @@ class Machine:
 
     Attributes:
         cores: processors this process may use.
+        bound: these processors are this process's alone; else the ranks of the node share them.
         cpu_bf16: the processor has bf16 instructions; without them bf16 is slower than fp32.
         gpus: names of the visible GPUs.
         gpu_bf16: the first GPU has bf16 arithmetic (Ampere or newer; a V100 has not, it only emulates it).
@@ -26,6 +27,7 @@ class Machine:
     cpu_bf16: bool
     gpus: tuple[str, ...] = ()
     gpu_bf16: bool = False
+    bound: bool = False
 
 
 def this_machine() -> Machine:
@@ -35,7 +37,7 @@ def this_machine() -> Machine:
     gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     # is_bf16_supported() counts emulation by default, so the V100 would pass.
     gpu_bf16 = bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False)
-    return Machine(usable_cores(), has_bf16(cpu_flags()), gpus, gpu_bf16)
+    return Machine(usable_cores(), has_bf16(cpu_flags()), gpus, gpu_bf16, is_bound())
 
 
 def usable_cores() -> int:
@@ -43,6 +45,16 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def is_bound() -> bool:
+    """Whether the launcher gave this process fewer processors than it has itself, as mpirun does by default."""
+    if not hasattr(os, "sched_getaffinity"):
+        return False
+    try:
+        return os.sched_getaffinity(0) < os.sched_getaffinity(os.getppid())
+    except OSError:
+        return False
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:

@@ -27,8 +27,8 @@ def exchange(offer: str, timeout: float) -> str:
         import mpi4py
     except ImportError as error:
         raise UsageError(
-            "several nodes under mpirun need mpi4py to find each other, and it is not installed. Install it "
-            "(pip install 'laptop-to-cluster[mpi]'), or set MASTER_ADDR to rank 0's address (mpirun -x MASTER_ADDR=...)."
+            "several nodes under mpirun need mpi4py to find each other, and it is not installed. Install it (pip "
+            "install 'laptop-to-cluster[mpi]'), or set MASTER_ADDR to rank 0's address (mpirun -x MASTER_ADDR=...)."
         ) from error
     mpi4py.rc.initialize = mpi4py.rc.finalize = False
     watchdog = threading.Timer(timeout, give_up, [timeout])

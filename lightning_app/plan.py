@@ -1,4 +1,4 @@
-"""From one flag to everything a Trainer wants to know: strategy, devices, precision, threads."""
+"""From one flag and the launcher to everything a Trainer wants to know: strategy, devices, precision, threads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_app.errors import UsageError
+from lightning_app.launch import Launch
 from lightning_app.machine import Machine
 
 StrategyName = Literal["auto", "cpu", "gpu", "ddp"]
+Chosen = Literal["cpu", "gpu", "ddp"]
 
 
 @dataclass(frozen=True)
@@ -19,48 +21,84 @@ class Plan:
         strategy: cpu, gpu or ddp.
         accelerator: Lightning's name for the kind of device.
         devices: processes on this node, one device each.
+        gpu: the index of this process's GPU, where it has one.
         precision: Lightning's name for the arithmetic.
         threads: of torch, per process.
         reasons: one line for each choice, with its reason.
     """
 
-    strategy: Literal["cpu", "gpu", "ddp"]
+    strategy: Chosen
     accelerator: Literal["cpu", "cuda"]
     devices: int
+    gpu: int | None
     precision: str
     threads: int
     reasons: tuple[str, ...]
 
 
-def plan_run(strategy: StrategyName, devices: int | None, precision: str | None, machine: Machine) -> Plan:
+def plan_run(
+    strategy: StrategyName, devices: int | None, precision: str | None, machine: Machine, launch: Launch
+) -> Plan:
     """Lay out a run.
 
     Args:
         strategy: what the user asked for.
-        devices: how many processes, or None to choose.
+        devices: how many processes on this node, or None to choose.
         precision: Lightning's name for one, or None to choose.
         machine: what there is.
+        launch: who started this process, and how many of its kind.
 
     Raises:
-        UsageError: the wishes contradict each other or the machine.
+        UsageError: the wishes contradict each other, the launcher or the machine.
     """
-    chosen, why = choose_strategy(strategy, devices, machine)
-    count, why_devices = choose_devices(chosen, devices, machine)
+    if launch.external and launch.world_size > 1:
+        chosen, why = under_launcher(strategy, launch)
+        count, why_devices = launched_devices(devices, machine, launch)
+    else:
+        chosen, why = choose_strategy(strategy, devices, machine)
+        count, why_devices = choose_devices(chosen, devices, machine)
     on_gpu = chosen != "cpu" and bool(machine.gpus)
     precise, why_precision = (precision, "asked for") if precision else choose_precision(on_gpu, machine)
-    threads = max(1, machine.cores // count)
+    threads, why_threads = choose_threads(count, machine)
     reasons = (
         f"strategy: {chosen} ({why})",
-        f"devices: {count} ({why_devices})",
+        f"devices: {count} on this node ({why_devices})",
         f"precision: {precise} ({why_precision})",
-        f"threads: {threads} a process ({machine.cores} usable cores, {count} process{'es' if count > 1 else ''})",
+        f"threads: {threads} a process ({why_threads})",
     )
-    return Plan(chosen, "cuda" if on_gpu else "cpu", count, precise, threads, reasons)
+    gpu = launch.local_rank % len(machine.gpus) if on_gpu else None
+    return Plan(chosen, "cuda" if on_gpu else "cpu", count, gpu, precise, threads, reasons)
 
 
-def choose_strategy(
-    strategy: StrategyName, devices: int | None, machine: Machine
-) -> tuple[Literal["cpu", "gpu", "ddp"], str]:
+def under_launcher(strategy: StrategyName, launch: Launch) -> tuple[Chosen, str]:
+    """Several ranks that somebody else started can only be ddp."""
+    if strategy not in ("auto", "ddp"):
+        raise UsageError(
+            f"--trainer.strategy {strategy} is one process, but {launch.launcher} started {launch.world_size} ranks. "
+            "Use --trainer.strategy ddp for one run over all ranks, or start one rank."
+        )
+    return "ddp", f"{launch.launcher} started {launch.world_size} ranks"
+
+
+def launched_devices(devices: int | None, machine: Machine, launch: Launch) -> tuple[int, str]:
+    """One device per rank that the launcher put on this node."""
+    here = launch.local_world_size
+    if devices is not None and devices != here:
+        raise UsageError(
+            f"--trainer.devices is {devices}, but {launch.launcher} started {here} ranks on this node. Leave "
+            f"--trainer.devices out, or start {devices} ranks per node."
+        )
+    # One visible GPU for each of several ranks is how SLURM binds them (--gpus-per-task).
+    bound = launch.launcher == "slurm" and len(machine.gpus) == 1
+    if machine.gpus and len(machine.gpus) < here and not bound:
+        raise UsageError(
+            f"{launch.launcher} started {here} ranks on this node, but {len(machine.gpus)} GPUs are visible. Start "
+            f"{len(machine.gpus)} ranks per node, or set CUDA_VISIBLE_DEVICES= to train on the CPU."
+        )
+    return here, f"as many as {launch.launcher} started here"
+
+
+def choose_strategy(strategy: StrategyName, devices: int | None, machine: Machine) -> tuple[Chosen, str]:
     """Resolve `auto`, and check that the others are possible."""
     if strategy == "auto":
         if not machine.gpus:
@@ -77,8 +115,8 @@ def choose_strategy(
     return strategy, "asked for"
 
 
-def choose_devices(strategy: str, devices: int | None, machine: Machine) -> tuple[int, str]:
-    """How many processes this node gets."""
+def choose_devices(strategy: Chosen, devices: int | None, machine: Machine) -> tuple[int, str]:
+    """How many processes this node gets, when we start them ourselves."""
     if devices is not None and devices < 1:
         raise UsageError(f"--trainer.devices is {devices}; expected 1 or more.")
     if strategy != "ddp":
@@ -91,7 +129,8 @@ def choose_devices(strategy: str, devices: int | None, machine: Machine) -> tupl
     if devices is None:
         if not machine.gpus:
             raise UsageError(
-                "--trainer.strategy ddp without a GPU needs a number of processes: add --trainer.devices 2, say."
+                "--trainer.strategy ddp without a GPU needs a number of processes: add --trainer.devices 2, say, "
+                "or start the ranks with mpirun or srun."
             )
         return len(machine.gpus), "one process per visible GPU"
     if machine.gpus and devices > len(machine.gpus):
@@ -108,3 +147,11 @@ def choose_precision(on_gpu: bool, machine: Machine) -> tuple[str, str]:
     if machine.cpu_bf16:
         return "bf16-mixed", "the CPU has bf16 instructions"
     return "32-true", "the CPU has no bf16 instructions"
+
+
+def choose_threads(processes: int, machine: Machine) -> tuple[int, str]:
+    """Share the node's cores out once."""
+    if machine.bound:
+        return machine.cores, f"the launcher bound this process to {machine.cores} of the node's cores"
+    shared = f"{machine.cores} usable cores for {processes} process{'es' if processes > 1 else ''}"
+    return max(1, machine.cores // processes), shared

@@ -8,11 +8,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
+from lightning_app.ddp import cluster_environment, ddp_strategy
 from lightning_app.errors import UsageError
+from lightning_app.launch import this_launch
 from lightning_app.machine import this_machine
-from lightning_app.plan import Plan, StrategyName, plan_run
+from lightning_app.plan import StrategyName, plan_run
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +24,9 @@ class Trainer(pl.Trainer):
 
     Args:
         strategy: `cpu` is one process, `gpu` one GPU, `ddp` one process per GPU of this machine, or `devices`
-            processes on its CPU; `auto` chooses among them. A Lightning Strategy is passed through as it is.
-        devices: number of processes for `ddp`; null is one per visible GPU.
+            processes on its CPU, or the ranks that mpirun, srun or torchrun started; `auto` chooses among them. A
+            Lightning Strategy is passed through as it is.
+        devices: number of processes for `ddp`; null is one per visible GPU, or what the launcher says.
         precision: as in Lightning; null is the fastest that the device really has.
         kwargs: as in Lightning.
     """
@@ -42,36 +45,32 @@ class Trainer(pl.Trainer):
             return
         if kwargs.pop("accelerator", "auto") != "auto":
             raise UsageError("--trainer.accelerator is decided by --trainer.strategy; leave it out.")
-        plan = plan_run(strategy, devices, precision, this_machine())
+        launch = this_launch()
+        plan = plan_run(strategy, devices, precision, this_machine(), launch)
         for reason in plan.reasons:
             log.info(reason)
         set_threads(plan.threads)
         if plan.accelerator == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32
-            kwargs.setdefault("benchmark", True)
-        super().__init__(
-            strategy=lightning_strategy(plan),
-            accelerator=plan.accelerator,
-            devices=plan.devices,
-            precision=plan.precision,  # type: ignore[arg-type]  # Lightning checks the name
-            **kwargs,
-        )
+            kwargs["benchmark"] = True if kwargs.get("benchmark") is None else kwargs["benchmark"]
+        if plan.strategy == "ddp":
+            kwargs["strategy"] = ddp_strategy(plan, launch)
+        else:
+            kwargs["strategy"] = SingleDeviceStrategy("cpu" if plan.gpu is None else f"cuda:{plan.gpu}")
+            kwargs["plugins"] = [*as_list(kwargs.get("plugins")), cluster_environment(launch)]
+        if launch.external:
+            kwargs["num_nodes"] = launch.num_nodes or 1  # where nobody knows, it is only Lightning's log that is wrong
+        super().__init__(accelerator=plan.accelerator, devices=plan.devices, precision=plan.precision, **kwargs)  # type: ignore[arg-type]  # as above
+
+
+def as_list(value: Any) -> list[Any]:
+    """None, one thing or several, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def set_threads(threads: int) -> None:
     """Threads of this process, and of the ddp processes it starts (Lightning would divide the cores again)."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-
-
-def lightning_strategy(plan: Plan) -> Strategy:
-    """The Lightning strategy of a plan."""
-    if plan.strategy != "ddp":
-        return SingleDeviceStrategy(device="cuda:0" if plan.accelerator == "cuda" else "cpu")
-    return DDPStrategy(
-        process_group_backend="nccl" if plan.accelerator == "cuda" else "gloo",
-        gradient_as_bucket_view=True,
-        static_graph=True,
-        # Batch statistics are per rank while training; they are averaged before evaluation (callbacks.batch_norm).
-        broadcast_buffers=False,
-    )
