@@ -7,20 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from datamodules.source import Listing
-from datamodules.split import stratified_split
 
 TEST_FRACTION = 0.2
 
 
 class Digits:
-    """The digits as a source: four fifths for training, one for testing, the same split on every machine."""
+    """The digits as a source: 1,437 for training and 360 for testing, scikit-learn's split with seed 0."""
 
     stored_size = 8
 
     def fingerprint(self) -> dict[str, object]:
         import sklearn
 
-        return {"source": "digits", "sklearn": sklearn.__version__}
+        return {"source": "digits", "test_fraction": TEST_FRACTION, "sklearn": sklearn.__version__}
 
     def listing(self) -> Listing:
         _, labels, split_sizes = self._rows()
@@ -37,9 +36,11 @@ class Digits:
     def _rows(self) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
         # Imported here: scikit-learn takes a second to import and only this source needs it.
         from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
         pixels, labels = load_digits(return_X_y=True)
-        train, test = stratified_split(labels, TEST_FRACTION, seed=0)
+        rows = np.arange(len(labels))
+        train, test = train_test_split(rows, test_size=TEST_FRACTION, random_state=0, stratify=labels)
         order = np.concatenate([train, test])
         split_sizes = {"train": len(train), "val": 0, "test": len(test)}
         return pixels[order].reshape(-1, 8, 8), labels[order].astype(np.int64), split_sizes

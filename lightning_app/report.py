@@ -25,6 +25,7 @@ from models.metrics import scalars
 # What lies in a run's folder, in the order of the summary.
 FILES = {
     "config.yaml": "every option of this run; fit --config takes it again",
+    "hparams.yaml": "what TensorBoard's HPARAMS tab compares runs by",
     "metrics.csv": "all that was logged, as a table",
     "curves.png": "loss and accuracy over the run",
     "confusion.png": "which classes are taken for which",

@@ -31,7 +31,9 @@ class EvalMetrics(nn.Module):
         self.loss = MeanMetric()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: float [n, C] and int64 [n]."""
+        """Count a batch: float [n, C] and int64 [n]; n is 0 for a rank that has nothing to do."""
+        if not len(labels):
+            return
         self.collection.update(logits, labels)
         self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
 

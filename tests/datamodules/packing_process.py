@@ -1,6 +1,6 @@
 """A process of its own that packs a few images, stopping half-way until its standard input is closed.
 
-Prints `half` when it stops, every line of the log, and at the end the checksum of the cache, or the DataError.
+Prints `stopped half-way` when it stops, every line of the log, and last the checksum of the cache or the DataError.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class HalfWay:
         rng = np.random.default_rng(0)
         for row in range(self.rows):
             if self.stop and row == self.rows // 2:
-                say("half")
+                say("stopped half-way")
                 sys.stdin.read()
             yield row, rng.integers(0, 256, (3, self.stored_size, self.stored_size), dtype=np.uint8)
 
@@ -66,7 +66,7 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (args.largest_file, args.largest_file))
     source = HalfWay(args.rows, args.stored_size, args.stop)
     try:
-        packed = open_or_pack(source, "half", args.cache_dir, skip_bad=False, log=say, progress=False)
+        packed = open_or_pack(source, "noise", args.cache_dir, skip_bad=False, log=say, progress=False)
     except DataError as error:
         say(f"DataError: {error}")
         return 1

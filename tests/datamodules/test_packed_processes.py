@@ -66,7 +66,7 @@ def names(cache_dir: Path) -> list[str]:
 
 def test_killed_build_leaves_nothing_finished_and_the_next_one_clears_up(start: Start, tmp_path: Path) -> None:
     killed = start(tmp_path, "--stop")
-    read_until(killed, "half")
+    read_until(killed, "stopped half-way")
     killed.kill()
     killed.wait()
     (leftover,) = names(tmp_path)
@@ -78,18 +78,20 @@ def test_killed_build_leaves_nothing_finished_and_the_next_one_clears_up(start: 
 
 def test_second_builder_waits_and_both_open_the_one_cache(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path, "--stop")
-    read_until(first, "half")
+    read_until(first, "stopped half-way")
     second = start(tmp_path)
     read_until(second, "waiting for it")
-    results = [finish(first), finish(second)]
-    assert results[0] == results[1]
-    assert results[0][0] == 0
-    assert [name.endswith(".tmp") for name in names(tmp_path)] == [False]
+    (unfinished,) = (path.stat().st_ino for path in tmp_path.glob("*.tmp"))
+    built, opened = first.communicate()[0].splitlines(), second.communicate()[0].splitlines()
+    # One line each, the checksum: the second packed nothing. And the cache is the first one's folder, renamed.
+    assert (opened, len(built)) == (built, 1)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert [path.stat().st_ino for path in tmp_path.iterdir() if path.is_dir()] == [unfinished]
 
 
 def test_builder_that_waits_for_a_killed_one_takes_over(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path, "--stop")
-    read_until(first, "half")
+    read_until(first, "stopped half-way")
     second = start(tmp_path)
     read_until(second, "waiting for it")
     first.kill()
@@ -100,7 +102,7 @@ def test_builder_that_waits_for_a_killed_one_takes_over(start: Start, tmp_path: 
 def test_without_locks_both_build_and_one_cache_stays(start: Start, tmp_path: Path) -> None:
     both = [start(tmp_path, "--stop", "--no_locks") for _ in range(2)]
     for process in both:
-        read_until(process, "half")
+        read_until(process, "stopped half-way")
     assert len(names(tmp_path)) == 2
     results = [finish(process) for process in both]
     assert results[0] == results[1]
@@ -120,7 +122,7 @@ def test_missing_space_is_noticed_before_the_first_image_is_decoded(start: Start
         tmp_path, "--rows", "400", "--stored_size", "32", "--largest_file", "1000000", "--stop"
     ).communicate()
     assert "File too large" in output
-    assert "half" not in output.splitlines()
+    assert "stopped" not in output
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).parents[2]
 LOGGERS = ("lightning_app", "models", "datamodules", "lightning.pytorch")
@@ -51,6 +52,7 @@ def tiny(cache_dir: str) -> list[str]:
         "--trainer.limit_train_batches": "4",
         "--trainer.log_every_n_steps": "2",
         "--data.image_size": "32",
+        "--data.val_fraction": "0.05",
         "--data.cache_dir": cache_dir,
     }
     return [word for option in options.items() for word in option]
@@ -59,9 +61,11 @@ def tiny(cache_dir: str) -> list[str]:
 @pytest.fixture(scope="session")
 def fit(program: Program, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
     """A finished fit of 20 batches on the CPU, of a network that learns something in so few."""
-    resnet = ["--model.backbone", "resnet18", "--model.dropout", "null", "--trainer.limit_train_batches", "20"]
+    resnet = ["--model.backbone", "resnet18", "--model.dropout", "null"]
+    steps = ["--trainer.limit_train_batches", "20", "--model.optimizer.init_args.lr", "0.0005"]
     cwd = tmp_path_factory.mktemp("fit")
-    process = program("fit", *tiny, *resnet, "--trainer.strategy", "cpu", "--runs_dir", str(cwd / "runs"), cwd=cwd)
+    one_process = ["--trainer.strategy", "cpu", "--runs_dir", str(cwd / "runs")]
+    process = program("fit", *tiny, *resnet, *steps, *one_process, cwd=cwd)
     assert process.returncode == 0, process.stderr
     return process
 
@@ -82,10 +86,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _loggers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what the program does to logging and to the environment when it runs inside of a test."""
+def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what the program does to logging, environment and threads when it runs inside of a test."""
     monkeypatch.setattr(sys, "argv", ["pytest"])
-    environment = dict(os.environ)
+    environment, threads = dict(os.environ), torch.get_num_threads()
     before = [(logger, logger.handlers, logger.propagate, logger.level) for logger in map(logging.getLogger, LOGGERS)]
     yield
     for logger, handlers, propagate, level in before:
@@ -94,3 +98,4 @@ def _loggers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
+    torch.set_num_threads(threads)

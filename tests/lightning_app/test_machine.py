@@ -65,7 +65,8 @@ def test_bf16_is_where_the_processor_multiplies_it(recorded: str, bf16: bool, tm
 
 def test_the_flags_are_those_of_the_first_processor(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(ZEN4)
-    assert cpu_flags(tmp_path / "cpuinfo") == set("fpu sse sse2 avx avx2 avx512f avx512_vnni avx512_bf16 vaes".split())
+    first = {"fpu", "sse", "sse2", "avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "vaes"}
+    assert cpu_flags(tmp_path / "cpuinfo") == first
 
 
 def test_without_the_kernels_list_there_are_no_flags(tmp_path: Path) -> None:

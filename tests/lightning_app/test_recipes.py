@@ -11,6 +11,7 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lightning_app.cli import CLI
+from lightning_app.launch import Launch
 from lightning_app.machine import Machine
 from lightning_app.plan import plan_run
 from lightning_app.recipes import find_config, resolve_configs
@@ -19,6 +20,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(CONFIGS.glob("*.yaml"))
 STRATEGIES = sorted((CONFIGS / "trainer").glob("*.yaml"))
 EVERY = [pytest.param(path, id=str(path.relative_to(CONFIGS))) for path in (*RECIPES, *STRATEGIES)]
+ALONE = Launch("none", 1, 0, 0, 1, 0, 1)
 EVERY_RECIPE = [pytest.param(path, id=path.name) for path in RECIPES]
 
 
@@ -94,7 +96,7 @@ def test_a_strategy_file_after_a_recipe_changes_the_strategy_alone(
 ) -> None:
     recipe = ["--config", str(CONFIGS / "quickstart.yaml")]
     cli = instantiated(cache_dir, *recipe, "--config", str(CONFIGS / f"trainer/{file}.yaml"), *options)
-    assert type(cli.trainer.strategy) is strategy
+    assert isinstance(cli.trainer.strategy, strategy)
     assert cli.trainer.num_devices == processes
     assert cli.trainer.max_epochs == instantiated(cache_dir, *recipe).trainer.max_epochs
 
@@ -102,7 +104,9 @@ def test_a_strategy_file_after_a_recipe_changes_the_strategy_alone(
 def test_the_gpu_file_asks_for_one_gpu() -> None:
     machine = Machine(cores=8, cpu_bf16=False, gpus=("A100",), gpu_bf16=True)
     options = yaml.safe_load((CONFIGS / "trainer/gpu.yaml").read_text())["trainer"]
-    plan = plan_run(options.pop("strategy"), options.pop("devices", None), options.pop("precision", None), machine)
+    plan = plan_run(
+        options.pop("strategy"), options.pop("devices", None), options.pop("precision", None), machine, ALONE
+    )
     assert (plan.strategy, plan.accelerator, plan.devices) == ("gpu", "cuda", 1)
     assert options == {}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -187,3 +189,21 @@ def test_torchs_schedules_step_as_they_are_defined() -> None:
 
     assert interval(lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 10)) == "epoch"
     assert interval(lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)) == "step"
+
+
+def test_a_copy_has_weights_of_its_own_and_shares_what_the_program_made() -> None:
+    class Factory:
+        """Holds on to something that cannot be copied, as jsonargparse's factories do to the Trainer."""
+
+        def __init__(self) -> None:
+            self.program = threading.Lock()
+
+        def __call__(self, parameters: Any) -> torch.optim.Optimizer:
+            return torch.optim.SGD(parameters, lr=0.1)
+
+    model = classifier(optimizer=Factory())
+    copied = copy.deepcopy(model)
+    assert copied.optimizer is model.optimizer
+    assert copied.head.weight is not model.head.weight
+    assert torch.equal(copied.head.weight, model.head.weight)
+    assert copied.state_dict().keys() == model.state_dict().keys()

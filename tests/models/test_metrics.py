@@ -77,11 +77,21 @@ def test_of_two_classes_both_are_among_the_first_three() -> None:
 
 def test_concluding_starts_afresh() -> None:
     logits, labels = random_logits(CLASSES)
-    metrics = EvalMetrics(CLASSES)
-    metrics.update(logits, labels)
-    metrics.conclude()
-    metrics.update(logits[:7], labels[:7])
-    assert int(metrics.conclude()["confusion"].sum()) == 7
+    used, fresh = EvalMetrics(CLASSES), EvalMetrics(CLASSES)
+    used.update(logits, labels)
+    used.conclude()
+    for metrics in (used, fresh):
+        metrics.update(logits[:7], labels[:7])
+    torch.testing.assert_close(used.conclude(), fresh.conclude(), rtol=0, atol=0)
+
+
+def test_a_batch_of_no_images_changes_nothing() -> None:
+    logits, labels = random_logits(CLASSES)
+    with_empty, without = EvalMetrics(CLASSES), EvalMetrics(CLASSES)
+    with_empty.update(logits[:0], labels[:0])
+    for metrics in (with_empty, without):
+        metrics.update(logits, labels)
+    torch.testing.assert_close(with_empty.conclude(), without.conclude(), rtol=0, atol=0)
 
 
 def test_only_numbers_are_scalars() -> None:
