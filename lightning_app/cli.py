@@ -76,14 +76,18 @@ class CLI(LightningCLI):
             self.throughput,
             Pictures(),
             LearningRateMonitor(logging_interval="step"),
-            self._checkpoints(),
+            *self._checkpoints(),
         ]
 
-    def _checkpoints(self) -> ModelCheckpoint:
-        """The best on validation data, and the last. Never chosen by the test set."""
-        if len(self.datamodule.rows["val"]):
-            return ModelCheckpoint(filename="best", monitor="val/acc", mode="max", save_last=True)
-        return ModelCheckpoint(filename="last")
+    def _checkpoints(self) -> list[pl.Callback]:
+        """The best on validation data, never chosen by the test set, and the last.
+
+        Not by save_last: lightning 2.6.6 writes that only when there is a new best.
+        """
+        last = ModelCheckpoint(filename="last")
+        if not len(self.datamodule.rows["val"]):
+            return [last]
+        return [ModelCheckpoint(filename="best", monitor="val/acc", mode="max"), last]
 
     def _loggers(self) -> list:
         name, runs_dir = self._get(self.config_init, "name"), self._get(self.config_init, "runs_dir")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("parity_program.py")
