@@ -147,12 +147,20 @@ def open_source(dataset: Dataset, root: Path, stored_size: int | None) -> Source
     from datamodules.image_folder import ImageFolder
 
     if dataset == "digits":
+        native_size_only(dataset, stored_size, Digits.stored_size)
         return Digits()
     if dataset == "image_folder":
         return ImageFolder(root, stored_size or IMAGE_FOLDER_SIZE)
     if root.is_file() or (root / "train").is_dir():
         return ImageFolder(root, stored_size or SIZE)
+    native_size_only(dataset, stored_size, SIZE)
     return CIFAR10(root)
+
+
+def native_size_only(dataset: Dataset, stored_size: int | None, native: int) -> None:
+    """Raise a DataError where a size is asked for that the data set does not come in."""
+    if stored_size not in (None, native):
+        raise DataError(f"data.stored_size is {stored_size}, but {dataset} is stored at {native}; leave it out.")
 
 
 def split_rows(packed: PackedImages, val_fraction: float, seed: int) -> dict[str, torch.Tensor]:

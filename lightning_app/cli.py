@@ -19,7 +19,9 @@ from lightning_app.callbacks.pictures import Pictures
 from lightning_app.callbacks.plain_progress import PlainProgress
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.callbacks.throughput import Throughput
+from lightning_app.errors import UsageError
 from lightning_app.launch import this_launch
+from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
 from lightning_app.trainer import Trainer
 from models.classifier import ImageClassifier
@@ -48,7 +50,7 @@ class CLI(LightningCLI):
             "--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing."
         )
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=data_seed)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our loggers and callbacks where the user named none."""
@@ -94,6 +96,16 @@ class CLI(LightningCLI):
         tensorboard = TensorBoardLogger(runs_dir, name=name, default_hp_metric=False)
         return [tensorboard, CSVLogger(runs_dir, name=name, version=tensorboard.version)]
 
+    def after_predict(self) -> None:
+        """Write predictions.csv into the run's folder of the checkpoint, or here where none was given."""
+        predictions = gather_predictions(self.trainer.predict_loop.predictions)
+        if self.trainer.is_global_zero:
+            checkpoint = self._get(self.config_init, "ckpt_path")
+            folder = Path(checkpoint).parent.parent if checkpoint else Path()
+            packed = self.datamodule.packed
+            write_predictions(folder / "predictions.csv", predictions, packed.names(), packed.classes)
+            print(f"{len(predictions)} predictions in {folder / 'predictions.csv'}")
+
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
         trainer, model = self.trainer, self.model
@@ -107,3 +119,14 @@ class CLI(LightningCLI):
         folder = trainer.log_dir  # asks rank 0, so every rank has to come here
         if trainer.is_global_zero and folder:
             leave_behind(Run(trainer, model, self.datamodule, Path(folder), self.throughput.median, self.started))
+
+
+def data_seed(seed: bool | int) -> int:
+    """The seed of split, order and augmentation.
+
+    Raises:
+        UsageError: `seed_everything: true` asks for a random seed, which no two ranks would agree on.
+    """
+    if seed is True:
+        raise UsageError("--seed_everything true draws a seed of its own on every rank; give a number instead.")
+    return int(seed)

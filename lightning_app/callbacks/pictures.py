@@ -13,7 +13,7 @@ SHOWN = 64  # images of the batch
 
 
 class Pictures(pl.Callback):
-    """Log the first training batch as the network sees it, and each confusion matrix."""
+    """Log the first training batch as the network sees it, and the last confusion matrices."""
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -24,7 +24,8 @@ class Pictures(pl.Callback):
             writer.add_image("train/batch", make_grid(batch.images[:SHOWN].float().cpu(), nrow=8), 0)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking:
+        # Drawing takes as long as an epoch of the quickstart's validation, so only the last one is drawn.
+        if not trainer.sanity_checking and trainer.current_epoch + 1 == trainer.max_epochs:
             self._confusion("val", trainer, pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

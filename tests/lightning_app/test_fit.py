@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -185,13 +186,24 @@ def test_the_averaged_weights_are_what_was_kept(run_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["test", "validate", "predict"])
-def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing(
-    verb: str, run_folder: Path, card: dict[str, Any], empty_folder: Path
+def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing_here(
+    verb: str, run_folder: Path, card: dict[str, Any], empty_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    checkpoint = run_folder / "checkpoints/best.ckpt"
+    copy = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("copy") / "run"))
+    checkpoint = copy / "checkpoints/best.ckpt"
     cli = CLI([verb, "--config", str(run_folder / "config.yaml"), "--ckpt_path", str(checkpoint)], started=0.0)
     assert confusion_of(cli, verb) == card["confusion"]["val" if verb == "validate" else "test"]
     assert list(empty_folder.iterdir()) == []
+    if verb == "predict":
+        assert_one_row_per_image(copy / "predictions.csv", card)
+
+
+def assert_one_row_per_image(table: Path, card: dict[str, Any]) -> None:
+    """Each test image once, and as many right as the fit counted."""
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len({row["image"] for row in rows}) == len(rows) == TEST_IMAGES
+    right = sum(row["label"] == row["prediction"] for row in rows)
+    assert right == sum(card["confusion"]["test"][label][label] for label in range(10))
 
 
 def confusion_of(cli: CLI, verb: str) -> list[list[int]]:

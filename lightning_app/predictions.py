@@ -1,0 +1,37 @@
+"""The table that `predict` leaves: one row per image, in the order of the packed cache."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+Prediction = tuple[int, int, list[float]]  # row in the cache, label, probabilities
+
+
+def gather_predictions(batches: list[dict[str, Tensor]]) -> list[Prediction]:
+    """The predictions of all ranks, on every rank, ordered by row."""
+    own = [
+        (row, label, probabilities)
+        for batch in batches
+        for row, label, probabilities in zip(
+            batch["rows"].tolist(), batch["labels"].tolist(), batch["probabilities"].tolist(), strict=True
+        )
+    ]
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return sorted(own)
+    parts: list[list[Prediction]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, own)
+    return sorted(prediction for part in parts for prediction in part)
+
+
+def write_predictions(path: Path, predictions: list[Prediction], names: list[str], classes: list[str]) -> None:
+    """Write name, true class, predicted class and the probability of each class, as CSV."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "label", "prediction", *classes])
+        for row, label, probabilities in predictions:
+            prediction = classes[probabilities.index(max(probabilities))]
+            writer.writerow([names[row], classes[label], prediction, *(f"{value:.6f}" for value in probabilities)])
