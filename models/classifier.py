@@ -69,6 +69,7 @@ class ImageClassifier(pl.LightningModule):
         if freeze_backbone:
             self.network.requires_grad_(False)
             self.head.requires_grad_(True)
+            self.train()  # Lightning keeps the modes that it finds, so they have to be right from the start
         self.val_metrics, self.test_metrics = EvalMetrics(num_classes), EvalMetrics(num_classes)
         self.results: dict[str, dict[str, Tensor]] = {}
         self.loss_since_log: list[Tensor] = []

@@ -14,8 +14,8 @@ import pytest
 from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("parity_program.py")
-TEST_IMAGES = 359
-STEPS = 36  # the last with three images only
+TEST_IMAGES = 360
+STEPS = 36  # the last with two images only
 TOLERANCE = 1e-5
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]

@@ -137,7 +137,7 @@ def test_tensorboard_has_the_metrics_of_the_artifact(split: str, events: EventAc
 def test_tensorboard_has_the_pictures(events: EventAccumulator) -> None:
     assert sorted(events.Tags()["images"]) == ["test/confusion", "train/batch", "val/confusion"]
     [batch] = events.Images("train/batch")
-    assert (batch.width, batch.height) == (8 * 34 + 2, 8 * 34 + 2)  # 64 images of 32 pixels, 2 between
+    assert (batch.width, batch.height) == (8 * 34 + 2, 4 * 34 + 2)  # 32 images of 32 pixels, 2 between
 
 
 def test_hparams_are_filled_with_options_and_final_metrics(events: EventAccumulator, card: dict[str, Any]) -> None:
