@@ -15,7 +15,7 @@ from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("parity_program.py")
 TEST_IMAGES = 360
-STEPS = 36  # the last with two images only
+STEPS = 34  # the last with 18 images only
 TOLERANCE = 1e-5
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
