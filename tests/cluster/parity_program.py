@@ -20,7 +20,7 @@ from lightning_app.launch import this_launch
 from lightning_app.trainer import Trainer
 from models.classifier import ImageClassifier
 
-BATCH_SIZE = 43  # 1,437 images: 33 full batches and one of 18; 2, 3 and 4 ranks divide neither
+BATCH_SIZE = 43  # 1,437 images: 33 full batches and one of 18; no number of ranks divides 43
 
 
 class FrozenStatistics(ImageClassifier):
