@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
 import os
 import sys
@@ -37,6 +38,10 @@ usage: python -m lightning_app <verb> [options]
 <verb> --help shows a verb's options. --debug before or after it shows where an error came from.
 """
 USAGE_ERROR = 2
+# Verbs with small parsers of their own: a function of the options that follow. The others are LightningCLI's.
+OWN_PARSERS = {
+    "bench": "lightning_app.bench:bench",
+}
 
 
 def main(args: list[str]) -> int:
@@ -69,10 +74,9 @@ def run(args: list[str], started: float, debug: bool) -> None:
             f"unknown verb {verb}: " + (f"did you mean {near[0]}?" if near else f"expected {', '.join(VERBS)}.")
         )
     memory = keep_freed_memory()
-    if verb == "bench":
-        from lightning_app.bench import bench
-
-        bench(options)
+    if verb in OWN_PARSERS:
+        module, function = OWN_PARSERS[verb].split(":")
+        getattr(importlib.import_module(module), function)(options)
         return
     launch = this_launch()
     tell_lightning(launch)
