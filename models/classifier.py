@@ -53,7 +53,7 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: float = 0.0,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
-        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01),
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01, fused=True),
         lr_scheduler: LRSchedulerCallable | None = lambda optimizer: OneCycle(optimizer),
     ) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
+from models.depthwise import replace_strided_depthwise
 
 # Channel means and deviations of ImageNet, which torchvision's weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,6 +35,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
+        replace_strided_depthwise(self.backbone)
         self.scale: Tensor
         self.offset: Tensor
         mean_, std_ = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
