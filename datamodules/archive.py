@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from datamodules.errors import DataError
 
+ZIP_SUFFIX = ".zip"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 T = TypeVar("T")
 # RuntimeError: encrypted, or a compression that zipfile does not know.
@@ -30,6 +31,11 @@ class Files(Protocol):
         """Facts that change when a file is added, removed or changed."""
 
 
+def names_an_archive(root: Path) -> bool:
+    """Whether a path, of a file that may not be there, is that of an archive."""
+    return root.name.lower().endswith((ZIP_SUFFIX, *TAR_SUFFIXES))
+
+
 def open_files(root: Path) -> Files:
     """Open a directory or an archive.
 
@@ -40,7 +46,7 @@ def open_files(root: Path) -> Files:
         return Directory(root)
     if not root.exists():
         raise DataError(f"no data at {root}: expected a directory or a .zip/.tar(.gz) archive; set data.root to it.")
-    if root.suffix.lower() == ".zip":
+    if root.name.lower().endswith(ZIP_SUFFIX):
         return ZipArchive(root)
     if root.name.lower().endswith(TAR_SUFFIXES):
         return TarArchive(root)

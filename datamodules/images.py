@@ -142,6 +142,7 @@ class ImageData(pl.LightningDataModule):
 
 def open_source(dataset: Dataset, root: Path, stored_size: int | None) -> Source:
     """The source of a data set by name."""
+    from datamodules.archive import names_an_archive
     from datamodules.cifar10 import CIFAR10, SIZE
     from datamodules.digits import Digits
     from datamodules.image_folder import ImageFolder
@@ -151,7 +152,7 @@ def open_source(dataset: Dataset, root: Path, stored_size: int | None) -> Source
         return Digits()
     if dataset == "image_folder":
         return ImageFolder(root, stored_size or IMAGE_FOLDER_SIZE)
-    if root.is_file() or (root / "train").is_dir():
+    if root.is_file() or names_an_archive(root) or (root / "train").is_dir():
         return ImageFolder(root, stored_size or SIZE)
     native_size_only(dataset, stored_size, SIZE)
     return CIFAR10(root)

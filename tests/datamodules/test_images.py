@@ -142,6 +142,13 @@ def test_cifar10_is_read_from_a_folder_or_archive_of_images_or_from_the_official
     assert isinstance(open_source("cifar10", tmp_path / "data", None), CIFAR10)
 
 
+@pytest.mark.parametrize("name", ["cifar10.zip", "cifar10.tar.gz"])
+def test_an_archive_that_is_not_there_is_no_place_to_download_to(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"no data at .*{name}"):
+        open_source("cifar10", tmp_path / name, None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_photographs_are_stored_at_256_unless_told(make_folder: MakeFolder) -> None:
     root = make_folder()
     assert [open_source("image_folder", root, size).stored_size for size in (None, 40)] == [256, 40]
