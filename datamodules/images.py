@@ -14,7 +14,7 @@ from datamodules.augment import Augment
 from datamodules.batches import BatchMaker, ImageBatch
 from datamodules.errors import DataError
 from datamodules.packed import PackedImages, open_or_pack
-from datamodules.shards import EvalShards, Shard, TrainShards
+from datamodules.shards import EvalShards, Shard, TrainShards, draw_epoch
 from datamodules.source import Source
 from datamodules.split import stratified_split
 
@@ -106,7 +106,9 @@ class ImageData(pl.LightningDataModule):
 
     def train_dataloader(self) -> TrainShards:
         rows = len(self.rows["train"])
-        return TrainShards(rows, self.batch_size, *self._rank(), epoch=lambda: self._trainer_epoch())
+        return TrainShards(
+            rows, self.batch_size, *self._rank(), epoch=lambda: self._trainer_epoch(), behind=lambda: self._behind()
+        )
 
     def val_dataloader(self) -> EvalShards | list:
         return self._eval_shards("val") if len(self.rows["val"]) else []
@@ -127,6 +129,16 @@ class ImageData(pl.LightningDataModule):
 
     def _trainer_epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
+
+    def _behind(self) -> int:
+        return self.trainer.fit_loop.batch_idx + 1 if self.trainer else 0
+
+    def batch_names(self, epoch: int, batch_idx: int) -> list[str]:
+        """The images of a global training batch."""
+        rows, first = self.rows["train"], batch_idx * self.batch_size
+        order = draw_epoch(len(rows), self.seed, epoch).order[first : first + self.batch_size]
+        names = self.packed.names()
+        return [names[row] for row in rows[order].tolist()]
 
     def on_after_batch_transfer(self, batch: Shard, dataloader_idx: int) -> ImageBatch:
         assert self.trainer is not None

@@ -43,20 +43,36 @@ class TrainShards:
         batch_size: of the global batch.
         rank, world_size: this process among those that share a batch.
         epoch: called when an epoch starts, tells its number.
+        behind: called then too, tells how many of its batches are behind: of a run that is resumed.
     """
 
-    def __init__(self, rows: int, batch_size: int, rank: int, world_size: int, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        rows: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        epoch: Callable[[], int],
+        behind: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.rows, self.batch_size = rows, batch_size
         self.rank, self.world_size = rank, world_size
-        self.epoch = epoch
+        self.epoch, self.behind = epoch, behind
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
 
     def __iter__(self) -> Iterator[Shard]:
         epoch = self.epoch()
-        for first in range(0, self.rows, self.batch_size):
+        for first in range(self.behind() * self.batch_size, self.rows, self.batch_size):
             yield self.shard(epoch, first)
+
+    def state_dict(self) -> dict[str, int]:
+        """Empty: the trainer counts the batches. That it is here tells Lightning that an epoch can be gone on with."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to do."""
 
     def shard(self, epoch: int, first: int) -> Shard:
         """This rank's slice of the global batch that begins at position `first`."""

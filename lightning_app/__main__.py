@@ -83,8 +83,12 @@ def run(args: list[str], started: float, debug: bool) -> None:
     configure_logging(launch.global_rank, debug)
     logging.getLogger("lightning_app").info(memory)
     from lightning_app.cli import CLI
+    from lightning_app.preemption import Preempted, exit_code
 
-    CLI([verb, *resolve_configs(options)], started)
+    try:
+        CLI([verb, *resolve_configs(options)], started)
+    except Preempted:
+        sys.exit(exit_code(launch))
 
 
 def tell_lightning(launch: Launch) -> None:

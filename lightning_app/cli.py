@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
-import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from datamodules.images import ImageData
 from lightning_app.callbacks.batch_norm import AverageBatchStatistics
 from lightning_app.callbacks.ema import EMA
+from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.pictures import Pictures
 from lightning_app.callbacks.plain_progress import PlainProgress
+from lightning_app.callbacks.rank_state import RankState
 from lightning_app.callbacks.reseed import Reseed
+from lightning_app.callbacks.step_boundary import SavingOptions, StepBoundary
 from lightning_app.callbacks.throughput import Throughput
+from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file
 from lightning_app.errors import UsageError
 from lightning_app.launch import this_launch
+from lightning_app.loggers import ContinuedCSVLogger
 from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
+from lightning_app.runs import CHECKPOINTS, RunsFolder, Start, identity
 from lightning_app.trainer import Trainer
 from models.classifier import ImageClassifier
+from models.errors import ModelError
+from models.weights import check_fit
+
+log = logging.getLogger(__name__)
+# Tells the processes that a local ddp run starts where to begin.
+START_VARIABLE = "LIGHTNING_APP_START"
 
 
 class CLI(LightningCLI):
@@ -32,6 +47,16 @@ class CLI(LightningCLI):
 
     def __init__(self, args: list[str], started: float) -> None:
         self.started = started
+        self.runs: RunsFolder | None = None
+        try:
+            self._run(args)
+        finally:
+            if self.runs:
+                self.runs.let_go()
+                self.boundary.signals.restore()
+
+    def _run(self, args: list[str]) -> None:
+        """Parse, build and run, as LightningCLI does in its constructor."""
         super().__init__(
             ImageClassifier,
             ImageData,
@@ -40,6 +65,7 @@ class CLI(LightningCLI):
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
             save_config_callback=SaveConfigCallback,
+            save_config_kwargs={"overwrite": True},  # by a later attempt; the folder is ours
             args=args,
         )
 
@@ -49,8 +75,34 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing."
         )
+        parser.add_argument(
+            "--resume",
+            default="auto",
+            help="Where fit begins: `auto` goes on with an unfinished run of this name and these options, `never` "
+            "begins anew, the path of a checkpoint goes on from there in a folder of its own.",
+        )
+        parser.add_argument(
+            "--on_nan",
+            type=Literal["stop", "skip"],
+            default="stop",
+            help="When a loss is NaN or infinite: stop and name the images, or skip the batch.",
+        )
+        parser.add_class_arguments(SavingOptions, "checkpoint")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=data_seed)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, but how fit resumes is --resume alone: ckpt_path would let the file override the options."""
+        verbs = LightningCLI.subcommands()
+        return verbs | {"fit": verbs["fit"] | {"ckpt_path", "weights_only"}}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Lightning's, which then unpickles a checkpoint: so look at its checksum before."""
+        super().parse_arguments(parser, args)
+        checkpoint = self.config[self.config.subcommand].get("ckpt_path")
+        if checkpoint:
+            read_checkpoint(Path(checkpoint))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our loggers and callbacks where the user named none."""
@@ -58,9 +110,14 @@ class CLI(LightningCLI):
         if self.subcommand != "fit":
             self.save_config_callback = None  # it would write config.yaml into the working directory
         self.throughput = Throughput()
-        kwargs["callbacks"] = [*(config.callbacks or []), *self._callbacks()]
+        self.io = ChecksummedIO()
+        own = config.callbacks or []
+        kwargs["callbacks"] = [*own, *self._callbacks()]
+        kwargs["plugins"] = [*(config.plugins or []), self.io]
+        # Without it, Lightning adds a ModelCheckpoint beside ours.
+        kwargs["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
         if config.logger is None:
-            kwargs["logger"] = self._loggers() if self.subcommand == "fit" else False
+            kwargs["logger"] = False  # before_fit gives fit its own: their folder is not yet known
         return super().instantiate_trainer(**kwargs)
 
     def _callbacks(self) -> list[pl.Callback]:
@@ -70,31 +127,41 @@ class CLI(LightningCLI):
         if self.subcommand != "fit":
             return [progress]
         ema_decay = self._get(self.config_init, "ema_decay")
+        skip = self._get(self.config_init, "on_nan") == "skip"
+        watch = None if skip else LossWatch()
+        self.options = identity(json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"])
+        saving = self._get(self.config_init, "checkpoint")
+        self.boundary = StepBoundary(self.io, saving, json.dumps(self.options), watch)
         return [
+            self.boundary,
             progress,
             Reseed(self.datamodule.seed),
             *([EMA(ema_decay)] if ema_decay else []),
+            RankState(),
             AverageBatchStatistics(),
+            watch or SkipNonFinite(),
             self.throughput,
             Pictures(),
             LearningRateMonitor(logging_interval="step"),
-            *self._checkpoints(),
         ]
 
-    def _checkpoints(self) -> list[pl.Callback]:
-        """The best on validation data, never chosen by the test set, and the last.
-
-        Not by save_last: lightning 2.6.6 writes that only when there is a new best.
-        """
-        last = ModelCheckpoint(filename="last")
-        if not len(self.datamodule.rows["val"]):
-            return [last]
-        return [ModelCheckpoint(filename="best", monitor="val/acc", mode="max"), last]
-
-    def _loggers(self) -> list:
+    def before_fit(self) -> None:
+        """Decide where to begin: on rank 0 alone, for it is the one that writes."""
         name, runs_dir = self._get(self.config_init, "name"), self._get(self.config_init, "runs_dir")
-        tensorboard = TensorBoardLogger(runs_dir, name=name, default_hp_metric=False)
-        return [tensorboard, CSVLogger(runs_dir, name=name, version=tensorboard.version)]
+        self.runs = runs = RunsFolder(Path(runs_dir) / name, self.options, self._check_fit)
+        resume = self._get(self.config_init, "resume")
+        self.start = start = agreed_start(self.trainer, lambda: runs.start(resume))
+        self.folder = runs.version(start.version)
+        self.boundary.folder = self.folder / CHECKPOINTS
+        self.trainer.ckpt_path = start.checkpoint
+        if self._get(self.config_init, "trainer").logger is None:
+            self.trainer.loggers = loggers(runs_dir, name, start)
+
+    def _check_fit(self, checkpoint: dict[str, Any], path: Path) -> None:
+        try:
+            check_fit(self.model.state_dict(), checkpoint["state_dict"], set(), str(path))
+        except ModelError as error:
+            raise CheckpointError(str(error)) from error
 
     def after_predict(self) -> None:
         """Write predictions.csv into the run's folder of the checkpoint, or here where none was given."""
@@ -109,16 +176,60 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
         trainer, model = self.trainer, self.model
-        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if checkpoint:
-            # Loaded by hand: trainer.test(ckpt_path=...) on this trainer would undo the averaging.
-            state = torch.load(checkpoint, map_location=model.device, weights_only=True)["state_dict"]
-            model.load_state_dict(state)
+        trainer.ckpt_path = None  # else the test would load it again
+        self._load_chosen()
         if len(self.datamodule.rows["test"]):
             trainer.test(model, datamodule=self.datamodule, verbose=False)
-        folder = trainer.log_dir  # asks rank 0, so every rank has to come here
-        if trainer.is_global_zero and folder:
-            leave_behind(Run(trainer, model, self.datamodule, Path(folder), self.throughput.median, self.started))
+        if trainer.is_global_zero:
+            leave_behind(Run(trainer, model, self.datamodule, self.folder, self.throughput.median, self.started))
+            assert self.runs is not None
+            self.runs.finish(self.start.version)
+
+    def _load_chosen(self) -> None:
+        """Load the weights of the best validation, or the last ones where nothing was validated.
+
+        By hand: trainer.test(ckpt_path=...) on this trainer would undo the averaging.
+        """
+        best, last = self.boundary.best_step, self.trainer.global_step
+        for step in (last if best is None else best, last):
+            try:
+                checkpoint = read_checkpoint(step_file(self.boundary.folder, step))
+            except CheckpointError as error:
+                log.warning(f"{error} Testing the last weights instead.")
+                continue
+            self.model.load_state_dict(checkpoint["state_dict"])
+            return
+
+
+def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
+    """What rank 0 decides, on every rank; what it raises too."""
+    launch = this_launch()
+    if launch.launcher == "lightning":
+        return Start.loads(os.environ[START_VARIABLE])
+    if launch.external:
+        trainer.strategy.setup_environment()  # the ranks have to meet now, and not only in fit
+    decision: Start | UsageError | None = None
+    if trainer.is_global_zero:
+        try:
+            decision = decide()
+        except UsageError as error:
+            decision = error
+    decision = trainer.strategy.broadcast(decision) if launch.external else decision
+    if isinstance(decision, UsageError):
+        raise decision
+    assert decision is not None
+    os.environ[START_VARIABLE] = decision.dumps()
+    return decision
+
+
+def loggers(runs_dir: str, name: str, start: Start) -> list[Logger]:
+    """TensorBoard's events and metrics.csv, from the step on where the run begins."""
+    # Hides what an earlier attempt logged of steps that come again.
+    purge_step = start.step if start.again else None
+    tensorboard = TensorBoardLogger(
+        runs_dir, name=name, version=start.version, default_hp_metric=False, purge_step=purge_step
+    )
+    return [tensorboard, ContinuedCSVLogger(runs_dir, name, start.version, start.step)]
 
 
 def data_seed(seed: bool | int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -24,6 +25,12 @@ class EMA(WeightAveraging):
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
         self._step = 0
+
+    @property
+    def average(self) -> torch.nn.Module:
+        """The averaged model, while training."""
+        assert self._average_model is not None
+        return self._average_model.module
 
     def _average(self, averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
         get_ema_multi_avg_fn(min(self.decay, (1 + self._step) / (10 + self._step)))(averaged, current, num_averaged)

@@ -26,6 +26,12 @@ class Throughput(pl.Callback):
         """Images per second, or None before anything was measured."""
         return statistics.median(self.rates) if self.rates else None
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"rates": self.rates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rates = list(state_dict["rates"])
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = None
 

@@ -1,0 +1,92 @@
+"""NaN and infinity in training: noticed without waiting for a GPU, or left out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+
+class BadBatch(NamedTuple):
+    """A batch whose loss was no finite number; numbered from 0 over all epochs."""
+
+    number: int
+    loss: float
+
+
+class LossWatch(pl.Callback):
+    """Looks at the losses of all steps: at once on a CPU, where it costs nothing, else when the loss is logged anyway.
+
+    Attributes:
+        bad: the first batch with a loss that is no finite number.
+    """
+
+    def __init__(self) -> None:
+        self.bad: BadBatch | None = None
+        self._unseen: list[tuple[int, Tensor]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._unseen.append((trainer.fit_loop.total_batch_idx, outputs["loss"].detach()))
+        if pl_module.device.type == "cpu" or trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
+            self.look()
+
+    def look(self) -> None:
+        """Look at what has not been seen; on a GPU this waits for it."""
+        if self._unseen and self.bad is None:
+            losses = torch.stack([loss for _, loss in self._unseen]).float()
+            for index in (~losses.isfinite()).nonzero()[:1].flatten().tolist():
+                self.bad = BadBatch(self._unseen[index][0], float(losses[index]))
+        self._unseen.clear()
+
+
+class SkipNonFinite(pl.Callback):
+    """A batch whose gradients are not finite changes nothing but the optimizer's momentum, which decays.
+
+    Decided on the device, without waiting for it. The gradients are those of all ranks, so all decide alike.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[Tensor] = []
+        self.skipped: Tensor | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # The forward pass puts what is not finite into the running statistics before anybody can tell.
+        self._before = [buffer.clone() for buffer in floating_buffers(pl_module)]
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        finite = torch.stack(torch._foreach_norm(gradients)).isfinite().all()
+        for gradient in gradients:
+            gradient.copy_(torch.where(finite, gradient, 0))
+        for buffer, before in zip(floating_buffers(pl_module), self._before, strict=True):
+            buffer.copy_(torch.where(finite, buffer, before))
+        self.skipped = (~finite).long() + (0 if self.skipped is None else self.skipped)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.skipped is not None and trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # as above
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/skipped": float(self.skipped)}, step=trainer.global_step - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped = state_dict["skipped"]
+
+
+def floating_buffers(module: torch.nn.Module) -> list[Tensor]:
+    """The buffers that training changes by averaging: batch statistics."""
+    return [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+
+
+def all_finite(module: torch.nn.Module) -> bool:
+    """Whether every parameter is a finite number; waits for a GPU."""
+    return bool(torch.stack([parameter.isfinite().all() for parameter in module.parameters()]).all())

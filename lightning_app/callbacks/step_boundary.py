@@ -1,0 +1,256 @@
+"""Between two steps: whether to save, to stop, or to give up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lightning_app.agreement import NO_BATCH, Agreement, Votes
+from lightning_app.callbacks.non_finite import LossWatch, all_finite
+from lightning_app.checkpoint import ChecksummedIO, step_file, step_files
+from lightning_app.errors import UsageError
+from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
+
+log = logging.getLogger(__name__)
+NAMES_IN_ERROR = 20
+BEST = "best.ckpt"
+
+
+@dataclass(frozen=True)
+class SavingOptions:
+    """When a checkpoint is written beside those of the best validation and of the end, and how many are kept.
+
+    Args:
+        every_n_steps: optimizer steps between two.
+        every_n_minutes: minutes between two, whichever comes first.
+        keep: how many of the newest are kept, beside the best.
+        max_share: largest share of the time that they may take; they get rarer rather than take more.
+    """
+
+    every_n_steps: int = 1000
+    every_n_minutes: float = 10.0
+    keep: int = 2
+    max_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps < 1 or self.keep < 1:
+            raise UsageError("--checkpoint.every_n_steps and --checkpoint.keep are counts of 1 or more.")
+        if self.every_n_minutes <= 0 or not 0 < self.max_share <= 1:
+            raise UsageError("--checkpoint.every_n_minutes is above 0, --checkpoint.max_share a share in (0, 1].")
+
+
+class StepBoundary(pl.Callback):
+    """Saves checkpoints, stops when asked to, and gives up on a loss that is no number; all ranks do so together.
+
+    A boundary is where the next batch begins: there all of the step before is over, its validation and its logging
+    too. Comes first in the list of callbacks, before EMA ends training by putting the average into the model.
+
+    Args:
+        io: writes them.
+        saving: when.
+        options: what makes the run what it is, kept in the checkpoint for whoever resumes it.
+        watch: looks at the losses; None where bad batches are skipped.
+
+    Attributes:
+        folder: where checkpoints lie; to be set before training.
+        best_step: of the best validation so far.
+    """
+
+    folder: Path
+
+    def __init__(self, io: ChecksummedIO, saving: SavingOptions, options: str, watch: LossWatch | None) -> None:
+        self.io, self.saving, self.watch = io, saving, watch
+        self.facts: dict[str, Any] = {"options": options}
+        self.signals = StopSignals()
+        self.signals.listen(signal.SIGUSR1)  # at once: what it does by default is to end the process
+        self.deadline = Deadline(None)
+        self.best_score: float | None = None
+        self.best_step: int | None = None
+        self.new_best = self.trained = self.resumed = self.saving_now = False
+        self.saved_step = self.first_step = 0
+        self.saved_at = time.monotonic()
+        self.cost_s = 0.0
+
+    # ---- Lightning's hooks
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.facts |= {
+            "world_size": trainer.world_size,
+            "threads": torch.get_num_threads(),
+            "precision": str(trainer.precision),
+            "device": trainer.strategy.root_device.type,
+            "torch": str(torch.__version__),
+        }
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.agreement = Agreement(trainer.world_size)
+        self.signals.listen(signal.SIGTERM, signal.SIGINT)
+        if trainer.is_global_zero:
+            self.deadline = job_deadline(os.environ)
+        self.saved_step = self.first_step = trainer.global_step
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        if self.resumed:
+            # Lightning counts a step too much where it restarts beside a validation (training_epoch_loop.py,
+            # on_advance_end after _skip_next_val).
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+            self.resumed = False
+        stop = TIME_LIMIT if self.deadline.near(time.time()) else self.signals.received
+        due = self.agreement.due()
+        if due or self.new_best:
+            self._pass(trainer, pl_module, stop)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        score = trainer.callback_metrics.get("val/acc")
+        if trainer.sanity_checking or score is None:
+            return
+        if self.best_score is None or float(score) > self.best_score:
+            self.best_score, self.best_step, self.new_best = float(score), trainer.global_step, True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.signals.restore()
+        self.trained = True
+        self._pass(trainer, pl_module, stop=0)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.signals.restore()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.saving_now:
+            checkpoint["run"] = self.facts
+            rewind(checkpoint["loops"]["fit_loop"])
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.resumed = True
+        for name, then in checkpoint["run"].items():
+            if name != "options" and then != self.facts[name]:
+                log.warning(f"resume: {name} was {then} and is {self.facts[name]} now; {INEXACT.get(name, ROUNDING)}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best_step": self.best_step, "trained": self.trained}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        self.trained = state_dict["trained"]
+
+    # ---- what happens at a boundary
+
+    def _pass(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stop: int) -> None:
+        """Agree, and do what was agreed on."""
+        bad = self.watch.bad if self.watch else None
+        save = trainer.is_global_zero and self._saving_is_due(trainer.global_step)
+        agreed = self.agreement.reach(Votes(stop, bad.number if bad else NO_BATCH, save))
+        if agreed.bad_batch != NO_BATCH:
+            raise self._non_finite(trainer, agreed.bad_batch)
+        if agreed.save or agreed.stop or self.new_best or self.trained:
+            self._save(trainer, pl_module)
+        if agreed.stop:
+            self._stop(trainer, agreed.stop)
+
+    def _saving_is_due(self, step: int) -> bool:
+        waited = time.monotonic() - self.saved_at
+        due = step - self.saved_step >= self.saving.every_n_steps or waited >= 60 * self.saving.every_n_minutes
+        return due and self.cost_s <= self.saving.max_share * (self.cost_s + waited)
+
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write a checkpoint, then remove older ones. Parameters are the same on all ranks, so all agree on them."""
+        if not all_finite(pl_module):
+            raise self._non_finite(trainer, trainer.fit_loop.total_batch_idx)
+        began = time.monotonic()
+        for logger in trainer.loggers:  # what was logged before this step will not be logged again
+            logger.save()
+        path = step_file(self.folder, trainer.global_step)
+        self.saving_now = True
+        trainer.save_checkpoint(path, weights_only=False)
+        self.saving_now = False
+        self.new_best = False
+        if trainer.is_global_zero and not self._failed(path):
+            self._prune()
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        self.cost_s = self.saved_at - began
+
+    def _failed(self, path: Path) -> bool:
+        if self.io.error:
+            newest = next(iter(step_files(self.folder).values()), None)
+            log.warning(
+                f"checkpoint: {path} could not be written ({self.io.error.strerror or self.io.error}); "
+                + (f"the newest is still {newest.name}" if newest else "there is none yet")
+                + ". Training goes on and will try again."
+            )
+        return self.io.error is not None
+
+    def _prune(self) -> None:
+        """Keep the newest and the best, and point best.ckpt to it."""
+        files = step_files(self.folder)
+        for step in list(files)[self.saving.keep :]:
+            if step != self.best_step:
+                files[step].unlink()
+        if self.best_step in files:
+            link = self.folder / f".{BEST}.tmp"
+            link.unlink(missing_ok=True)
+            link.symlink_to(files[self.best_step].name)
+            link.replace(self.folder / BEST)
+
+    def _stop(self, trainer: pl.Trainer, cause: int) -> None:
+        """Leave training, after rank 0 has put the job back into the queue: SLURM then ends the processes."""
+        name = "the job's time limit is near" if cause == TIME_LIMIT else signal.Signals(cause).name
+        if trainer.is_global_zero:
+            newest = next(iter(step_files(self.folder).values()), None)
+            log.info(f"stopped at step {trainer.global_step} ({name}); the newest checkpoint is {newest}")
+            if trainer.global_step > self.first_step:
+                log.info(requeue(os.environ, cause))
+            else:
+                log.warning("this attempt took no step, so another one would not either: the job is not requeued")
+        trainer.strategy.barrier("stop")
+        raise Preempted(name)
+
+    def _non_finite(self, trainer: pl.Trainer, number: int) -> UsageError:
+        """The error that names the images of a batch."""
+        epoch, batch_idx = divmod(number, int(trainer.num_training_batches))
+        names = trainer.datamodule.batch_names(epoch, batch_idx)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+        more = f" and {len(names) - NAMES_IN_ERROR} more" if len(names) > NAMES_IN_ERROR else ""
+        newest = next(iter(step_files(self.folder).values()), None)
+        return UsageError(
+            f"the loss or a weight is no finite number after batch {batch_idx} of epoch {epoch}, made of "
+            f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest or 'none'}. "
+            "A lower learning rate is the usual cure; --on_nan skip leaves such batches out."
+        )
+
+
+# What is not exact when a fact has changed between two attempts.
+ROUNDING = "the numbers will differ in their last bits"
+INEXACT = {
+    "world_size": "the batches and their order stay the same; batch statistics continue from their mean over the "
+    "ranks, and the numbers will differ in their last bits",
+}
+
+
+def rewind(fit_loop: dict[str, Any]) -> None:
+    """Make Lightning's counters those of a boundary: the batch that has just been fetched has not begun.
+
+    Where no batch of the epoch is behind, the epoch has not begun either, and so nothing is to be restarted.
+    """
+    batches = fit_loop["epoch_loop.batch_progress"]
+    batches["is_last_batch"] = False
+    for counts in (batches["total"], batches["current"]):
+        counts["ready"] = counts["started"] = counts["processed"] = counts["completed"]
+    if batches["current"]["completed"] == 0:
+        for counts in fit_loop["epoch_progress"].values():
+            counts["ready"] = counts["started"] = counts["processed"]

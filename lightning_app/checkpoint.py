@@ -1,0 +1,134 @@
+"""The checkpoint file: whole or not there at all, and known to be what was written.
+
+A checkpoint is what torch.save writes, followed by 8 bytes that name the format and the SHA-256 of all that comes
+before them. torch.load reads such a file as it is: a zip archive may be followed by something. One file, because a
+checksum beside it would be forgotten by the next `cp`, and could not be renamed together with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from lightning_app.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+FORMAT = b"L2C-CKP1"
+TRAILER_BYTES = len(FORMAT) + hashlib.sha256().digest_size
+STEP_FILE = re.compile(r"step-(\d+)\.ckpt$")
+
+
+class CheckpointError(UsageError):
+    """A checkpoint cannot be used; the message says why."""
+
+
+def step_file(folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` optimizer steps lies."""
+    return folder / f"step-{step:08d}.ckpt"
+
+
+def step_files(folder: Path) -> dict[int, Path]:
+    """What bears the name of a checkpoint, by step, newest first."""
+    found = [(STEP_FILE.match(path.name), path) for path in folder.glob("step-*.ckpt")]
+    return dict(sorted(((int(match[1]), path) for match, path in found if match), reverse=True))
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; a kill or a full disk at any moment leaves the file as it was before, or none.
+
+    Raises:
+        OSError: it could not be written; nothing of it is left.
+    """
+    # In memory first: through a file that fails halfway, torch raises more than OSError.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content.getbuffer() as bytes_:
+        replace_file(path, bytes_, FORMAT, hashlib.sha256(bytes_).digest())
+
+
+def replace_file(path: Path, *parts: bytes | memoryview) -> None:
+    """Put a file in place of another, or of none, so that it survives a power cut whole.
+
+    Raises:
+        OSError: it could not be written; the file that was there still is.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint whose checksum is right; nothing of another file is ever unpickled.
+
+    Raises:
+        CheckpointError: missing, unreadable, damaged, no checkpoint of this program, or one of another step.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}).") from error
+    body, trailer = memoryview(content)[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
+    if len(trailer) < TRAILER_BYTES or not trailer.startswith(FORMAT):
+        raise CheckpointError(f"{path} is cut short, or no checkpoint of this program: its checksum is missing.")
+    if hashlib.sha256(body).digest() != trailer[len(FORMAT) :]:
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum.")
+    try:
+        checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} was written by another version of this program ({error}).") from error
+    named = STEP_FILE.match(path.name)
+    if named and int(named[1]) != checkpoint["global_step"]:
+        raise CheckpointError(f"{path} is of step {checkpoint['global_step']}; was it renamed?")
+    return checkpoint
+
+
+class ChecksummedIO(CheckpointIO):
+    """Makes Lightning write and read its checkpoints so.
+
+    Attributes:
+        error: why the last checkpoint could not be written; None if it was.
+    """
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write; what goes wrong is kept in `error`: raised on rank 0 alone, it would leave the others waiting."""
+        try:
+            write_checkpoint(checkpoint, Path(path))
+            self.error = None
+        except OSError as error:
+            self.error = error
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,261 @@
+"""The folders of runs: which one a fit goes on in, or that it begins a new one.
+
+`<runs_dir>/<name>/version_<n>/run.json` says which options a run was started with and whether it came to its end. A
+run that did not is continued by the same command from its newest checkpoint that is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lightning_app.checkpoint import CheckpointError, read_checkpoint, replace_file, step_files
+from lightning_app.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+RECORD, LOCK, CHECKPOINTS = "run.json", ".lock", "checkpoints"
+# Options that do not change what is learnt: where things lie, on what machine, what is shown and how often it is saved.
+# `on_nan` too, so that a run which NaN stopped can be continued with the other answer.
+NOT_IDENTITY = (
+    "config",
+    "name",
+    "runs_dir",
+    "resume",
+    "checkpoint",
+    "on_nan",
+    "data.cache_dir",
+    "trainer.accelerator",
+    "trainer.benchmark",
+    "trainer.default_root_dir",
+    "trainer.devices",
+    "trainer.enable_checkpointing",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "trainer.logger",
+    "trainer.num_nodes",
+    "trainer.plugins",
+    "trainer.profiler",
+    "trainer.strategy",
+)
+LOCK_TIMEOUT_S = 10.0  # a killed process may take a moment to be gone
+SHOWN = 5  # options to name in an error
+Options = dict[str, Any]
+Check = Callable[[dict[str, Any], Path], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit begins.
+
+    Attributes:
+        version: the run's folder is <runs_dir>/<name>/version_<version>.
+        checkpoint: what it goes on from; None is the beginning.
+        step: optimizer steps that are behind it.
+        again: whether the folder is an earlier attempt's.
+    """
+
+    version: int
+    checkpoint: str | None = None
+    step: int = 0
+    again: bool = False
+
+    def dumps(self) -> str:
+        """As a line of text, for other processes."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def loads(cls, text: str) -> Start:
+        """From such a line."""
+        return cls(**json.loads(text))
+
+
+def identity(config: Mapping[str, Any]) -> Options:
+    """The options that make a run what it is, by their full names."""
+    return {
+        name: value
+        for name, value in flatten(config)
+        if not any(name == other or name.startswith(f"{other}.") for other in NOT_IDENTITY)
+    }
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested options as pairs of dotted name and value."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def config_hash(options: Options) -> str:
+    """A short name for a set of options."""
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RunsFolder:
+    """The versions of one name.
+
+    Args:
+        folder: <runs_dir>/<name>.
+        options: identity() of the run that is to begin.
+        check: raises where a checkpoint does not fit the model.
+    """
+
+    def __init__(self, folder: Path, options: Options, check: Check) -> None:
+        self.folder, self.options, self.check = folder, options, check
+        self.lock: FileLock | None = None
+
+    def version(self, number: int) -> Path:
+        """The folder of a version."""
+        return self.folder / f"version_{number}"
+
+    def start(self, resume: str) -> Start:
+        """Decide where to begin, say so, and take hold of the folder.
+
+        Args:
+            resume: `auto`, `never`, or the path of a checkpoint.
+
+        Raises:
+            UsageError: no such checkpoint, or it is of a run with other options; or the folder cannot be written.
+        """
+        try:
+            return self._start(resume)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {self.folder} ({error.strerror or error}); set --runs_dir to a place for runs."
+            ) from error
+
+    def _start(self, resume: str) -> Start:
+        if resume not in ("auto", "never"):
+            return self._begin(Path(resume))
+        for number in self.unfinished() if resume == "auto" else []:
+            # Asked again once it is ours: the process that had it may just have finished.
+            if self._hold(number) and number in self.unfinished() and (start := self._continue(number)):
+                return start
+            self.let_go()
+        return self._begin(None)
+
+    def unfinished(self) -> list[int]:
+        """Versions of these options that did not come to their end, newest first."""
+        wanted = config_hash(self.options)
+        records = {number: read_record(self.version(number)) for number in self.versions()}
+        return [number for number, record in records.items() if record == {"config": wanted, "finished": False}]
+
+    def versions(self) -> list[int]:
+        """All that are there, newest first."""
+        found = [re.fullmatch(r"version_(\d+)", path.name) for path in self.folder.glob("version_*")]
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    def _begin(self, checkpoint: Path | None) -> Start:
+        """Begin a version of its own, from a checkpoint or from nothing."""
+        step = self.usable(checkpoint)["global_step"] if checkpoint else 0
+        number = max(self.versions(), default=-1) + 1
+        self.folder.mkdir(parents=True, exist_ok=True)
+        while not made(self.version(number)):  # by another job, just now
+            number += 1
+        self._hold(number)
+        write_record(self.version(number), self.options, finished=False)
+        log.info(f"run: {self.version(number)}, from " + (f"step {step}: {checkpoint}" if checkpoint else "the start"))
+        return Start(number, str(checkpoint) if checkpoint else None, step)
+
+    def _continue(self, number: int) -> Start | None:
+        """Go on in the folder of an earlier attempt; None where nothing in it is whole."""
+        folder = self.version(number)
+        for leftover in (folder / CHECKPOINTS).glob(".*.tmp"):
+            leftover.unlink()
+        candidates = step_files(folder / CHECKPOINTS)
+        for step, path in candidates.items():
+            try:
+                self.usable(path)
+            except CheckpointError as error:
+                log.warning(f"resume: {error} It is put aside; trying the one before.")
+                path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+                continue
+            log.info(f"run: {folder}, going on from step {step} of an attempt that did not come to its end")
+            return Start(number, str(path), step, again=True)
+        if candidates:
+            log.warning(f"resume: no checkpoint in {folder} is whole, so this run begins anew in another folder")
+            return None
+        log.info(f"run: {folder}, from the start: an earlier attempt ended before its first checkpoint")
+        return Start(number, again=True)
+
+    def usable(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint that belongs to a run of these options.
+
+        Raises:
+            CheckpointError: as read_checkpoint(), or it is of other options or another model.
+        """
+        checkpoint = read_checkpoint(path)
+        theirs = json.loads(checkpoint.get("run", {}).get("options", "null"))
+        if theirs is None:
+            raise CheckpointError(f"{path} was not made by a fit of this program.")
+        if theirs != json.loads(json.dumps(self.options)):
+            raise CheckpointError(f"{path} is of a run with other options: {differences(theirs, self.options)}.")
+        self.check(checkpoint, path)
+        return checkpoint
+
+    def _hold(self, number: int) -> bool:
+        """Take the version for this process; False where another one has it."""
+        self.lock = FileLock(self.version(number) / LOCK)
+        try:
+            self.lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout:
+            log.warning(f"resume: {self.version(number)} is being written by another process, so it is left alone")
+            return False
+        except (OSError, NotImplementedError) as error:
+            log.warning(f"resume: {self.version(number)} cannot be locked ({error}); do not start this run twice")
+        return True
+
+    def let_go(self) -> None:
+        """Leave the version to other processes."""
+        if self.lock:
+            self.lock.release()
+            self.lock = None
+
+    def finish(self, number: int) -> None:
+        """Note that a version came to its end."""
+        write_record(self.version(number), self.options, finished=True)
+        self.let_go()
+        (self.version(number) / LOCK).unlink(missing_ok=True)
+
+
+def made(folder: Path) -> bool:
+    """Make a folder; False where it exists."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def differences(theirs: Options, ours: Options) -> str:
+    """The options in which two runs differ."""
+    names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    shown = [f"{name} is {theirs.get(name)} there and {ours.get(name)} here" for name in names[:SHOWN]]
+    return "; ".join([*shown, *([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])])
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What run.json says; None where it is missing or broken."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_record(folder: Path, options: Options, finished: bool) -> None:
+    """Write run.json."""
+    record = {"config": config_hash(options), "finished": finished}
+    replace_file(folder / RECORD, json.dumps(record).encode())

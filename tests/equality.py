@@ -1,0 +1,62 @@
+"""Whether two runs are the same, to the last bit."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_app.checkpoint import read_checkpoint, step_files
+
+# Wall-clock measurements, and the folder's name, differ from run to run.
+TIMED = ("train/images_per_second",)
+TIMED_STATE = ("callbacks.Throughput.rates",)
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    """The newest checkpoint of a run's folder."""
+    return read_checkpoint(next(iter(step_files(run / "checkpoints").values())))
+
+
+def differences(first: Any, second: Any, name: str = "") -> Iterator[str]:
+    """Where two nested states are not equal, bit by bit."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in {**first, **second}:
+            if (inner := f"{name}.{key}".lstrip(".")) not in TIMED_STATE:
+                yield from differences(first.get(key), second.get(key), inner)
+    elif isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)) and len(first) == len(second):
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            yield from differences(*pair, f"{name}.{index}")
+    elif isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        if not torch.equal(first, second):
+            yield name
+    elif first != second:
+        yield f"{name}: {first} and {second}"
+
+
+def different_states(first: Path, second: Path) -> list[str]:
+    """Where the last checkpoints of two runs differ: weights, average, optimizer, schedule, counters."""
+    return list(differences(last_checkpoint(first), last_checkpoint(second)))
+
+
+def curves(run: Path) -> list[dict[str, str]]:
+    """What metrics.csv says, without measurements of time."""
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    return [kept for row in rows if (kept := logged(row)).keys() - {"step", "epoch", "train/resolution"}]
+
+
+def logged(row: dict[str, str]) -> dict[str, str]:
+    """The columns of a row that have a value."""
+    return {name: value for name, value in row.items() if value and name not in TIMED}
+
+
+def events(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows, without measurements of time."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    tags = [tag for tag in accumulator.Tags()["scalars"] if tag not in (*TIMED, "train/resolution")]
+    return {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags}

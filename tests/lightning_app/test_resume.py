@@ -1,0 +1,141 @@
+"""A run that was stopped at any step and goes on ends with the bits of one that never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from equality import curves, different_states, events
+
+from lightning_app.__main__ import main
+from models.classifier import ImageClassifier
+
+STEPS = 18  # 3 epochs of 6 steps; the loss is logged at every fourth
+VARIANTS = {
+    "plain": [],
+    "dropout": ["--model.backbone", "mobilenet_v2", "--model.dropout", "0.2"],
+    "no average": ["--ema_decay", "0"],
+    "accumulated": ["--trainer.accumulate_grad_batches", "2"],
+    "validated twice an epoch": ["--trainer.val_check_interval", "3"],
+    "counted in steps": ["--trainer.max_steps", "15"],
+    "schedule of epochs": [
+        "--model.lr_scheduler",
+        "torch.optim.lr_scheduler.StepLR",
+        "--model.lr_scheduler.step_size=1",
+    ],
+    "sizes": ["--data.image_size", "[32, 40, 48]", "--data.eval_size", "32"],
+    "no validation": ["--data.val_fraction", "0"],
+}
+# Where it is stopped: in the first epoch, at its end, in the last epoch; beside the steps that are logged and not.
+SOME_STEPS = {
+    "plain": (1, 6, 8, 11),
+    "dropout": (7,),
+    "no average": (9,),
+    "accumulated": (4,),
+    "validated twice an epoch": (3, 9),
+    "counted in steps": (6,),
+    "schedule of epochs": (8,),
+    "sizes": (12,),
+    "no validation": (6,),
+}
+
+
+@pytest.fixture(scope="session")
+def short(cache_dir: str) -> list[str]:
+    """Options of a fit that takes a second."""
+    options = {
+        "--config": "configs/quickstart.yaml",
+        "--name": "short",
+        "--trainer.strategy": "cpu",
+        "--trainer.precision": "32-true",
+        "--trainer.max_epochs": "3",
+        "--trainer.limit_train_batches": "6",
+        "--trainer.limit_test_batches": "1",
+        "--trainer.log_every_n_steps": "4",
+        "--model.backbone": "shufflenet_v2_x0_5",
+        "--model.dropout": "null",
+        "--data.image_size": "32",
+        "--data.cache_dir": cache_dir,
+    }
+    return [word for option in options.items() for word in option]
+
+
+class StoppedAt:
+    """Sends a signal to this process while it takes a step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...]) -> None:
+        self.left = list(steps)
+        training_step = ImageClassifier.training_step
+
+        def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
+            if self.left and module.trainer.global_step + 1 == self.left[0]:
+                self.left.pop(0)
+                os.kill(os.getpid(), signal.SIGUSR1)
+            return training_step(module, batch, batch_idx)
+
+        monkeypatch.setattr(ImageClassifier, "training_step", step)
+
+
+def fit(options: list[str], runs: Path) -> int:
+    """The exit code of a fit."""
+    try:
+        return main(["fit", *options, "--runs_dir", str(runs)])
+    except SystemExit as end:
+        return int(str(end.code))
+
+
+@pytest.fixture(scope="session")
+def whole(short: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of each variant that were never stopped, made when first asked for."""
+
+    class Runs(dict):
+        def __missing__(self, variant: str) -> Path:
+            runs = tmp_path_factory.mktemp("whole")
+            assert fit([*short, *VARIANTS[variant]], runs) == 0
+            self[variant] = runs / "short/version_0"
+            return self[variant]
+
+    return Runs()
+
+
+def assert_same(resumed: Path, whole: Path) -> None:
+    """Every state, every row and every point."""
+    assert different_states(resumed, whole) == []
+    assert curves(resumed) == curves(whole)
+    assert events(resumed) == events(whole)
+
+
+@pytest.mark.parametrize(("variant", "step"), [(name, step) for name, steps in SOME_STEPS.items() for step in steps])
+def test_a_run_stopped_at_a_step_ends_as_if_it_had_not_been(
+    variant: str, step: int, short: list[str], whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_stopped_and_resumed(variant, (step,), short, whole[variant], tmp_path, monkeypatch)
+
+
+def test_a_run_stopped_at_every_other_step_ends_as_if_it_had_not_been(
+    short: list[str], whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (2, 4, 6, 8, 10, 12)
+    assert_stopped_and_resumed("plain", steps, short, whole["plain"], tmp_path, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("step", range(1, STEPS))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_does_not_matter_at_which_step(
+    variant: str, step: int, short: list[str], whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_stopped_and_resumed(variant, (step,), short, whole[variant], tmp_path, monkeypatch)
+
+
+def assert_stopped_and_resumed(
+    variant: str, steps: tuple[int, ...], short: list[str], whole: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stop at each of these steps, go on each time with the same command, and compare."""
+    stopped = StoppedAt(monkeypatch, steps)
+    codes = [fit([*short, *VARIANTS[variant]], runs) for _ in range(len(steps) + 1)]
+    assert codes == [75] * (len(steps) - len(stopped.left)) + [0] * (len(stopped.left) + 1)
+    assert_same(runs / "short/version_0", whole)
