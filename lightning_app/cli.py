@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ from models.errors import ModelError
 from models.weights import check_fit
 
 log = logging.getLogger(__name__)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 # Tells the processes that a local ddp run starts where to begin.
 START_VARIABLE = "LIGHTNING_APP_START"
 
@@ -50,6 +52,13 @@ class CLI(LightningCLI):
         self.runs: RunsFolder | None = None
         try:
             self._run(args)
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            raise UsageError(
+                f"{error.filename or 'the run'} cannot be written ({error.strerror}). Mend that; the same command then "
+                "goes on from the newest checkpoint."
+            ) from error
         finally:
             if self.runs:
                 self.runs.let_go()

@@ -30,6 +30,7 @@ FILES = {
     "curves.png": "loss and accuracy over the run",
     "confusion.png": "which classes are taken for which",
     "checkpoints": "weights and optimizer, to continue from",
+    "run.json": "whether the run came to its end; if not, the same command goes on with it",
     "model": "the trained model for everything that comes after",
 }
 

@@ -56,6 +56,8 @@ class SkipNonFinite(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
         # The forward pass puts what is not finite into the running statistics before anybody can tell.
         self._before = [buffer.clone() for buffer in floating_buffers(pl_module)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from lightning_app.callbacks.non_finite import LossWatch, all_finite
 from lightning_app.checkpoint import ChecksummedIO, step_file, step_files
 from lightning_app.errors import UsageError
 from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
+from lightning_app.runs import RECORD, write_record
 
 log = logging.getLogger(__name__)
 NAMES_IN_ERROR = 20
@@ -74,7 +76,7 @@ class StepBoundary(pl.Callback):
         self.deadline = Deadline(None)
         self.best_score: float | None = None
         self.best_step: int | None = None
-        self.new_best = self.trained = self.resumed = self.saving_now = False
+        self.new_best = self.trained = self.resumed = self.saving_now = self.asked = False
         self.saved_step = self.first_step = 0
         self.saved_at = time.monotonic()
         self.cost_s = 0.0
@@ -89,6 +91,10 @@ class StepBoundary(pl.Callback):
             "device": trainer.strategy.root_device.type,
             "torch": str(torch.__version__),
         }
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Training that something else than the number of steps ended is over too.
+        trainer.should_stop = trainer.should_stop or self.trained
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.agreement = Agreement(trainer.world_size)
@@ -108,8 +114,7 @@ class StepBoundary(pl.Callback):
             # on_advance_end after _skip_next_val).
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
             self.resumed = False
-        stop = TIME_LIMIT if self.deadline.near(time.time()) else self.signals.received
-        due = self.agreement.due()
+        stop, due = self._cause(), self.agreement.due()
         if due or self.new_best:
             self._pass(trainer, pl_module, stop)
 
@@ -121,9 +126,19 @@ class StepBoundary(pl.Callback):
             self.best_score, self.best_step, self.new_best = float(score), trainer.global_step, True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.signals.restore()
         self.trained = True
-        self._pass(trainer, pl_module, stop=0)
+        self._pass(trainer, pl_module, self._cause())
+        self.signals.restore()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.signals.listen(signal.SIGUSR1, signal.SIGTERM)
+
+    def on_test_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Ranks have different numbers of batches here, and nothing to save: rank 0 alone asks for another turn."""
+        cause = 0 if self.asked else self._cause()
+        if trainer.is_global_zero and cause:
+            log.info(f"asked to stop in the final test: {requeue(os.environ, cause)}")
+            self.asked = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.signals.restore()
@@ -151,6 +166,11 @@ class StepBoundary(pl.Callback):
         self.trained = state_dict["trained"]
 
     # ---- what happens at a boundary
+
+    def _cause(self) -> int:
+        """Why to stop; 0 where there is no reason to."""
+        near = self.deadline.near(time.time())
+        return self.signals.received or (TIME_LIMIT if near else 0)
 
     def _pass(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stop: int) -> None:
         """Agree, and do what was agreed on."""
@@ -183,6 +203,7 @@ class StepBoundary(pl.Callback):
         self.new_best = False
         if trainer.is_global_zero and not self._failed(path):
             self._prune()
+            self._restore_record()
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         self.cost_s = self.saved_at - began
 
@@ -195,6 +216,13 @@ class StepBoundary(pl.Callback):
                 + ". Training goes on and will try again."
             )
         return self.io.error is not None
+
+    def _restore_record(self) -> None:
+        """Where somebody has removed the run's folder, make it one that can be resumed again."""
+        run = self.folder.parent
+        if not (run / RECORD).exists():
+            log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
+            write_record(run, json.loads(self.facts["options"]), finished=False)
 
     def _prune(self) -> None:
         """Keep the newest and the best, and point best.ckpt to it."""

@@ -24,13 +24,15 @@ CPUS_PER_NODE = 4
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "salloc")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
+# A requeued job waits until the credentials of its last attempt have expired: 2 minutes by default.
+REQUEUE_DELAY_S = 20
 
 CONF = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire={requeue_delay}
 CredType=cred/munge
 SlurmUser=root
 StateSaveLocation={folder}/state
@@ -131,7 +133,14 @@ def configure(folder: Path, extra: str) -> None:
         NODE.format(name=name, host=host, port=port, cpus=CPUS_PER_NODE)
         for name, port in zip(NODES, node_ports, strict=True)
     ]
-    text = CONF.format(host=host, controller_port=controller_port, folder=folder, nodes="\n".join(nodes), extra=extra)
+    text = CONF.format(
+        host=host,
+        controller_port=controller_port,
+        folder=folder,
+        nodes="\n".join(nodes),
+        extra=extra,
+        requeue_delay=REQUEUE_DELAY_S,
+    )
     (folder / "slurm.conf").write_text(text)
 
 

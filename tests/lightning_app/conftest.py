@@ -59,6 +59,26 @@ def tiny(cache_dir: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def short(cache_dir: str) -> list[str]:
+    """Options of a fit that takes a second."""
+    options = {
+        "--config": "configs/quickstart.yaml",
+        "--name": "short",
+        "--trainer.strategy": "cpu",
+        "--trainer.precision": "32-true",
+        "--trainer.max_epochs": "3",
+        "--trainer.limit_train_batches": "6",
+        "--trainer.limit_test_batches": "1",
+        "--trainer.log_every_n_steps": "4",
+        "--model.backbone": "shufflenet_v2_x0_5",
+        "--model.dropout": "null",
+        "--data.image_size": "32",
+        "--data.cache_dir": cache_dir,
+    }
+    return [word for option in options.items() for word in option]
+
+
+@pytest.fixture(scope="session")
 def fit(program: Program, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
     """A finished fit of 20 batches on the CPU, of a network that learns something in so few."""
     resnet = ["--model.backbone", "resnet18", "--model.dropout", "null"]

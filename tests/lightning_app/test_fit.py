@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from datamodules.images import ImageData
 from lightning_app.__main__ import main
+from lightning_app.checkpoint import step_files
 from lightning_app.cli import CLI
 from models.artifact import load_artifact
 
@@ -50,7 +51,7 @@ def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
     files = sorted(str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file())
     assert [file for file in files if not file.startswith("events.out.tfevents")] == [
         "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
+        "checkpoints/step-00000020.ckpt",
         "config.yaml",
         "confusion.png",
         "curves.png",
@@ -58,6 +59,7 @@ def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
         "metrics.csv",
         "model/model.json",
         "model/weights.safetensors",
+        "run.json",
     ]
     assert [path.name for path in run_folder.parent.parent.parent.iterdir()] == ["runs"]
 
@@ -235,7 +237,8 @@ def test_the_epoch_that_validation_chose_is_kept_though_training_went_on(tiny: l
     still = ["--model.freeze_backbone", "true", "--model.optimizer.init_args.lr", "1e-6", "--trainer.max_epochs", "2"]
     assert main(["fit", *tiny, *FEW, *still, "--trainer.strategy", "cpu"]) == 0
     [run] = Path("runs/tiny").iterdir()
-    best, last = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    files = [run / "checkpoints/best.ckpt", next(iter(step_files(run / "checkpoints").values()))]
+    best, last = (torch.load(file, weights_only=True) for file in files)
     kept = load_artifact(run / "model")[0].backbone.classifier[1].weight
     assert (best["epoch"], last["epoch"]) == (0, 1)
     assert torch.equal(kept, best["state_dict"]["network.backbone.classifier.1.weight"])

@@ -43,26 +43,6 @@ SOME_STEPS = {
 }
 
 
-@pytest.fixture(scope="session")
-def short(cache_dir: str) -> list[str]:
-    """Options of a fit that takes a second."""
-    options = {
-        "--config": "configs/quickstart.yaml",
-        "--name": "short",
-        "--trainer.strategy": "cpu",
-        "--trainer.precision": "32-true",
-        "--trainer.max_epochs": "3",
-        "--trainer.limit_train_batches": "6",
-        "--trainer.limit_test_batches": "1",
-        "--trainer.log_every_n_steps": "4",
-        "--model.backbone": "shufflenet_v2_x0_5",
-        "--model.dropout": "null",
-        "--data.image_size": "32",
-        "--data.cache_dir": cache_dir,
-    }
-    return [word for option in options.items() for word in option]
-
-
 class StoppedAt:
     """Sends a signal to this process while it takes a step."""
 

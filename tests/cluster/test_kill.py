@@ -1,0 +1,127 @@
+"""A run that is killed with SIGKILL at any moment, and started again, ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from equality import different_states, events
+from killing import Moment, run_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
+KILLS_IN_SOAK = 50
+TRAINING_S = 1.0  # about as long as the 24 steps and their saves take on an idle machine
+RUN = "runs/killed/version_0"
+OPTIONS = {
+    "--config": "configs/quickstart.yaml",
+    "--name": "killed",
+    "--trainer.precision": "32-true",
+    "--trainer.max_epochs": "3",
+    "--trainer.limit_train_batches": "8",
+    "--trainer.limit_test_batches": "1",
+    "--trainer.log_every_n_steps": "3",
+    "--model.backbone": "shufflenet_v2_x0_5",
+    "--model.dropout": "null",
+    "--data.image_size": "32",
+    "--checkpoint.every_n_steps": "1",
+    "--checkpoint.max_share": "1",
+}
+
+
+def fit(folder: Path, launcher: list[str], cache: Path) -> list[str]:
+    """The command."""
+    options = [word for option in OPTIONS.items() for word in option]
+    where = ["--runs_dir", str(folder / "runs"), "--data.cache_dir", str(cache)]
+    return [*launcher, sys.executable, "-m", "lightning_app", "fit", *options, *where]
+
+
+def moment(kind: str, run: Path, draw: random.Random) -> Moment:
+    """When to kill an attempt that is about to start: `first step`, `save`, `anywhere` in training, or `never`."""
+    before = len(list(run.glob("events.out.*")))
+    seconds = draw.uniform(0, TRAINING_S)
+    began: list[float] = []
+
+    def training() -> bool:
+        if not began and len(list(run.glob("events.out.*"))) > before:
+            began.append(time.monotonic())
+        return bool(began)
+
+    if kind == "first step":
+        return training
+    if kind == "save":
+        return lambda: training() and any((run / "checkpoints").glob(".*.tmp"))
+    if kind == "anywhere":
+        return lambda: training() and time.monotonic() - began[0] >= seconds
+    assert kind == "never"
+    return lambda: False
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the packed digits lie."""
+    return tmp_path_factory.mktemp("digits")
+
+
+def attempt(kind: str, launcher: list[str], folder: Path, cache: Path, draw: random.Random) -> int:
+    """Start the run in a folder, or go on with it; returns its exit status, -9 if it was killed."""
+    return run_until(fit(folder, launcher, cache), moment(kind, folder / RUN, draw), folder)
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    """What a killed run left is what the other one left, and nothing but that."""
+    killed = folder / RUN
+    assert "Traceback" not in (folder / "output").read_text()
+    assert [path.name for path in killed.parent.iterdir()] == ["version_0"]
+    assert different_states(killed, whole) == []
+    assert events(killed) == events(whole)
+
+
+def whole_run(launcher: list[str], folder: Path, cache: Path) -> Path:
+    """The run that nobody kills."""
+    status = attempt("never", launcher, folder, cache, random.Random())
+    assert status == 0, (folder / "output").read_text()[-4000:]
+    return folder / RUN
+
+
+def test_one_process_killed_in_the_first_step_in_a_save_and_anywhere(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, digits: Path
+) -> None:
+    whole = whole_run([], tmp_path_factory.mktemp("whole"), digits)
+    kinds = ["first step", "save", "anywhere", "never"]
+    draw = random.Random(0)
+    assert [attempt(kind, [], tmp_path, digits, draw) for kind in kinds] == [-9, -9, -9, 0]
+    assert_same(tmp_path, whole)
+
+
+def test_two_ranks_of_mpirun_killed_in_a_save(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, openmpi5: list[str], digits: Path
+) -> None:
+    launcher = [*openmpi5, "-np", "2"]
+    whole = whole_run(launcher, tmp_path_factory.mktemp("whole"), digits)
+    draw = random.Random(0)
+    assert [attempt(kind, launcher, tmp_path, digits, draw) for kind in ("save", "never")] == [-9, 0]
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_it_does_not_matter_when(
+    ranks: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, digits: Path, request: pytest.FixtureRequest
+) -> None:
+    launcher = [] if ranks == 1 else [*request.getfixturevalue("openmpi5"), "-np", "2"]
+    whole = whole_run(launcher, tmp_path_factory.mktemp("whole"), digits)
+    draw, killed = random.Random(ranks), 0
+    while killed < KILLS_IN_SOAK:
+        folder = tmp_path / f"after-{killed}"
+        folder.mkdir()
+        for kind in draw.choices(["first step", "save", "anywhere"], k=6):
+            if attempt(kind, launcher, folder, digits, draw) == 0:
+                break
+            killed += 1
+        attempt("never", launcher, folder, digits, draw)
+        assert_same(folder, whole)

@@ -1,0 +1,151 @@
+"""Real SLURM jobs that are asked to stop: they save, go back into the queue, and end as if nothing had been."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from equality import different_states, events
+
+from slurm import Slurm
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
+SLOW_FIT = Path(__file__).with_name("slow_fit.py")
+RUN = "runs/preempted/version_0"
+DEADLINE_S = 240
+OPTIONS = {
+    "--config": "configs/quickstart.yaml",
+    "--name": "preempted",
+    "--trainer.precision": "32-true",
+    "--trainer.max_epochs": "2",
+    "--trainer.limit_train_batches": "40",
+    "--trainer.limit_test_batches": "1",
+    "--trainer.log_every_n_steps": "5",
+    "--model.backbone": "shufflenet_v2_x0_5",
+    "--model.dropout": "null",
+    "--data.image_size": "32",
+}
+STEPS = 80
+
+
+def fit(folder: Path, cache: Path, seconds_per_step: float) -> list[str]:
+    """The command of one rank."""
+    options = [word for option in OPTIONS.items() for word in option]
+    where = ["--runs_dir", str(folder / "runs"), "--data.cache_dir", str(cache)]
+    return [sys.executable, str(SLOW_FIT), str(seconds_per_step), "fit", *options, *where]
+
+
+class Job:
+    """A batch job of two ranks on two nodes.
+
+    Args:
+        options: of sbatch.
+    """
+
+    def __init__(self, slurm: Slurm, folder: Path, command: list[str], *options: str) -> None:
+        self.slurm, self.folder, self.output = slurm, folder, folder / "output"
+        script = folder / "job.sh"
+        script.write_text(f"#!/bin/sh\nexec srun --kill-on-bad-exit=1 {' '.join(command)}\n")
+        submitted = slurm.run(
+            "sbatch", "--parsable", "--nodes=2", "--ntasks=2", "--requeue", f"--output={self.output}",
+            "--open-mode=append", *options, script,
+        )  # fmt: skip
+        assert submitted.returncode == 0, submitted.stderr
+        self.id = submitted.stdout.strip()
+
+    def show(self, name: str) -> str:
+        """A field of scontrol show job."""
+        shown = self.slurm.run("scontrol", "show", "job", "-o", self.id).stdout
+        return dict(field.partition("=")[::2] for field in shown.split()).get(name, "")
+
+    def said(self, what: str) -> bool:
+        """Whether the output has it."""
+        return self.output.exists() and what in self.output.read_text()
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Poll until something is so."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not happen:\n{self.output.read_text()[-4000:]}"
+            time.sleep(0.2)
+
+    def finish(self) -> str:
+        """Wait for the end, and return the output."""
+        self.wait(lambda: self.show("JobState") in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"), "the end")
+        assert self.show("JobState") == "COMPLETED", self.output.read_text()[-4000:]
+        return self.output.read_text()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the packed digits lie."""
+    return tmp_path_factory.mktemp("digits")
+
+
+@pytest.fixture(scope="session")
+def whole(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """The run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    Job(slurm, folder, fit(folder, digits, 0)).finish()
+    return folder / RUN
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    """The bits of the run that was not stopped, in one folder."""
+    assert [path.name for path in (folder / RUN).parent.iterdir()] == ["version_0"]
+    assert different_states(folder / RUN, whole) == []
+    assert events(folder / RUN) == events(whole)
+
+
+def test_a_job_that_gets_sigterm_goes_back_into_the_queue(
+    slurm: Slurm, whole: Path, digits: Path, tmp_path: Path
+) -> None:
+    job = Job(slurm, tmp_path, fit(tmp_path, digits, 0.2))
+    job.wait((tmp_path / RUN / "metrics.csv").exists, "the first logged step")
+    assert slurm.run("scancel", "--signal=TERM", job.id).returncode == 0
+    output = job.finish()
+    assert output.count("(SIGTERM); the newest checkpoint is ") == 1
+    assert output.count(f"job {job.id} is back in the queue") == 1
+    assert job.show("Restarts") == "1"
+    assert_same(tmp_path, whole)
+
+
+def test_a_job_that_reaches_its_time_limit_is_warned_and_goes_on_in_the_next(
+    slurm: Slurm, whole: Path, digits: Path, tmp_path: Path
+) -> None:
+    job = Job(slurm, tmp_path, fit(tmp_path, digits, 0.5), "--time=1", "--signal=USR1@15")
+    output = job.finish()
+    assert "(SIGUSR1); the newest checkpoint is " in output
+    assert "Traceback" not in output
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.soak
+def test_a_job_without_a_signal_stops_in_time_by_itself(
+    slurm: Slurm, whole: Path, digits: Path, tmp_path: Path
+) -> None:
+    job = Job(slurm, tmp_path, fit(tmp_path, digits, 0.9), "--time=1")
+    assert "(the job's time limit is near); the newest checkpoint is " in job.finish()
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.soak
+def test_a_job_that_is_requeued_by_hand_goes_on(slurm: Slurm, whole: Path, digits: Path, tmp_path: Path) -> None:
+    job = Job(slurm, tmp_path, [*fit(tmp_path, digits, 0.2), "--checkpoint.every_n_steps=5"])
+    job.wait(lambda: any((tmp_path / RUN / "checkpoints").glob("step-*.ckpt")), "a checkpoint")
+    assert slurm.run("scontrol", "requeue", job.id).returncode == 0
+    assert "going on from step" in job.finish()
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.soak
+def test_a_job_that_is_cancelled_is_not_requeued(slurm: Slurm, digits: Path, tmp_path: Path) -> None:
+    job = Job(slurm, tmp_path, fit(tmp_path, digits, 0.2))
+    job.wait((tmp_path / RUN / "metrics.csv").exists, "the first logged step")
+    assert slurm.run("scancel", job.id).returncode == 0
+    job.wait(lambda: job.show("JobState") == "CANCELLED", "the cancellation")
+    assert job.show("Restarts") == "0"

@@ -1,0 +1,181 @@
+"""What happens between two steps: which checkpoints there are, and what trouble does to a fit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_app.__main__ import main
+from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
+from lightning_app.callbacks.step_boundary import SavingOptions
+from lightning_app.checkpoint import read_checkpoint, step_files
+from lightning_app.errors import UsageError
+from models.artifact import load_artifact
+from models.classifier import ImageClassifier
+
+SLOW_FIT = Path(__file__).parents[1] / "cluster" / "slow_fit.py"
+EVERY_STEP = ["--checkpoint.every_n_steps", "1", "--checkpoint.max_share", "1"]
+
+
+def checkpoints(runs: Path) -> list[int]:
+    """The steps that are kept, newest first."""
+    return list(step_files(runs / "short/version_0/checkpoints"))
+
+
+def test_the_newest_and_the_best_are_kept(short: list[str], tmp_path: Path) -> None:
+    # With a rate of nothing all epochs validate alike, and the first of equals is the best.
+    still = ["--model.optimizer.init_args.lr", "1e-30", "--checkpoint.keep", "3"]
+    assert main(["fit", *short, *EVERY_STEP, *still, "--runs_dir", str(tmp_path)]) == 0
+    assert checkpoints(tmp_path) == [18, 17, 16, 6]
+    best = tmp_path / "short/version_0/checkpoints/best.ckpt"
+    assert read_checkpoint(best)["global_step"] == 6
+
+
+def test_without_a_reason_only_the_best_and_the_last_are_written(short: list[str], tmp_path: Path) -> None:
+    still = ["--model.optimizer.init_args.lr", "1e-30"]
+    assert main(["fit", *short, *still, "--runs_dir", str(tmp_path)]) == 0
+    assert checkpoints(tmp_path) == [18, 6]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"every_n_steps": 0}, {"keep": 0}, {"every_n_minutes": 0.0}, {"max_share": 0.0}, {"max_share": 1.5}]
+)
+def test_options_of_saving_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"--checkpoint.{next(iter(wrong))}"):
+        SavingOptions(**wrong)
+
+
+# ---- numbers that are none
+
+
+def test_a_loss_that_is_no_number_stops_with_its_images_and_no_bad_checkpoint(
+    short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explode = ["--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "1e25", "--model.lr_scheduler", "null"]
+    assert main(["fit", *short, *EVERY_STEP, *explode, "--runs_dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    [line] = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert "no finite number after batch" in line
+    assert "train/" in line
+    assert f"The last good checkpoint is {tmp_path}" in line
+    for path in step_files(tmp_path / "short/version_0/checkpoints").values():
+        weights = read_checkpoint(path)["current_model_state"].values()
+        assert all(bool(each.isfinite().all()) for each in weights)
+
+
+def test_a_gpus_losses_are_looked_at_when_they_are_logged() -> None:
+    watch = LossWatch()
+    module: Any = SimpleNamespace(device=torch.device("cuda"))
+    for number, loss in enumerate([1.0, float("nan"), 2.0, float("inf")]):
+        trainer: Any = SimpleNamespace(
+            global_step=number + 1, log_every_n_steps=4, fit_loop=SimpleNamespace(total_batch_idx=number)
+        )
+        assert watch.bad is None
+        watch.on_train_batch_end(trainer, module, {"loss": torch.tensor(loss)}, None, number)
+    assert watch.bad is not None
+    assert watch.bad.number == 1
+
+
+def test_a_skipped_batch_changes_neither_weights_nor_batch_statistics() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    module: Any = network
+    trainer: Any = SimpleNamespace(accumulate_grad_batches=1)
+    skip = SkipNonFinite()
+    for images, changes in ((torch.ones(5, 3) * torch.nan, False), (torch.rand(5, 3), True)):
+        before = {name: value.clone() for name, value in network.state_dict().items() if value.is_floating_point()}
+        optimizer.zero_grad()
+        skip.on_train_batch_start(trainer, module, None, 0)
+        network(images).square().sum().backward()
+        skip.on_before_optimizer_step(trainer, module, optimizer)
+        optimizer.step()
+        after = network.state_dict()
+        assert all(torch.equal(after[name], value) for name, value in before.items()) is not changes
+        assert all(bool(value.isfinite().all()) for value in after.values())
+    assert skip.skipped == 1
+
+
+def test_a_fit_that_skips_ends_with_finite_weights(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_step = ImageClassifier.training_step
+
+    def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
+        loss = training_step(module, batch, batch_idx)
+        return loss * torch.nan if module.trainer.global_step == 7 else loss
+
+    monkeypatch.setattr(ImageClassifier, "training_step", step)
+    assert main(["fit", *short, "--on_nan", "skip", "--runs_dir", str(tmp_path)]) == 0
+    run = tmp_path / "short/version_0"
+    network, _ = load_artifact(run / "model")
+    assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
+    assert "train/skipped" in (run / "metrics.csv").read_text()
+
+
+# ---- the disk
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_said_and_training_goes_on(
+    short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Room for one checkpoint of 6 MB and the rest of the run, not for a second one.
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "none", tmp_path])
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        assert main(["fit", *short, *EVERY_STEP, "--runs_dir", str(tmp_path)]) == 0
+        assert checkpoints(tmp_path) == [1]
+        assert read_checkpoint(step_files(tmp_path / "short/version_0/checkpoints")[1])["global_step"] == 1
+        assert (tmp_path / "short/version_0/model/model.json").exists()
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    said = capsys.readouterr().err
+    assert "2.ckpt could not be written (No space left on device); the newest is still step-00000001.ckpt" in said
+    assert "Traceback" not in said
+
+
+def test_a_run_whose_folder_vanishes_makes_it_again_and_ends(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training_step = ImageClassifier.training_step
+
+    def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
+        if module.trainer.global_step == 9:
+            shutil.rmtree(tmp_path / "short")
+        return training_step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", step)
+    assert main(["fit", *short, *EVERY_STEP, "--runs_dir", str(tmp_path)]) == 0
+    assert "had vanished and was made again" in capsys.readouterr().err
+    assert checkpoints(tmp_path) == [18, 17]
+    assert (tmp_path / "short/version_0/model/model.json").exists()
+
+
+# ---- Ctrl-C
+
+
+def test_a_second_ctrl_c_ends_at_once(short: list[str], tmp_path: Path) -> None:
+    options = [word.replace("configs/", str(Path(__file__).parents[2] / "configs") + "/") for word in short]
+    command = [sys.executable, str(SLOW_FIT), "60", "fit", *options, "--runs_dir", str(tmp_path)]
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        assert "slow step\n" in iter(process.stdout.readline, "")
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+    finally:
+        process.kill()
