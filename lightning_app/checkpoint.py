@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = b"L2C-CKP1"
 TRAILER_BYTES = len(FORMAT) + hashlib.sha256().digest_size
+BEST = "best.ckpt"
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt$")
 
 
@@ -41,6 +42,24 @@ def step_files(folder: Path) -> dict[int, Path]:
     """What bears the name of a checkpoint, by step, newest first."""
     found = [(STEP_FILE.match(path.name), path) for path in folder.glob("step-*.ckpt")]
     return dict(sorted(((int(match[1]), path) for match, path in found if match), reverse=True))
+
+
+def newest(folder: Path) -> str:
+    """The newest checkpoint, for people."""
+    return str(next(iter(step_files(folder).values()), "none"))
+
+
+def keep_newest(folder: Path, keep: int, best: int | None) -> None:
+    """Remove all but the newest checkpoints and that of the best step, and point best.ckpt to it."""
+    files = step_files(folder)
+    for step in list(files)[keep:]:
+        if step != best:
+            files[step].unlink()
+    if best in files:
+        link = folder / f".{BEST}.tmp"
+        link.unlink(missing_ok=True)
+        link.symlink_to(files[best].name)
+        link.replace(folder / BEST)
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

@@ -204,7 +204,8 @@ class CLI(LightningCLI):
             try:
                 checkpoint = read_checkpoint(step_file(self.boundary.folder, step))
             except CheckpointError as error:
-                log.warning(f"{error} Testing the last weights instead.")
+                if self.trainer.is_global_zero:
+                    log.warning(f"{error} Testing the last weights instead.")
                 continue
             self.model.load_state_dict(checkpoint["state_dict"])
             return

@@ -16,14 +16,13 @@ import torch
 
 from lightning_app.agreement import NO_BATCH, Agreement, Votes
 from lightning_app.callbacks.non_finite import LossWatch, all_finite
-from lightning_app.checkpoint import ChecksummedIO, step_file, step_files
+from lightning_app.checkpoint import ChecksummedIO, keep_newest, newest, step_file
 from lightning_app.errors import UsageError
 from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
 from lightning_app.runs import RECORD, write_record
 
 log = logging.getLogger(__name__)
 NAMES_IN_ERROR = 20
-BEST = "best.ckpt"
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,10 @@ class StepBoundary(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self.resumed = True
-        for name, then in checkpoint["run"].items():
-            if name != "options" and then != self.facts[name]:
-                log.warning(f"resume: {name} was {then} and is {self.facts[name]} now; {INEXACT.get(name, ROUNDING)}")
+        changed = {name for name, then in checkpoint["run"].items() if name != "options" and then != self.facts[name]}
+        for name in sorted(changed) if trainer.is_global_zero else []:
+            was, now = checkpoint["run"][name], self.facts[name]
+            log.warning(f"resume: {name} was {was} and is {now} now; {INEXACT.get(name, ROUNDING)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_step": self.best_step, "trained": self.trained}
@@ -201,21 +201,25 @@ class StepBoundary(pl.Callback):
         trainer.save_checkpoint(path, weights_only=False)
         self.saving_now = False
         self.new_best = False
-        if trainer.is_global_zero and not self._failed(path):
-            self._prune()
-            self._restore_record()
+        if trainer.is_global_zero:
+            self._tidy(path)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         self.cost_s = self.saved_at - began
 
-    def _failed(self, path: Path) -> bool:
-        if self.io.error:
-            newest = next(iter(step_files(self.folder).values()), None)
-            log.warning(
-                f"checkpoint: {path} could not be written ({self.io.error.strerror or self.io.error}); "
-                + (f"the newest is still {newest.name}" if newest else "there is none yet")
-                + ". Training goes on and will try again."
-            )
-        return self.io.error is not None
+    def _tidy(self, path: Path) -> None:
+        """Say what could not be written, or remove what has become too old."""
+        error = self.io.error
+        try:
+            if error is None:
+                keep_newest(self.folder, self.saving.keep, self.best_step)
+                self._restore_record()
+                return
+        except OSError as tidying:
+            error = tidying
+        log.warning(
+            f"checkpoint: {path} could not be written ({error.strerror or error}); the newest is "
+            f"{newest(self.folder)}. Training goes on and will try again."
+        )
 
     def _restore_record(self) -> None:
         """Where somebody has removed the run's folder, make it one that can be resumed again."""
@@ -224,24 +228,11 @@ class StepBoundary(pl.Callback):
             log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
             write_record(run, json.loads(self.facts["options"]), finished=False)
 
-    def _prune(self) -> None:
-        """Keep the newest and the best, and point best.ckpt to it."""
-        files = step_files(self.folder)
-        for step in list(files)[self.saving.keep :]:
-            if step != self.best_step:
-                files[step].unlink()
-        if self.best_step in files:
-            link = self.folder / f".{BEST}.tmp"
-            link.unlink(missing_ok=True)
-            link.symlink_to(files[self.best_step].name)
-            link.replace(self.folder / BEST)
-
     def _stop(self, trainer: pl.Trainer, cause: int) -> None:
         """Leave training, after rank 0 has put the job back into the queue: SLURM then ends the processes."""
         name = "the job's time limit is near" if cause == TIME_LIMIT else signal.Signals(cause).name
         if trainer.is_global_zero:
-            newest = next(iter(step_files(self.folder).values()), None)
-            log.info(f"stopped at step {trainer.global_step} ({name}); the newest checkpoint is {newest}")
+            log.info(f"stopped at step {trainer.global_step} ({name}); the newest checkpoint is {newest(self.folder)}")
             if trainer.global_step > self.first_step:
                 log.info(requeue(os.environ, cause))
             else:
@@ -254,10 +245,9 @@ class StepBoundary(pl.Callback):
         epoch, batch_idx = divmod(number, int(trainer.num_training_batches))
         names = trainer.datamodule.batch_names(epoch, batch_idx)  # type: ignore[attr-defined]  # Lightning sets it, untyped
         more = f" and {len(names) - NAMES_IN_ERROR} more" if len(names) > NAMES_IN_ERROR else ""
-        newest = next(iter(step_files(self.folder).values()), None)
         return UsageError(
             f"the loss or a weight is no finite number after batch {batch_idx} of epoch {epoch}, made of "
-            f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest or 'none'}. "
+            f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest(self.folder)}. "
             "A lower learning rate is the usual cure; --on_nan skip leaves such batches out."
         )
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from equality import different_states, events
-from killing import Moment, run_until
+from killing import Moment, descendants, run_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 KILLS_IN_SOAK = 50
 TRAINING_S = 1.0  # about as long as the 24 steps and their saves take on an idle machine
+SLOW_FIT = Path(__file__).with_name("slow_fit.py")
 RUN = "runs/killed/version_0"
 OPTIONS = {
     "--config": "configs/quickstart.yaml",
@@ -97,14 +102,48 @@ def test_one_process_killed_in_the_first_step_in_a_save_and_anywhere(
     assert_same(tmp_path, whole)
 
 
+@pytest.fixture(scope="session")
+def two_ranks(openmpi5: list[str]) -> list[str]:
+    """The words that start two ranks."""
+    return [*openmpi5, "-np", "2"]
+
+
+@pytest.fixture(scope="session")
+def whole_of_two(two_ranks: list[str], tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """The run of two ranks that nobody kills."""
+    return whole_run(two_ranks, tmp_path_factory.mktemp("whole"), digits)
+
+
 def test_two_ranks_of_mpirun_killed_in_a_save(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, openmpi5: list[str], digits: Path
+    tmp_path: Path, two_ranks: list[str], whole_of_two: Path, digits: Path
 ) -> None:
-    launcher = [*openmpi5, "-np", "2"]
-    whole = whole_run(launcher, tmp_path_factory.mktemp("whole"), digits)
     draw = random.Random(0)
-    assert [attempt(kind, launcher, tmp_path, digits, draw) for kind in ("save", "never")] == [-9, 0]
-    assert_same(tmp_path, whole)
+    assert [attempt(kind, two_ranks, tmp_path, digits, draw) for kind in ("save", "never")] == [-9, 0]
+    assert_same(tmp_path, whole_of_two)
+
+
+def test_one_rank_that_is_asked_to_stop_stops_both_at_one_step(
+    tmp_path: Path, two_ranks: list[str], whole_of_two: Path, digits: Path
+) -> None:
+    command = fit(tmp_path, two_ranks, digits)
+    at = command.index("-m")
+    slow = [*command[:at], str(SLOW_FIT), "0.1", *command[at + 2 :]]
+    mpirun = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert mpirun.stdout is not None
+    said = list(itertools.takewhile(lambda line: line != "slow step\n", mpirun.stdout))
+    [second] = [pid for pid in descendants(mpirun.pid) if environ_of(pid).get("OMPI_COMM_WORLD_RANK") == "1"]
+    os.kill(second, signal.SIGUSR1)
+    said += mpirun.stdout
+    assert mpirun.wait() == 75, "".join(said)
+    assert len([line for line in said if line.startswith("stopped at step ")]) == 1
+    assert attempt("never", two_ranks, tmp_path, digits, random.Random()) == 0
+    assert_same(tmp_path, whole_of_two)
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    """What a process was started with."""
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.partition("=")[::2] for entry in entries)
 
 
 @pytest.mark.soak

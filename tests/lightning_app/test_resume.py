@@ -31,15 +31,11 @@ VARIANTS = {
 }
 # Where it is stopped: in the first epoch, at its end, in the last epoch; beside the steps that are logged and not.
 SOME_STEPS = {
-    "plain": (1, 6, 8, 11),
+    "plain": (6, 8),
     "dropout": (7,),
-    "no average": (9,),
     "accumulated": (4,),
-    "validated twice an epoch": (3, 9),
+    "validated twice an epoch": (3,),
     "counted in steps": (6,),
-    "schedule of epochs": (8,),
-    "sizes": (12,),
-    "no validation": (6,),
 }
 
 
