@@ -85,6 +85,9 @@ class Deadline:
 
 def job_deadline(environ: Mapping[str, str]) -> Deadline:
     """The time limit of the SLURM job that this process is in."""
+    started, ended = environ.get("SLURM_JOB_START_TIME"), environ.get("SLURM_JOB_END_TIME")  # of SLURM 23.02 and newer
+    if started and ended:
+        return Deadline(float(ended), float(ended) - float(started))
     job = show_job(environ)
     start, end = (timestamp(job.get(name, "")) for name in ("StartTime", "EndTime"))
     return Deadline(end, end - start) if start and end else Deadline(None)
@@ -119,6 +122,8 @@ def requeue(environ: Mapping[str, str], cause: int) -> str:
     if not job_id:
         return "the same command goes on from there"
     job = show_job(environ)
+    if not job:
+        return f"job {job_id} cannot be put back into the queue: scontrol does not answer here"
     if cause == signal.SIGINT or job.get("JobState") != "RUNNING":
         return f"job {job_id} is not put back into the queue: it was interrupted or cancelled"
     if job.get("BatchFlag") != "1" or job.get("Requeue") != "1":

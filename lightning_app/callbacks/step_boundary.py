@@ -78,7 +78,9 @@ class StepBoundary(pl.Callback):
         self.new_best = self.trained = self.resumed = self.saving_now = self.asked = False
         self.saved_step = self.first_step = 0
         self.saved_at = time.monotonic()
-        self.cost_s = 0.0
+        self.began_at = time.monotonic()
+        self.cost_s = self.spent_s = 0.0  # of the last checkpoint, of all
+        self.written = 0
 
     # ---- Lightning's hooks
 
@@ -101,7 +103,7 @@ class StepBoundary(pl.Callback):
         if trainer.is_global_zero:
             self.deadline = job_deadline(os.environ)
         self.saved_step = self.first_step = trainer.global_step
-        self.saved_at = time.monotonic()
+        self.saved_at = self.began_at = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -128,6 +130,9 @@ class StepBoundary(pl.Callback):
         self.trained = True
         self._pass(trainer, pl_module, self._cause())
         self.signals.restore()
+        share = self.spent_s / (time.monotonic() - self.began_at)
+        if trainer.is_global_zero:
+            log.info(f"checkpoints: {self.written} written in {self.spent_s:.1f} s, {share:.2%} of the training time")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.listen(signal.SIGUSR1, signal.SIGTERM)
@@ -205,6 +210,7 @@ class StepBoundary(pl.Callback):
             self._tidy(path)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         self.cost_s = self.saved_at - began
+        self.spent_s, self.written = self.spent_s + self.cost_s, self.written + 1
 
     def _tidy(self, path: Path) -> None:
         """Say what could not be written, or remove what has become too old."""
