@@ -58,6 +58,12 @@ def test_epoch_is_asked_for_when_an_epoch_starts() -> None:
     assert [[shard.epoch for shard in shards] for _ in range(2)] == [[5, 5], [6, 6]]
 
 
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
+def test_an_epoch_that_is_gone_on_with_is_the_rest_of_it(world_size: int) -> None:
+    ranks = [TrainShards(35, 8, rank, world_size, epoch=lambda: 2, behind=lambda: 3) for rank in range(world_size)]
+    assert list(zip(*ranks, strict=True)) == train_steps(35, 8, world_size)[3:]
+
+
 def test_order_is_a_permutation() -> None:
     order = draw_epoch(1000, seed=1, epoch=0).order
     assert order.sort().values.tolist() == list(range(1000))

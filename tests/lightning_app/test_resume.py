@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from equality import curves, different_states, events
+from equality import curves, different_states, events, last_checkpoint
 
 from lightning_app.__main__ import main
 from models.classifier import ImageClassifier
 
+Program = Callable[..., subprocess.CompletedProcess[str]]
 STEPS = 18  # 3 epochs of 6 steps; the loss is logged at every fourth
 VARIANTS = {
     "plain": [],
@@ -96,6 +99,20 @@ def test_a_run_stopped_at_every_other_step_ends_as_if_it_had_not_been(
 ) -> None:
     steps = (2, 4, 6, 8, 10, 12)
     assert_stopped_and_resumed("plain", steps, short, whole["plain"], tmp_path, monkeypatch)
+
+
+def test_a_run_goes_on_with_other_ranks_and_says_what_is_not_exact(
+    short: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StoppedAt(monkeypatch, (8,))
+    assert fit(short, tmp_path) == 75
+    ranks = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    process = program("fit", *short, *ranks, "--runs_dir", str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.count("going on from step 8 of an attempt") == 1
+    assert process.stderr.count("resume: world_size was 1 and is 2 now; the batches and their order stay the same") == 1
+    assert [path.name for path in (tmp_path / "short").iterdir()] == ["version_0"]
+    assert last_checkpoint(tmp_path / "short/version_0")["global_step"] == STEPS
 
 
 @pytest.mark.soak
