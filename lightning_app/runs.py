@@ -110,10 +110,11 @@ class RunsFolder:
         folder: <runs_dir>/<name>.
         options: identity() of the run that is to begin.
         check: raises where a checkpoint does not fit the model.
+        job: the SLURM job that this process is in, if any.
     """
 
-    def __init__(self, folder: Path, options: Options, check: Check) -> None:
-        self.folder, self.options, self.check = folder, options, check
+    def __init__(self, folder: Path, options: Options, check: Check, job: str | None = None) -> None:
+        self.folder, self.options, self.check, self.job = folder, options, check, job
         self.lock: FileLock | None = None
 
     def version(self, number: int) -> Path:
@@ -137,20 +138,23 @@ class RunsFolder:
             ) from error
 
     def _start(self, resume: str) -> Start:
-        if resume not in ("auto", "never"):
-            return self._begin(Path(resume))
-        for number in self.unfinished() if resume == "auto" else []:
+        # A job that comes back from SLURM's queue goes on with its own run, whatever it was told: else it would begin
+        # anew each time.
+        own = self.unfinished(self.job) if self.job else []
+        for number in [*own, *(self.unfinished() if resume == "auto" else [])]:
             # Asked again once it is ours: the process that had it may just have finished.
             if self._hold(number) and number in self.unfinished() and (start := self._continue(number)):
                 return start
             self.let_go()
-        return self._begin(None)
+        return self._begin(Path(resume) if resume not in ("auto", "never") else None)
 
-    def unfinished(self) -> list[int]:
-        """Versions of these options that did not come to their end, newest first."""
-        wanted = config_hash(self.options)
+    def unfinished(self, job: str | None = None) -> list[int]:
+        """Versions of these options, and of a job, that did not come to their end; newest first."""
+        wanted: dict[str, Any] = {"config": config_hash(self.options), "finished": False}
+        if job:
+            wanted["job"] = job
         records = {number: read_record(self.version(number)) for number in self.versions()}
-        return [number for number, record in records.items() if record == {"config": wanted, "finished": False}]
+        return [number for number, record in records.items() if wanted.items() <= record.items()]
 
     def versions(self) -> list[int]:
         """All that are there, newest first."""
@@ -165,7 +169,7 @@ class RunsFolder:
         while not made(self.version(number)):  # by another job, just now
             number += 1
         self._hold(number)
-        write_record(self.version(number), self.options, finished=False)
+        write_record(self.version(number), self.options, finished=False, job=self.job)
         log.info(f"run: {self.version(number)}, from " + (f"step {step}: {checkpoint}" if checkpoint else "the start"))
         return Start(number, str(checkpoint) if checkpoint else None, step)
 
@@ -246,16 +250,16 @@ def differences(theirs: Options, ours: Options) -> str:
     return "; ".join([*shown, *([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])])
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """What run.json says; None where it is missing or broken."""
+def read_record(folder: Path) -> dict[str, Any]:
+    """What run.json says; nothing where it is missing or broken."""
     try:
         record = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
-def write_record(folder: Path, options: Options, finished: bool) -> None:
+def write_record(folder: Path, options: Options, finished: bool, job: str | None = None) -> None:
     """Write run.json."""
-    record = {"config": config_hash(options), "finished": finished}
+    record = {"config": config_hash(options), "finished": finished, "job": job}
     replace_file(folder / RECORD, json.dumps(record).encode())

@@ -69,6 +69,19 @@ def test_never_begins_anew(tmp_path: Path) -> None:
     assert started(tmp_path, "never")[1] == Start(1)
 
 
+@pytest.mark.parametrize("resume", ["never", "of a path"])
+def test_a_job_that_comes_back_from_the_queue_goes_on_with_its_own_run(resume: str, tmp_path: Path) -> None:
+    if resume == "of a path":
+        resume = str(step_file(interrupted(tmp_path, 5), 5))
+    first = RunsFolder(tmp_path, OPTIONS, fits, job="17")
+    begun = first.start(resume)
+    first.let_go()
+    again = RunsFolder(tmp_path, OPTIONS, fits, job="17").start(resume)
+    assert again == Start(begun.version, again=True)
+    other = RunsFolder(tmp_path, OPTIONS, fits, job="18").start(resume)
+    assert other.version == begun.version + 1
+
+
 def test_a_run_with_other_options_is_another_run(tmp_path: Path) -> None:
     interrupted(tmp_path, 10, options=OPTIONS | {"data.batch_size": 32})
     assert started(tmp_path)[1] == Start(1)
