@@ -121,9 +121,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain values: of another program or version? ({error})"
-        ) from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} is of another program or version, or holds objects ({reason}).") from error
     named = STEP_FILE.match(path.name)
     if named and int(named[1]) != checkpoint["global_step"]:
         raise CheckpointError(f"{path} is of step {checkpoint['global_step']}; was it renamed?")

@@ -157,9 +157,8 @@ class CLI(LightningCLI):
     def before_fit(self) -> None:
         """Decide where to begin: on rank 0 alone, for it is the one that writes."""
         name, runs_dir = self._get(self.config_init, "name"), self._get(self.config_init, "runs_dir")
-        self.runs = runs = RunsFolder(
-            Path(runs_dir) / name, self.options, self._check_fit, os.environ.get("SLURM_JOB_ID")
-        )
+        job = os.environ.get("SLURM_JOB_ID"), "SLURM_RESTART_COUNT" in os.environ
+        self.runs = runs = RunsFolder(Path(runs_dir) / name, self.options, self._check_fit, *job)
         resume = self._get(self.config_init, "resume")
         self.start = start = agreed_start(self.trainer, lambda: runs.start(resume))
         self.folder = runs.version(start.version)

@@ -111,10 +111,14 @@ class RunsFolder:
         options: identity() of the run that is to begin.
         check: raises where a checkpoint does not fit the model.
         job: the SLURM job that this process is in, if any.
+        restarted: whether that job has come back from the queue.
     """
 
-    def __init__(self, folder: Path, options: Options, check: Check, job: str | None = None) -> None:
-        self.folder, self.options, self.check, self.job = folder, options, check, job
+    def __init__(
+        self, folder: Path, options: Options, check: Check, job: str | None = None, restarted: bool = False
+    ) -> None:
+        self.folder, self.options, self.check = folder, options, check
+        self.job, self.restarted = job, restarted
         self.lock: FileLock | None = None
 
     def version(self, number: int) -> Path:
@@ -138,9 +142,8 @@ class RunsFolder:
             ) from error
 
     def _start(self, resume: str) -> Start:
-        # A job that comes back from SLURM's queue goes on with its own run, whatever it was told: else it would begin
-        # anew each time.
-        own = self.unfinished(self.job) if self.job else []
+        # Whatever it was told: else a job that comes back would begin anew each time.
+        own = self.unfinished(self.job) if self.restarted else []
         for number in [*own, *(self.unfinished() if resume == "auto" else [])]:
             # Asked again once it is ours: the process that had it may just have finished.
             if self._hold(number) and number in self.unfinished() and (start := self._continue(number)):

@@ -76,10 +76,11 @@ def test_a_job_that_comes_back_from_the_queue_goes_on_with_its_own_run(resume: s
     first = RunsFolder(tmp_path, OPTIONS, fits, job="17")
     begun = first.start(resume)
     first.let_go()
-    again = RunsFolder(tmp_path, OPTIONS, fits, job="17").start(resume)
-    assert again == Start(begun.version, again=True)
-    other = RunsFolder(tmp_path, OPTIONS, fits, job="18").start(resume)
-    assert other.version == begun.version + 1
+    again = RunsFolder(tmp_path, OPTIONS, fits, job="17", restarted=True)
+    assert again.start(resume) == Start(begun.version, again=True)
+    again.let_go()
+    by_hand = RunsFolder(tmp_path, OPTIONS, fits, job="17")
+    assert by_hand.start(resume).version == begun.version + 1
 
 
 def test_a_run_with_other_options_is_another_run(tmp_path: Path) -> None:
