@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,15 +11,15 @@ from torch import Tensor
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import floating_buffers
 
-log = logging.getLogger(__name__)
-
 
 class RankState(pl.Callback):
     """Saves, for each rank, its batch statistics, those of its average, and its losses since the last log.
 
-    Comes after EMA in the list of callbacks: what EMA restores from rank 0's state is then replaced by the rank's own.
     Where the world size has changed, every rank gets the mean of the statistics and an equal part of the losses.
     """
+
+    def __init__(self) -> None:
+        self._saved: dict[str, Tensor] | None = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -33,16 +32,21 @@ class RankState(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        saved, losses = checkpoint["ranks"]["statistics"], checkpoint["ranks"]["losses"]
+        self._saved = checkpoint["ranks"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Not as soon as it is loaded: DDP begins by giving every rank the buffers of rank 0."""
+        if self._saved is None:
+            return
+        saved, losses, self._saved = self._saved["statistics"], self._saved["losses"], None
         if len(saved) == trainer.world_size:
             own, own_losses = saved[trainer.global_rank], losses[trainer.global_rank]
         else:
             own, own_losses = saved.mean(dim=0), losses.sum(dim=0) / trainer.world_size
-        own_buffers = statistics(trainer, pl_module)
-        for buffer, values in zip(own_buffers, own.split([each.numel() for each in own_buffers]), strict=True):
+        buffers = statistics(trainer, pl_module)
+        for buffer, values in zip(buffers, own.split([each.numel() for each in buffers]), strict=True):
             buffer.copy_(values.view_as(buffer))
-        device = trainer.strategy.root_device
-        pl_module.loss_since_log = list(own_losses.to(device).unbind())  # type: ignore[assignment]  # as above
+        pl_module.loss_since_log = list(own_losses.to(pl_module.device).unbind())  # type: ignore[assignment]  # as above
 
 
 def statistics(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[Tensor]:

@@ -57,8 +57,9 @@ def moment(kind: str, run: Path, draw: random.Random) -> Moment:
 
     if kind == "first step":
         return training
-    if kind == "save":
-        return lambda: training() and any((run / "checkpoints").glob(".*.tmp"))
+    checkpoints = run / "checkpoints"
+    if kind == "save":  # but not the first one, which would leave nothing to go on from
+        return lambda: training() and any(checkpoints.glob(".*.tmp")) and any(checkpoints.glob("step-*.ckpt"))
     if kind == "anywhere":
         return lambda: training() and time.monotonic() - began[0] >= seconds
     assert kind == "never"
