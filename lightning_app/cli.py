@@ -209,6 +209,7 @@ class CLI(LightningCLI):
                     log.warning(f"{error} Testing the last weights instead.")
                 continue
             self.model.load_state_dict(checkpoint["state_dict"])
+            self.model.results.update(checkpoint.get("results", {}))  # what validation found with these weights
             return
 
 

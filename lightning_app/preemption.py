@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+from lightning_app.errors import Stopped
 from lightning_app.launch import Launch
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ MARGIN_S, MARGIN_SHARE = 60.0, 0.1
 SCONTROL_TIMEOUT_S = 30
 
 
-class Preempted(Exception):
+class Preempted(Stopped):
     """Training was asked to stop, and did after saving; raised on every rank."""
 
 
