@@ -24,7 +24,7 @@ from lightning_app.callbacks.pictures import Pictures
 from lightning_app.callbacks.plain_progress import PlainProgress
 from lightning_app.callbacks.rank_state import RankState
 from lightning_app.callbacks.reseed import Reseed
-from lightning_app.callbacks.step_boundary import SavingOptions, StepBoundary
+from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file
 from lightning_app.errors import UsageError
@@ -33,6 +33,7 @@ from lightning_app.loggers import ContinuedCSVLogger
 from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
 from lightning_app.runs import CHECKPOINTS, RunsFolder, Start, identity
+from lightning_app.saving import SavingOptions
 from lightning_app.trainer import Trainer
 from models.classifier import ImageClassifier
 from models.errors import ModelError

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,10 @@ from lightning_app.checkpoint import ChecksummedIO, keep_newest, newest, step_fi
 from lightning_app.errors import UsageError
 from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
 from lightning_app.runs import RECORD, write_record
+from lightning_app.saving import SavingClock, SavingOptions
 
 log = logging.getLogger(__name__)
 NAMES_IN_ERROR = 20
-
-
-@dataclass(frozen=True)
-class SavingOptions:
-    """When a checkpoint is written beside those of the best validation and of the end, and how many are kept.
-
-    Args:
-        every_n_steps: optimizer steps between two.
-        every_n_minutes: minutes between two, whichever comes first.
-        keep: how many of the newest are kept, beside the best.
-        max_share: largest share of the time that they may take; they get rarer rather than take more.
-    """
-
-    every_n_steps: int = 1000
-    every_n_minutes: float = 10.0
-    keep: int = 2
-    max_share: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.every_n_steps < 1 or self.keep < 1:
-            raise UsageError("--checkpoint.every_n_steps and --checkpoint.keep are counts of 1 or more.")
-        if self.every_n_minutes <= 0 or not 0 < self.max_share <= 1:
-            raise UsageError("--checkpoint.every_n_minutes is above 0, --checkpoint.max_share a share in (0, 1].")
 
 
 class StepBoundary(pl.Callback):
@@ -76,11 +53,7 @@ class StepBoundary(pl.Callback):
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.new_best = self.trained = self.resumed = self.saving_now = self.asked = False
-        self.saved_step = self.first_step = 0
-        self.saved_at = time.monotonic()
-        self.began_at = time.monotonic()
-        self.cost_s = self.spent_s = 0.0  # of the last checkpoint, of all
-        self.written = 0
+        self.first_step = 0
 
     # ---- Lightning's hooks
 
@@ -102,8 +75,8 @@ class StepBoundary(pl.Callback):
         self.signals.listen(signal.SIGTERM, signal.SIGINT)
         if trainer.is_global_zero:
             self.deadline = job_deadline(os.environ)
-        self.saved_step = self.first_step = trainer.global_step
-        self.saved_at = self.began_at = time.monotonic()
+        self.first_step = trainer.global_step
+        self.clock = SavingClock(self.saving, trainer.global_step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -130,9 +103,8 @@ class StepBoundary(pl.Callback):
         self.trained = True
         self._pass(trainer, pl_module, self._cause())
         self.signals.restore()
-        share = self.spent_s / (time.monotonic() - self.began_at)
         if trainer.is_global_zero:
-            log.info(f"checkpoints: {self.written} written in {self.spent_s:.1f} s, {share:.2%} of the training time")
+            log.info(f"checkpoints: {self.clock.summary()}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.listen(signal.SIGUSR1, signal.SIGTERM)
@@ -180,7 +152,7 @@ class StepBoundary(pl.Callback):
     def _pass(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stop: int) -> None:
         """Agree, and do what was agreed on."""
         bad = self.watch.bad if self.watch else None
-        save = trainer.is_global_zero and self._saving_is_due(trainer.global_step)
+        save = trainer.is_global_zero and self.clock.due(trainer.global_step)
         agreed = self.agreement.reach(Votes(stop, bad.number if bad else NO_BATCH, save))
         if agreed.bad_batch != NO_BATCH:
             raise self._non_finite(trainer, agreed.bad_batch)
@@ -189,16 +161,11 @@ class StepBoundary(pl.Callback):
         if agreed.stop:
             self._stop(trainer, agreed.stop)
 
-    def _saving_is_due(self, step: int) -> bool:
-        waited = time.monotonic() - self.saved_at
-        due = step - self.saved_step >= self.saving.every_n_steps or waited >= 60 * self.saving.every_n_minutes
-        return due and self.cost_s <= self.saving.max_share * (self.cost_s + waited)
-
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write a checkpoint, then remove older ones. Parameters are the same on all ranks, so all agree on them."""
         if not all_finite(pl_module):
             raise self._non_finite(trainer, trainer.fit_loop.total_batch_idx)
-        began = time.monotonic()
+        began = self.clock.now()
         for logger in trainer.loggers:  # what was logged before this step will not be logged again
             logger.save()
         path = step_file(self.folder, trainer.global_step)
@@ -208,9 +175,7 @@ class StepBoundary(pl.Callback):
         self.new_best = False
         if trainer.is_global_zero:
             self._tidy(path)
-        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
-        self.cost_s = self.saved_at - began
-        self.spent_s, self.written = self.spent_s + self.cost_s, self.written + 1
+        self.clock.wrote(trainer.global_step, began)
 
     def _tidy(self, path: Path) -> None:
         """Say what could not be written, or remove what has become too old."""

@@ -16,9 +16,7 @@ import torch
 
 from lightning_app.__main__ import main
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
-from lightning_app.callbacks.step_boundary import SavingOptions
 from lightning_app.checkpoint import read_checkpoint, step_files
-from lightning_app.errors import UsageError
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
 
@@ -44,14 +42,6 @@ def test_without_a_reason_only_the_best_and_the_last_are_written(short: list[str
     still = ["--model.optimizer.init_args.lr", "1e-30"]
     assert main(["fit", *short, *still, "--runs_dir", str(tmp_path)]) == 0
     assert checkpoints(tmp_path) == [18, 6]
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"every_n_steps": 0}, {"keep": 0}, {"every_n_minutes": 0.0}, {"max_share": 0.0}, {"max_share": 1.5}]
-)
-def test_options_of_saving_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"--checkpoint.{next(iter(wrong))}"):
-        SavingOptions(**wrong)
 
 
 # ---- numbers that are none

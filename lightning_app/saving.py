@@ -1,0 +1,66 @@
+"""When a checkpoint is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lightning_app.errors import UsageError
+
+
+@dataclass(frozen=True)
+class SavingOptions:
+    """When a checkpoint is written beside those of the best validation and of the end, and how many are kept.
+
+    Args:
+        every_n_steps: optimizer steps between two.
+        every_n_minutes: minutes between two, whichever comes first.
+        keep: how many of the newest are kept, beside the best.
+        max_share: largest share of the time that they may take; they get rarer rather than take more.
+    """
+
+    every_n_steps: int = 1000
+    every_n_minutes: float = 10.0
+    keep: int = 2
+    max_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps < 1 or self.keep < 1:
+            raise UsageError("--checkpoint.every_n_steps and --checkpoint.keep are counts of 1 or more.")
+        if self.every_n_minutes <= 0 or not 0 < self.max_share <= 1:
+            raise UsageError("--checkpoint.every_n_minutes is above 0, --checkpoint.max_share a share in (0, 1].")
+
+
+class SavingClock:
+    """Counts steps, minutes and what checkpoints cost.
+
+    Args:
+        options: when.
+        step: optimizer steps that are behind when training starts.
+        now: seconds, from anywhere.
+    """
+
+    def __init__(self, options: SavingOptions, step: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.options, self.now = options, now
+        self.step = step
+        self.started = self.saved = self.now()
+        self.cost_s = self.spent_s = 0.0  # of the last one, of all
+        self.written = 0
+
+    def due(self, step: int) -> bool:
+        """Whether to save at a boundary."""
+        waited = self.now() - self.saved
+        due = step - self.step >= self.options.every_n_steps or waited >= 60 * self.options.every_n_minutes
+        return due and self.cost_s <= self.options.max_share * (self.cost_s + waited)
+
+    def wrote(self, step: int, began: float) -> None:
+        """Note a checkpoint that was begun at a time of this clock."""
+        self.step, self.saved = step, self.now()
+        self.cost_s = self.saved - began
+        self.spent_s, self.written = self.spent_s + self.cost_s, self.written + 1
+
+    def summary(self) -> str:
+        """How many, and what they cost."""
+        share = self.spent_s / max(self.now() - self.started, 1e-9)
+        return f"{self.written} written in {self.spent_s:.1f} s, {share:.2%} of the training time"

@@ -1,0 +1,62 @@
+"""When a checkpoint is due: by steps, by minutes, and never for more than its share of the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lightning_app.errors import UsageError
+from lightning_app.saving import SavingClock, SavingOptions
+
+
+class Time:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_checkpoint_is_due_after_so_many_steps() -> None:
+    clock = SavingClock(SavingOptions(every_n_steps=10), step=5, now=Time())
+    assert [step for step in range(5, 17) if clock.due(step)] == [15, 16]
+
+
+def test_or_after_so_many_minutes() -> None:
+    now = Time()
+    clock = SavingClock(SavingOptions(every_n_minutes=2), step=0, now=now)
+    now.seconds = 119
+    assert not clock.due(3)
+    now.seconds = 120
+    assert clock.due(3)
+
+
+def test_it_waits_until_the_last_one_was_a_hundredth_of_the_time() -> None:
+    now = Time()
+    clock = SavingClock(SavingOptions(every_n_steps=1), step=0, now=now)
+    now.seconds = 3.0
+    clock.wrote(1, began=1.0)  # 2 seconds
+    now.seconds = 3.0 + 197
+    assert not clock.due(50)
+    now.seconds = 3.0 + 198
+    assert clock.due(50)
+    assert clock.summary() == "1 written in 2.0 s, 1.00% of the training time"
+
+
+def test_a_share_of_all_saves_at_every_step() -> None:
+    now = Time()
+    clock = SavingClock(SavingOptions(every_n_steps=1, max_share=1.0), step=0, now=now)
+    now.seconds = 5.0
+    clock.wrote(1, began=0.0)
+    assert clock.due(2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"every_n_steps": 0}, {"keep": 0}, {"every_n_minutes": 0.0}, {"max_share": 0.0}, {"max_share": 1.5}]
+)
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"--checkpoint.{next(iter(wrong))}"):
+        SavingOptions(**wrong)
