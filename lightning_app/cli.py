@@ -14,7 +14,6 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from datamodules.images import ImageData
 from lightning_app.callbacks.batch_norm import AverageBatchStatistics
@@ -29,7 +28,7 @@ from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file
 from lightning_app.errors import UsageError
 from lightning_app.launch import this_launch
-from lightning_app.loggers import ContinuedCSVLogger
+from lightning_app.loggers import run_loggers
 from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
 from lightning_app.runs import CHECKPOINTS, RunsFolder, Start, identity
@@ -166,7 +165,7 @@ class CLI(LightningCLI):
         self.boundary.folder = self.folder / CHECKPOINTS
         self.trainer.ckpt_path = start.checkpoint
         if self._get(self.config_init, "trainer").logger is None:
-            self.trainer.loggers = loggers(runs_dir, name, start)
+            self.trainer.loggers = run_loggers(runs_dir, name, start)
 
     def _check_fit(self, checkpoint: dict[str, Any], path: Path) -> None:
         try:
@@ -233,16 +232,6 @@ def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
     assert decision is not None
     os.environ[START_VARIABLE] = decision.dumps()
     return decision
-
-
-def loggers(runs_dir: str, name: str, start: Start) -> list[Logger]:
-    """TensorBoard's events and metrics.csv, from the step on where the run begins."""
-    # Hides what an earlier attempt logged of steps that come again.
-    purge_step = start.step if start.again else None
-    tensorboard = TensorBoardLogger(
-        runs_dir, name=name, version=start.version, default_hp_metric=False, purge_step=purge_step
-    )
-    return [tensorboard, ContinuedCSVLogger(runs_dir, name, start.version, start.step)]
 
 
 def data_seed(seed: bool | int) -> int:

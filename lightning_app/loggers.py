@@ -1,4 +1,4 @@
-"""metrics.csv, continued where an earlier attempt of the run left it."""
+"""TensorBoard's events and metrics.csv, continued where an earlier attempt of the run left them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ import logging
 from pathlib import Path
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from lightning_app.checkpoint import replace_file
+from lightning_app.runs import Start
 
 log = logging.getLogger(__name__)
+
+
+def run_loggers(runs_dir: str, name: str, start: Start) -> list[Logger]:
+    """TensorBoard's events and metrics.csv, from the step on where the run begins."""
+    # Hides what an earlier attempt logged of steps that come again.
+    purge_step = start.step if start.again else None
+    tensorboard = TensorBoardLogger(
+        runs_dir, name=name, version=start.version, default_hp_metric=False, purge_step=purge_step
+    )
+    return [tensorboard, ContinuedCSVLogger(runs_dir, name, start.version, start.step)]
 
 
 class ContinuedCSVLogger(CSVLogger):
