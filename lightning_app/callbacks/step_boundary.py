@@ -107,7 +107,10 @@ class StepBoundary(pl.Callback):
             log.info(f"checkpoints: {self.clock.summary()}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.signals.listen(signal.SIGUSR1, signal.SIGTERM)
+        if "SLURM_JOB_ID" in os.environ:
+            self.signals.listen(signal.SIGUSR1, signal.SIGTERM)
+        else:  # nothing is lost; Lightning's handler would start a collective and go on
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_test_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Ranks have different numbers of batches here, and nothing to save: rank 0 alone asks for another turn."""
