@@ -1,6 +1,9 @@
 """The program, with one rank that fails in a way of our choosing.
 
 Run under any launcher: python failing_program.py FAULT RANK fit --config ...
+
+It writes the time of the fault into the file $FAILING_WHEN, and all that its ranks print, in the order in which they
+do, into $FAILING_SAID: launchers mix in lines of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from lightning_app.__main__ import main
 from lightning_app.launch import this_launch
@@ -18,14 +22,45 @@ FAILING_STEP = 3
 MESSAGE = "this rank was told to fail"
 
 
+class Overheard:
+    """A stream whose words also go to a file, as long as they go anywhere."""
+
+    def __init__(self, stream: TextIO, path: str) -> None:
+        self._stream = stream
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def write(self, text: str) -> int:
+        if os.fstat(self._stream.fileno()).st_rdev != os.stat(os.devnull).st_rdev:
+            os.write(self._file, text.encode())
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def now() -> None:
+    """The fault begins."""
+    Path(os.environ["FAILING_WHEN"]).write_text(str(time.time()))
+
+
 def raise_in_step() -> None:
     """An error that nobody foresaw, while the other ranks are in the same step."""
-    fail_in_step(lambda: (_ for _ in ()).throw(RuntimeError(MESSAGE)))
+
+    def fault() -> None:
+        now()
+        raise RuntimeError(MESSAGE)
+
+    fail_in_step(fault)
 
 
 def kill_in_step() -> None:
     """What the kernel does for want of memory."""
-    fail_in_step(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    def fault() -> None:
+        now()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    fail_in_step(fault)
 
 
 def raise_in_data() -> None:
@@ -34,6 +69,7 @@ def raise_in_data() -> None:
     from datamodules.images import ImageData
 
     def packed(self: ImageData) -> Any:
+        now()
         raise DataError(MESSAGE)
 
     ImageData.packed = property(packed)  # type: ignore[assignment,method-assign]  # the fault
@@ -41,6 +77,7 @@ def raise_in_data() -> None:
 
 def never_start() -> None:
     """A rank that hangs before it does anything."""
+    now()
     time.sleep(600)
 
 
@@ -62,6 +99,8 @@ FAULTS = {"raise": raise_in_step, "kill": kill_in_step, "data": raise_in_data, "
 
 if __name__ == "__main__":
     fault, rank, *args = sys.argv[1:]
+    sys.stdout = Overheard(sys.stdout, os.environ["FAILING_SAID"])
+    sys.stderr = Overheard(sys.stderr, os.environ["FAILING_SAID"])
     if this_launch().global_rank == int(rank):
         FAULTS[fault]()
     sys.exit(main(args))
