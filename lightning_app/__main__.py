@@ -21,6 +21,7 @@ VERBS = {
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split",
     "predict": "class probabilities of the test split",
+    "prepare": "download and pack data and weights, so that compute nodes need no network",
     "bench": "how fast a step is, against the original loop and against one fixed batch",
 }
 HELP = f"""\
@@ -38,6 +39,7 @@ usage: python -m lightning_app <verb> [options]
 # Verbs with small parsers of their own: a function of the options that follow. The others are LightningCLI's.
 OWN_PARSERS = {
     "bench": "lightning_app.bench:bench",
+    "prepare": "lightning_app.prepare:prepare",
 }
 
 

@@ -57,7 +57,10 @@ KillWait=2
 PartitionName=tests Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 {extra}
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus} State=UNKNOWN"
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} "
+    "Gres=gpu:{gpus} State=UNKNOWN"
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A rank raises, is killed, or never starts: the job ends soon, says the first error last, and leaves nothing behind."""
+"""A rank raises, is killed, or never starts: the job ends soon, says the first error last, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from failing_program import MESSAGE
-from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("failing_program.py")
 REPOSITORY = Path(__file__).parents[2]

@@ -27,7 +27,7 @@ def packed() -> PackedImages:
     labels = images[:, 0, 0, 0].astype(np.int64)
     sizes = {"train": TRAIN, "val": 0, "test": TEST}
     meta = Meta(
-        format=1, dataset="noise", classes=[], split_sizes=sizes, shape=[*images.shape], skipped=0, images_sha256=""
+        format=1, dataset="noise", classes=[], split_sizes=sizes, shape=[*images.shape], skipped=0, sha256={}
     )
     return PackedImages(Path("nowhere"), images, labels, meta)
 
