@@ -137,8 +137,8 @@ def verify(packed: PackedImages) -> None:
     damaged = [name for name in CHECKED if sha256_of(packed.folder / name) != packed.meta["sha256"].get(name)]
     if damaged:
         raise DataError(
-            f"the packed cache {packed.folder} is damaged: {', '.join(damaged)} changed since it was written (SHA-256). "
-            "Delete the folder, and run prepare again."
+            f"the packed cache {packed.folder} is damaged: {', '.join(damaged)} changed since it was written (SHA-256 "
+            "in meta.json). Delete the folder, and run prepare again."
         )
 
 

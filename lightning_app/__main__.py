@@ -10,7 +10,7 @@ import sys
 import time
 
 from lightning_app import __version__, failure
-from lightning_app.errors import UsageError
+from lightning_app.errors import Stopped, UsageError
 from lightning_app.launch import Launch, this_launch
 from lightning_app.logs import configure_logging
 from lightning_app.memory import keep_freed_memory
@@ -22,6 +22,7 @@ VERBS = {
     "test": "measure a checkpoint on the test split",
     "predict": "class probabilities of the test split",
     "prepare": "download and pack data and weights, so that compute nodes need no network",
+    "doctor": "what each rank thinks it is, an all-reduce, and what would go wrong; under any launcher",
     "bench": "how fast a step is, against the original loop and against one fixed batch",
 }
 HELP = f"""\
@@ -40,6 +41,7 @@ usage: python -m lightning_app <verb> [options]
 OWN_PARSERS = {
     "bench": "lightning_app.bench:bench",
     "prepare": "lightning_app.prepare:prepare",
+    "doctor": "lightning_app.doctor.command:doctor",
 }
 
 
@@ -57,7 +59,7 @@ def main(args: list[str]) -> int:
     try:
         run(args, started, debug)
     except Exception as error:
-        if not failure.alone():
+        if not failure.alone() and not isinstance(error, Stopped):
             failure.fail(error)
         if debug or not isinstance(error, failure.USER_ERRORS):
             raise

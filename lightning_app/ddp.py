@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_app import failure
 from lightning_app.environment import LOOPBACK, LauncherEnvironment, use_held_store
+from lightning_app.errors import Stopped
 from lightning_app.launch import Launch
 from lightning_app.plan import Plan
 from lightning_app.rendezvous import connect_timeout
@@ -66,7 +67,7 @@ class RankedDDPStrategy(DDPStrategy):
 
     def on_exception(self, exception: BaseException) -> None:
         super().on_exception(exception)
-        if isinstance(exception, Exception) and failure.Ranks.lifeline:
+        if isinstance(exception, Exception) and not isinstance(exception, Stopped) and failure.Ranks.lifeline:
             failure.report(exception)
 
 
