@@ -107,7 +107,8 @@ def report(error: Exception) -> None:
         return
     Ranks.reported = True
     launch = this_launch()
-    ending = Ending(f"rank {launch.global_rank} on {socket.gethostname()}: {one_line(error)}", exit_code(error))
+    who, what = f"rank {launch.global_rank} on {socket.gethostname()}", one_line(error)
+    ending = Ending(what if what.startswith(who) else f"{who}: {what}", exit_code(error))
     if Ranks.lifeline is None:
         if launch.global_rank:
             time.sleep(RANK_ZERO_FIRST_SECONDS)

@@ -63,6 +63,14 @@ def kill_in_step() -> None:
     fail_in_step(fault)
 
 
+def raise_and_hang() -> None:
+    """As above, and then teardown waits for the others: on a GPU it does, for their part of an all-reduce."""
+    from models.classifier import ImageClassifier
+
+    raise_in_step()
+    ImageClassifier.teardown = lambda self, stage: time.sleep(600)  # type: ignore[method-assign]  # the fault
+
+
 def raise_in_data() -> None:
     """Data that this rank alone cannot read, before it meets the others."""
     from datamodules.errors import DataError
@@ -95,7 +103,13 @@ def fail_in_step(fault: Any) -> None:
     ImageClassifier.training_step = failing_step  # type: ignore[method-assign]  # the fault
 
 
-FAULTS = {"raise": raise_in_step, "kill": kill_in_step, "data": raise_in_data, "absent": never_start}
+FAULTS = {
+    "raise": raise_in_step,
+    "hang": raise_and_hang,
+    "kill": kill_in_step,
+    "data": raise_in_data,
+    "absent": never_start,
+}
 
 if __name__ == "__main__":
     fault, rank, *args = sys.argv[1:]

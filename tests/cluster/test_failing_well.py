@@ -22,6 +22,7 @@ SECONDS = 15  # from the fault to the end of the job
 CONNECT_SECONDS = 5
 IMPORT_SECONDS = 20  # that the other rank may take on a busy machine until it begins to wait
 HOST = socket.gethostname()
+NOWHERE = "http://127.0.0.1:9"  # a proxy where nobody listens
 MARK = "TESTS_FAILING_MARK"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -109,7 +110,7 @@ def first_error(fault: str, rank: int) -> str:
         return waiting + (f"1 of 2 ranks did not report within {CONNECT_SECONDS} s: rank 1." if rank else "")
     if fault == "kill":
         return f"error: rank {rank} on {HOST} ended without a word"
-    return f"error: rank {rank} on {HOST}: " + (f"RuntimeError: {MESSAGE}" if fault == "raise" else MESSAGE)
+    return f"error: rank {rank} on {HOST}: " + (MESSAGE if fault == "data" else f"RuntimeError: {MESSAGE}")
 
 
 def assert_failed_well(failed: Failed, fault: str, rank: int) -> None:
@@ -155,9 +156,44 @@ def test_an_error_before_the_rendezvous_ends_the_others_where_the_launcher_would
     assert_failed_well(failed, "data", 1)
 
 
+def test_an_error_is_said_even_if_what_follows_it_hangs(tmp_path: Path) -> None:
+    assert_failed_well(fail(tmp_path, [], "hang", 1, dict(os.environ)), "hang", 1)
+
+
+def printed(words: Sequence[str], options: Sequence[str], environ: dict[str, str], folder: Path) -> tuple[int, str]:
+    """Exit code and all output of a fit."""
+    command = [*words, sys.executable, "-m", "lightning_app", "fit", *options]
+    environ = environ | {"PYTHONPATH": str(REPOSITORY), "https_proxy": NOWHERE, "no_proxy": ""}
+    done = subprocess.run(
+        command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["openmpi5", "srun"])
+def test_what_all_ranks_find_wrong_is_said_once(launcher: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    options = ["--config", "configs/quickstart.yaml", "--trainer.strategy", "cpu"]
+    code, said = printed(words(launcher, request), options, environment(launcher, request), tmp_path)
+    assert code != 0
+    assert said.count("error: rank") == 1
+    assert f"error: rank 0 on {HOST}: --trainer.strategy cpu is one process, but" in said
+
+
+def test_nodes_without_data_and_network_send_the_user_to_a_login_node(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    options = ["--config", "configs/cifar10.yaml"]
+    code, said = printed(words("srun", request), options, environment("srun", request), tmp_path)
+    assert code != 0
+    assert said.count("error: rank") == 1
+    assert f"error: rank 0 on {HOST}: CIFAR-10 is not in data and could not be downloaded" in said
+    assert "with the same options on a login node" in said
+    assert "did not report" not in said
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("fault", ["raise", "data", "kill", "absent"])
+@pytest.mark.parametrize("fault", ["raise", "hang", "data", "kill", "absent"])
 @pytest.mark.parametrize("launcher", ["openmpi5", "openmpi4", "mpich", "srun", "torchrun", "local"])
 def test_the_job_ends_with_the_first_error_ten_times(
     launcher: str, fault: str, rank: int, request: pytest.FixtureRequest, tmp_path: Path
