@@ -67,7 +67,9 @@ class RankedDDPStrategy(DDPStrategy):
 
     def on_exception(self, exception: BaseException) -> None:
         super().on_exception(exception)
-        if isinstance(exception, Exception) and not isinstance(exception, Stopped) and failure.Ranks.lifeline:
+        if isinstance(exception, Stopped):
+            failure.end_in_order()  # now: the launcher may end us for the exit code of a quicker rank
+        elif isinstance(exception, Exception) and failure.Ranks.lifeline:
             failure.report(exception)
 
 

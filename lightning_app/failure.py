@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from datamodules.errors import DataError
 from lightning_app.errors import UsageError
+from lightning_app.last_words import hard_exit, silence
 from lightning_app.launch import Launch, this_launch
-from lightning_app.lifeline import FAILED, Ending, Hub, Lifeline, died, hard_exit, join, silence
+from lightning_app.lifeline import FAILED, Ending, Hub, Lifeline, died, join
 from lightning_app.rendezvous import Missing
 from models.errors import ModelError
 
@@ -71,7 +72,7 @@ def attach(rank: int, local_rank: int, world_size: int, address: str, port: int,
     try:
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout), wait_for_workers=False)
         if rank == 0:
-            Ranks.lifeline = hub = Hub(world_size)
+            Ranks.lifeline = hub = Hub(world_size, leave)
             store.set(key, f"{hub.port} {hub.token} {host}")
         else:
             hub_port, token, hub_host = store.get(key).decode().split(" ")

@@ -2,9 +2,9 @@
 
 From the rendezvous on, every rank keeps a connection to rank 0. The kernel closes it when a process ends, however
 it ends, so that a rank which is killed is noticed at once: by gloo's errors nobody would learn which rank it was,
-and NCCL may hang for minutes. What a rank sends before it closes are its last words: `bye`, or the error that it has
-already printed. Rank 0 passes the first failure on; whoever hears of it has nothing to add, prints nothing more and
-ends. So the last line of a job is its first error.
+and NCCL may hang for minutes. What a rank sends before the end of its stream are its last words: `bye`, or its error.
+Rank 0 lets the first rank that fails print its error, and tells the others, which print nothing more and end. So the
+last line of a job is its first error.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
+from lightning_app.last_words import hard_exit, keep_alive, read_line, receive, silence, speak_last
 from lightning_app.rendezvous import Missing, listen, missing_message
 
 FAILED = 1  # exit code of a job that lost a rank
 GRACE_SECONDS = 2.0  # in which the launcher may end us itself, so that it blames the rank that failed first
-# A node that lost its power closes nothing; after so long it counts as dead. Shorter pauses of a network pass.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 # In which news of an earlier failure arrives, where this rank's error is only its consequence.
 SETTLE_SECONDS = 0.5
 ANSWER_SECONDS = 5.0  # that a failing rank waits for rank 0 to let it speak
 POLL_SECONDS = 0.2
-HELLO_SECONDS = 5.0
-LONGEST_LINE = 1024
+HELLO_SECONDS = 2.0  # that a stranger may take
 BYE, SPEAK = "bye", "speak"
 
 
@@ -48,16 +46,30 @@ class Ending:
     line: str
     code: int = FAILED
 
+    @property
+    def words(self) -> str:
+        """As it is sent."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def of(words: str) -> Ending | None:
+        """What a rank sent; None where it was cut off by its death."""
+        try:
+            return Ending(**json.loads(words))
+        except ValueError:
+            return None
+
 
 class Lifeline:
     """One rank's hold on the others.
 
     Args:
         speaks: whether this process prints the death of a rank that could not speak for itself.
+        leave: ends this process with an exit code.
     """
 
-    def __init__(self, speaks: bool) -> None:
-        self.speaks = speaks
+    def __init__(self, speaks: bool, leave: Callable[[int], NoReturn]) -> None:
+        self.speaks, self.leave = speaks, leave
         self._ending: Ending | None = None
         self._decided = threading.Lock()
 
@@ -86,14 +98,14 @@ class Lifeline:
             print(f"error: {ending.line}", file=sys.stderr, flush=True)
         silence()
         time.sleep(GRACE_SECONDS)
-        hard_exit(ending.code)
+        self.leave(ending.code)
 
 
 class Hub(Lifeline):
     """Rank 0's end, where all connections meet."""
 
-    def __init__(self, world_size: int) -> None:
-        super().__init__(speaks=True)
+    def __init__(self, world_size: int, leave: Callable[[int], NoReturn] = hard_exit) -> None:
+        super().__init__(speaks=True, leave=leave)
         self.world_size = world_size
         self.token = os.urandom(8).hex()
         self.listener = listen([0])
@@ -151,16 +163,16 @@ class Hub(Lifeline):
     def _ended(self, connection: socket.socket, words: str) -> None:
         if words == BYE:
             return
-        ending = Ending(**json.loads(words)) if words else died(*self._others[connection])
+        said = Ending.of(words)
+        ending = said or died(*self._others[connection])
         if self.claim(ending):
-            if words:
-                speak_last(connection, SPEAK)
+            speak_last(connection, SPEAK)
             self._tell_others(ending)
-            self.obey(ending, spoken=bool(words))
+            self.obey(ending, spoken=said is not None)
 
     def _tell_others(self, ending: Ending) -> None:
         for connection in self._others:
-            speak_last(connection, json.dumps(asdict(ending)))
+            speak_last(connection, ending.words)
 
     def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
         time.sleep(SETTLE_SECONDS)
@@ -185,7 +197,7 @@ class Spoke(Lifeline):
     """
 
     def __init__(self, speaks: bool, connection: socket.socket, hub_host: str) -> None:
-        super().__init__(speaks)
+        super().__init__(speaks, hard_exit)
         self._connection, self._hub_host = connection, hub_host
         self._may_speak = threading.Event()
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
@@ -198,13 +210,14 @@ class Spoke(Lifeline):
         if words == SPEAK:
             self._may_speak.set()
         elif words != BYE:
-            ending = Ending(**json.loads(words)) if words else died(0, self._hub_host)
+            said = Ending.of(words)
+            ending = said or died(0, self._hub_host)
             if self.claim(ending):
-                self.obey(ending, spoken=bool(words))
+                self.obey(ending, spoken=said is not None)
 
     def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
         time.sleep(SETTLE_SECONDS)
-        speak_last(self._connection, json.dumps(asdict(ending)))
+        speak_last(self._connection, ending.words)
         self._may_speak.wait(ANSWER_SECONDS)
         first = self.claim(ending)
         if first:
@@ -241,49 +254,3 @@ def died(rank: int, host: str) -> Ending:
         f"rank {rank} on {host} ended without a word: it was killed (for want of memory, perhaps: see dmesg there, or "
         "the job's memory limit), it crashed, or its node or network failed."
     )
-
-
-def keep_alive(connection: socket.socket) -> None:
-    """Let the kernel find out when the other host is gone."""
-    connection.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def read_line(connection: socket.socket) -> str:
-    """One line, byte by byte, for what follows is not ours to take; nothing from a stranger."""
-    line = b""
-    while not line.endswith(b"\n") and len(line) < LONGEST_LINE and (more := receive(connection, 1)):
-        line += more
-    return line.decode(errors="replace").strip()
-
-
-def receive(connection: socket.socket, most: int = 4096) -> bytes:
-    """What has come; nothing at the end of the stream, also where the other side was reset."""
-    try:
-        return connection.recv(most)
-    except OSError:
-        return b""
-
-
-def speak_last(connection: socket.socket, words: str) -> None:
-    """Send last words. The other side may be gone, which it will have been noticed for."""
-    with contextlib.suppress(OSError):
-        connection.sendall(words.encode())
-        connection.shutdown(socket.SHUT_WR)
-
-
-def silence() -> None:
-    """Print nothing from here on, from C++ neither."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(null, stream)
-
-
-def hard_exit(code: int) -> NoReturn:
-    """End without exit hooks: those of MPI and NCCL would wait for ranks that are no more."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)

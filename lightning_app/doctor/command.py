@@ -21,7 +21,9 @@ from lightning_app.doctor.facts import Facts, look_around, to_facts
 from lightning_app.doctor.problems import problems
 from lightning_app.doctor.report import full_report, short_report
 from lightning_app.errors import UsageError
-from lightning_app.failure import hard_exit
+from lightning_app.failure import end_others
+from lightning_app.last_words import hard_exit
+from lightning_app.launch import this_launch
 
 if TYPE_CHECKING:
     from lightning_app.doctor.reduction import Reduction
@@ -141,6 +143,7 @@ def finish(options: argparse.Namespace, findings: Findings, own: Facts) -> None:
     show(options, findings, own)
     if own.world_size > 1 and findings.failed:
         time.sleep(LAST_WORD_SECONDS)
+        end_others(this_launch())
         hard_exit(1)
     if not findings.well:
         sys.exit(1)
