@@ -106,8 +106,8 @@ def marked(mark: str) -> dict[int, str]:
 def first_error(fault: str, rank: int) -> str:
     """How the last line begins."""
     if fault == "absent":
-        waiting = f"error: rank {1 - rank} on {HOST}: "
-        return waiting + (f"1 of 2 ranks did not report within {CONNECT_SECONDS} s: rank 1." if rank else "")
+        waiting = f"error: rank {1 - rank} on {HOST}"
+        return waiting + (f": 1 of 2 ranks did not report within {CONNECT_SECONDS} s: rank 1." if rank else "")
     if fault == "kill":
         return f"error: rank {rank} on {HOST} ended without a word"
     return f"error: rank {rank} on {HOST}: " + (MESSAGE if fault == "data" else f"RuntimeError: {MESSAGE}")
