@@ -28,12 +28,20 @@ FEWER = {
 AS_ROOT = {
     name: "1" for words in ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT") for name in (words, f"{words}_CONFIRM")
 }
-# Stands for python in jobs that need no training: notes that it runs, and which signal it gets.
+# Stands for the program in jobs that need no training: notes that it runs, and that it gets the signal.
 PROBE = """\
-#!/bin/sh
-trap 'touch "$PROBE_FOLDER/signalled-$$"; exit 0' USR1
-touch "$PROBE_FOLDER/started-$$"
-while :; do sleep 0.1; done
+import os, pathlib, signal, sys, time
+
+def note(what):
+    pathlib.Path(os.environ["PROBE_FOLDER"], f"{what}-{os.getpid()}").touch()
+
+def stop(number, frame):
+    note("signalled")
+    sys.exit(0)
+
+signal.signal(signal.SIGUSR1, stop)
+note("started")
+time.sleep(300)
 """
 
 cluster = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -53,10 +61,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def submit(slurm: Slurm, checkout: Path, options: list[str], path: Path, **variables: str) -> str:
+def submit(slurm: Slurm, checkout: Path, options: list[str], **variables: str) -> str:
     """Submit a script with its arguments from the checkout; returns the job's number."""
     environ = slurm.environ | AS_ROOT | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | variables
-    environ["PATH"] = f"{path}{os.pathsep}{environ['PATH']}"
+    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     command = ["sbatch", "--parsable", *options]
     done = subprocess.run(command, env=environ, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -116,7 +124,7 @@ def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, sl
     if name == "gpu":
         arguments += ["--trainer.strategy", "cpu"]  # the job gets a GPU of SLURM's word only
     options = [*FEWER[name], f"slurm/{name}.slurm", *arguments]
-    number = submit(slurm, checkout, options, Path(sys.executable).parent)
+    number = submit(slurm, checkout, options)
     wait_for(lambda: ended(slurm, number), 200, f"job {number} is over")
     log = (checkout / f"slurm/logs/laptop-to-cluster-{name}-{number}.out").read_text()
     assert job(slurm, number)["ExitCode"] == "0:0", log[-3000:]
@@ -127,14 +135,14 @@ def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, sl
 
 def probed(slurm: Slurm, checkout: Path, name: str, *options: str) -> tuple[str, Path]:
     """A job of two ranks that only wait for a signal: its number, and the folder of what they note."""
-    notes, programs = checkout / "notes", checkout / "programs"
+    notes, package = checkout / "notes", checkout / "probe/lightning_app"
     notes.mkdir()
-    programs.mkdir()
-    (programs / "python").write_text(PROBE)
-    (programs / "python").chmod(0o755)
-    path = Path(f"{programs}{os.pathsep}{Path(sys.executable).parent}")
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(PROBE)
     words = [*FEWER[name], *options, f"slurm/{name}.slurm"]
-    number = submit(slurm, checkout, words, path, PROBE_FOLDER=str(notes))
+    variables = {"PROBE_FOLDER": str(notes), "PYTHONPATH": str(package.parent)}
+    number = submit(slurm, checkout, words, **variables)
     wait_for(lambda: len(list(notes.glob("started-*"))) == 2, 60, "both ranks run")
     return number, notes
 
