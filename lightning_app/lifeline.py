@@ -111,6 +111,7 @@ class Hub(Lifeline):
         self.listener = listen([0])
         self.port: int = self.listener.getsockname()[1]
         self._others: dict[socket.socket, tuple[int, str]] = {}
+        self._gathering = True
 
     def gather(self, timeout: float, check: Callable[[], None] = lambda: None) -> None:
         """Wait for the other ranks, then watch over them.
@@ -132,6 +133,7 @@ class Hub(Lifeline):
                 raise Missing(missing_message(sorted(missing), self.world_size, timeout))
             with contextlib.suppress(TimeoutError):
                 self._welcome(self.listener.accept()[0])
+        self._gathering = False
         self.listener.close()
 
     def _welcome(self, visitor: socket.socket) -> None:
@@ -149,10 +151,12 @@ class Hub(Lifeline):
         words: dict[socket.socket, bytes] = {}
         with selectors.DefaultSelector() as selector:
             while True:
+                # Read before the look for new ones: once all have come, nothing wakes this thread but an end.
+                wait = POLL_SECONDS if self._gathering else None
                 for connection in self._others.keys() - words.keys():
                     words[connection] = b""
                     selector.register(connection, selectors.EVENT_READ, connection)
-                for key, _ in selector.select(POLL_SECONDS):
+                for key, _ in selector.select(wait):
                     connection = key.data
                     if more := receive(connection):
                         words[connection] += more
