@@ -23,6 +23,7 @@ CONNECT_SECONDS = 5
 IMPORT_SECONDS = 20  # that the other rank may take on a busy machine until it begins to wait
 HOST = socket.gethostname()
 NOWHERE = "http://127.0.0.1:9"  # a proxy where nobody listens
+ROUNDS = int(os.environ.get("TESTS_SOAK_ROUNDS", "10"))
 MARK = "TESTS_FAILING_MARK"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -195,12 +196,12 @@ def test_nodes_without_data_and_network_send_the_user_to_a_login_node(
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("fault", ["raise", "hang", "data", "kill", "absent"])
 @pytest.mark.parametrize("launcher", ["openmpi5", "openmpi4", "mpich", "srun", "torchrun", "local"])
-def test_the_job_ends_with_the_first_error_ten_times(
+def test_the_job_ends_with_the_first_error_every_time(
     launcher: str, fault: str, rank: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if launcher == "local" and rank == 0 and fault in ("data", "absent"):
         pytest.skip("rank 0 starts the others, so there is no job without it")
-    for attempt in range(10):
+    for attempt in range(ROUNDS):
         (folder := tmp_path / str(attempt)).mkdir()
         failed = fail(folder, words(launcher, request), fault, rank, environment(launcher, request))
         if (launcher, fault) == ("mpich", "kill"):  # MPICH kills the others before they can speak, and says so itself
