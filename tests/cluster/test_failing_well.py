@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from failing_program import MESSAGE
 
+from lightning_app.lifeline import GRACE_SECONDS
+
 PROGRAM = Path(__file__).with_name("failing_program.py")
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 15  # from the fault to the end of the job
@@ -83,8 +85,8 @@ def fit_options(folder: Path) -> list[str]:
 
 
 def end_marked(mark: str) -> list[str]:
-    """Kill the processes of a job that have outlived it by a second, and tell their command lines."""
-    deadline = time.monotonic() + 1
+    """Kill the processes that have outlived their job by more than their grace, and tell their command lines."""
+    deadline = time.monotonic() + GRACE_SECONDS + 1
     while (left := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in left:
