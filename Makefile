@@ -9,12 +9,13 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help fit test check bench clean
+.PHONY: help fit test check soak bench clean
 
 help:
 	@echo "make fit     train the quickstart (CONFIG=configs/... and ARGS='...' for another run)"
 	@echo "make test    lint, type check and run all tests"
 	@echo "make check   lint and type check only"
+	@echo "make soak    the long tests: hours of kills, failures and resumes"
 	@echo "make bench   measure the speed of a training step here"
 	@echo "make clean   remove .venv and caches; runs/ and data/ stay"
 
@@ -28,6 +29,9 @@ check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+soak: $(VENV)/.installed-dev
+	$(PY) -m pytest -m soak --timeout 7200 -n auto --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed
 	$(PY) -m lightning_app bench $(ARGS)

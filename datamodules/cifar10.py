@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.download import impatient_sockets
 from datamodules.errors import DataError
 from datamodules.source import Listing
 
@@ -45,10 +46,12 @@ class CIFAR10:
         from torchvision import datasets
 
         try:
-            return datasets.CIFAR10(str(self.root), train=train, download=True)
+            with impatient_sockets():
+                return datasets.CIFAR10(str(self.root), train=train, download=True)
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"CIFAR-10 is not in {self.root} and could not be downloaded ({error}). Fetch "
-                f"{datasets.CIFAR10.url} where there is a network, unpack it into {self.root}/, and start again; "
-                "or set data.root to a .zip of train/<class>/ and test/<class>/ images."
+                f"CIFAR-10 is not in {self.root} and could not be downloaded ({error}). On a cluster, run `python -m "
+                "lightning_app prepare` with the same options on a login node, once, in a folder that the compute "
+                f"nodes see. Or fetch {datasets.CIFAR10.url} where there is a network, and unpack it into "
+                f"{self.root}/; or set data.root to a .zip of train/<class>/ and test/<class>/ images."
             ) from error

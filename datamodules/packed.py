@@ -5,7 +5,7 @@ A cache is a folder `<dataset>-<fingerprint>/` with
     images.npy   uint8 [N, 3, S, S]
     labels.npy   int64 [N]; -1 for an image that could not be read and was skipped
     names.json   N names
-    meta.json    classes, split sizes, checksum, fingerprint
+    meta.json    classes, split sizes, checksums of the other files
 
 It is built in a temporary folder and renamed when it is whole, so a killed build leaves nothing that
 looks finished. A lock lets one process build while the others wait; where the file system has no
@@ -32,7 +32,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 from datamodules.errors import DataError
 from datamodules.source import Source
 
-FORMAT = 1
+FORMAT = 2
+CHECKED = ("images.npy", "labels.npy", "names.json")
 NAMES_IN_ERROR = 20
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # NFS and Lustre, by their mount options
 Log = Callable[[str], None]
@@ -47,7 +48,7 @@ class Meta(TypedDict):
     split_sizes: dict[str, int]
     shape: list[int]
     skipped: int
-    images_sha256: str
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class PackedImages:
         folder: where it lies.
         images: uint8 [N, 3, S, S], memory-mapped.
         labels: int64 [N].
-        meta: classes, split sizes, checksum.
+        meta: classes, split sizes, checksums.
     """
 
     folder: Path
@@ -127,6 +128,20 @@ def open_packed(folder: Path) -> PackedImages:
     return PackedImages(folder, images, labels, meta)
 
 
+def verify(packed: PackedImages) -> None:
+    """Read a cache from end to end.
+
+    Raises:
+        DataError: a file is not what was written; the message says what to delete.
+    """
+    damaged = [name for name in CHECKED if sha256_of(packed.folder / name) != packed.meta["sha256"].get(name)]
+    if damaged:
+        raise DataError(
+            f"the packed cache {packed.folder} is damaged: {', '.join(damaged)} changed since it was written (SHA-256 "
+            "in meta.json). Delete the folder, and run prepare again."
+        )
+
+
 def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, progress: bool) -> None:
     """Build a cache in a temporary folder and rename it to `folder`."""
     listing = source.listing()
@@ -135,7 +150,7 @@ def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, p
     log(f"packing {shape[0]:,} images into {folder}")
     try:
         temporary.mkdir(parents=True)
-        digest, bad = write_images(source, temporary / "images.npy", shape, listing.names, progress)
+        bad = write_images(source, temporary / "images.npy", shape, listing.names, progress)
         report_bad(bad, shape[0], skip_bad, log)
         labels = listing.labels.copy()
         labels[list(bad)] = -1
@@ -148,7 +163,7 @@ def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, p
             split_sizes=listing.split_sizes,
             shape=list(shape),
             skipped=len(bad),
-            images_sha256=digest,
+            sha256={name: sha256_of(temporary / name) for name in CHECKED},
         )
         write_synced(temporary / "meta.json", lambda file: file.write(json.dumps(meta, indent=1).encode()))
         publish(temporary, folder)
@@ -163,8 +178,8 @@ def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, p
 
 def write_images(
     source: Source, path: Path, shape: tuple[int, ...], names: list[str], progress: bool
-) -> tuple[str, dict[int, str]]:
-    """Write images.npy row by row; returns its SHA-256 and, by row, the name and reason of each bad image."""
+) -> dict[int, str]:
+    """Write images.npy row by row; returns, by row, the name and reason of each bad image."""
     from tqdm import tqdm
 
     bad: dict[int, str] = {}
@@ -185,7 +200,7 @@ def write_images(
                 file.write(np.ascontiguousarray(image).data)
         file.flush()
         os.fsync(file.fileno())
-    return sha256_of(path), bad
+    return bad
 
 
 def sha256_of(path: Path) -> str:

@@ -9,20 +9,20 @@ import os
 import sys
 import time
 
-from datamodules.errors import DataError
-from lightning_app import __version__
-from lightning_app.errors import UsageError
+from lightning_app import __version__, failure
+from lightning_app.errors import Stopped, UsageError
 from lightning_app.launch import Launch, this_launch
 from lightning_app.logs import configure_logging
 from lightning_app.memory import keep_freed_memory
 from lightning_app.recipes import resolve_configs
-from models.errors import ModelError
 
 VERBS = {
     "fit": "train, validate, and test once at the end",
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split",
     "predict": "class probabilities of the test split",
+    "prepare": "download and pack data and weights, so that compute nodes need no network",
+    "doctor": "what each rank thinks it is, an all-reduce, and what would go wrong; under any launcher",
     "bench": "how fast a step is, against the original loop and against one fixed batch",
 }
 HELP = f"""\
@@ -37,10 +37,11 @@ usage: python -m lightning_app <verb> [options]
 
 <verb> --help shows a verb's options. --debug before or after it shows where an error came from.
 """
-USAGE_ERROR = 2
 # Verbs with small parsers of their own: a function of the options that follow. The others are LightningCLI's.
 OWN_PARSERS = {
     "bench": "lightning_app.bench:bench",
+    "prepare": "lightning_app.prepare:prepare",
+    "doctor": "lightning_app.doctor.command:doctor",
 }
 
 
@@ -51,17 +52,21 @@ def main(args: list[str]) -> int:
     args = [arg for arg in args if arg != "--debug"]
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
-        return 0 if args else USAGE_ERROR
+        return 0 if args else failure.USAGE_ERROR
     if args[0] == "--version":
         print(__version__)
         return 0
     try:
         run(args, started, debug)
-    except (UsageError, DataError, ModelError) as error:
-        if debug:
+    except Exception as error:
+        if not failure.alone() and not isinstance(error, Stopped):
+            failure.fail(error)
+        if debug or not isinstance(error, failure.USER_ERRORS):
             raise
         print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return failure.USAGE_ERROR
+    finally:
+        failure.end_in_order()
     return 0
 
 
@@ -79,6 +84,8 @@ def run(args: list[str], started: float, debug: bool) -> None:
         getattr(importlib.import_module(module), function)(options)
         return
     launch = this_launch()
+    if launch.launcher == "lightning":
+        failure.watch_parent()
     tell_lightning(launch)
     configure_logging(launch.global_rank, debug)
     logging.getLogger("lightning_app").info(memory)

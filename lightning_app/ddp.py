@@ -12,9 +12,12 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, LightningE
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
+from lightning_app import failure
 from lightning_app.environment import LOOPBACK, LauncherEnvironment, use_held_store
+from lightning_app.errors import Stopped
 from lightning_app.launch import Launch
 from lightning_app.plan import Plan
+from lightning_app.rendezvous import connect_timeout
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
@@ -50,6 +53,24 @@ class RankedDDPStrategy(DDPStrategy):
     @property
     def distributed_sampler_kwargs(self) -> dict[str, Any]:
         return {"num_replicas": self.world_size, "rank": self.global_rank}
+
+    def setup_distributed(self) -> None:
+        """Tie the ranks together before anything can wait for one that is no more."""
+        self.set_world_ranks()
+        environment = self.cluster_environment
+        assert environment is not None
+        failure.Ranks.children = getattr(self.launcher, "procs", [])
+        address, port = environment.main_address, environment.main_port
+        timeout = getattr(environment, "timeout", connect_timeout())
+        failure.attach(self.global_rank, self.local_rank, self.world_size, address, port, timeout)
+        super().setup_distributed()
+
+    def on_exception(self, exception: BaseException) -> None:
+        super().on_exception(exception)
+        if isinstance(exception, Stopped):
+            failure.end_in_order()  # now: the launcher may end us for the exit code of a quicker rank
+        elif isinstance(exception, Exception) and failure.Ranks.lifeline:
+            failure.report(exception)
 
 
 def cluster_environment(launch: Launch) -> ClusterEnvironment:

@@ -29,7 +29,7 @@ from lightning_app.addresses import (
 from lightning_app.errors import UsageError
 from lightning_app.launch import Launch, this_launch
 from lightning_app.mpi import exchange
-from lightning_app.rendezvous import answer_the_roll, call_the_roll, candidate_ports, listen
+from lightning_app.rendezvous import answer_the_roll, call_the_roll, candidate_ports, connect_timeout, listen
 from lightning_app.token import job_token
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ class LauncherEnvironment(ClusterEnvironment):
     Args:
         interface: network interface to meet on and to reduce gradients over, for example ib0; null lets the
             system's routes decide.
-        timeout: seconds to wait for the other ranks.
+        timeout: seconds to wait for the other ranks; null is LIGHTNING_APP_CONNECT_TIMEOUT, or else 60.
 
     Raises:
         UsageError: the launcher's variables make no sense.
     """
 
-    def __init__(self, interface: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(self, interface: str | None = None, timeout: float | None = None) -> None:
         self.launch: Launch = this_launch()
-        self.interface, self.timeout = interface, timeout
+        self.interface, self.timeout = interface, connect_timeout() if timeout is None else timeout
         self._store: TCPStore | None = None
         self._meeting: Meeting | None = None
 

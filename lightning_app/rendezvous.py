@@ -11,10 +11,11 @@ a stranger on a candidate port does not know the job's token, so it is passed ov
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from lightning_app.errors import UsageError
@@ -25,6 +26,28 @@ CANDIDATES = 16
 REPLY_SECONDS = 2.0  # that a stranger on a port is waited for
 PAUSE_SECONDS = 0.05  # between two rounds over the candidates
 LONGEST_LINE = 65536
+
+
+TIMEOUT_VARIABLE = "LIGHTNING_APP_CONNECT_TIMEOUT"
+DEFAULT_TIMEOUT_S = 60.0
+
+
+def connect_timeout(environ: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for the other ranks, where nothing else is said.
+
+    Raises:
+        UsageError: the variable is no positive number.
+    """
+    said = environ.get(TIMEOUT_VARIABLE)
+    if said is None:
+        return DEFAULT_TIMEOUT_S
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{TIMEOUT_VARIABLE} is {said!r}; expected a number of seconds, {DEFAULT_TIMEOUT_S:.0f} say.")
+    return seconds
 
 
 class Missing(UsageError):

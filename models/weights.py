@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -56,16 +59,29 @@ def imagenet(backbone: str) -> dict[str, Tensor]:
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f"{backbone}.lock"):  # the ranks of a node want the same file
+        # The ranks of a node want the same file.
+        with FileLock(cache / f"{backbone}.lock"), impatient_sockets():
             return edition.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise ModelError(
-            f"cannot download the ImageNet weights of {backbone} ({error}). Fetch {edition.url} where there is a "
-            f"network and put it into {cache}, or set model.weights to a .safetensors file, or to none."
+            f"cannot download the ImageNet weights of {backbone} ({error}). On a cluster, run `python -m lightning_app "
+            f"prepare` with the same options on a login node, once. Or fetch {edition.url} where there is a network "
+            f"and put it into {cache}; or set model.weights to a .safetensors file, or to none."
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:  # damaged, or not what its name says
         file = cache / Path(edition.url).name
         raise ModelError(f"cannot read {file} ({error}); delete it to download it again.") from error
+
+
+@contextmanager
+def impatient_sockets(seconds: float = 15.0) -> Iterator[None]:
+    """Let new sockets time out: a compute node without a network may drop packets without a word, for minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

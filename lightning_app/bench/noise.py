@@ -37,7 +37,7 @@ class NoiseData(ImageData):
             split_sizes={"train": images, "val": 0, "test": 0},
             shape=list(pixels.shape),
             skipped=0,
-            images_sha256="",
+            sha256={},
         )
         self._packed = PackedImages(Path("noise"), pixels, labels, meta)
         self.rows = split_rows(self._packed, val_fraction=0, seed=0)

@@ -21,6 +21,9 @@ from pathlib import Path
 NODES = ("n1", "n2")
 # Claimed, not counted: config_overrides lets a node have more CPUs than this host.
 CPUS_PER_NODE = 4
+# As claimed; a job may ask for them, and finds none.
+GPUS_PER_NODE = 4
+MEMORY_MB = 131072
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "salloc")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
@@ -50,12 +53,16 @@ MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
 SlurmdParameters=config_overrides
+GresTypes=gpu
 KillWait=2
 {nodes}
 PartitionName=tests Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 {extra}
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} State=UNKNOWN"
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} "
+    "Gres=gpu:{gpus} State=UNKNOWN"
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def configure(folder: Path, extra: str) -> None:
     host = socket.gethostname().split(".")[0]
     controller_port, *node_ports = free_ports(1 + len(NODES))
     nodes = [
-        NODE.format(name=name, host=host, port=port, cpus=CPUS_PER_NODE)
+        NODE.format(name=name, host=host, port=port, cpus=CPUS_PER_NODE, memory=MEMORY_MB, gpus=GPUS_PER_NODE)
         for name, port in zip(NODES, node_ports, strict=True)
     ]
     text = CONF.format(
@@ -142,6 +149,9 @@ def configure(folder: Path, extra: str) -> None:
         requeue_delay=REQUEUE_DELAY_S,
     )
     (folder / "slurm.conf").write_text(text)
+    for gpu in range(GPUS_PER_NODE):
+        (folder / f"gpu{gpu}").touch()
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS_PER_NODE - 1}]\n")
 
 
 def daemon_commands(folder: Path) -> list[list[str]]:

@@ -70,7 +70,7 @@ def main() -> int:
     except DataError as error:
         say(f"DataError: {error}")
         return 1
-    say(packed.meta["images_sha256"])
+    say(packed.meta["sha256"]["images.npy"])
     return 0
 
 

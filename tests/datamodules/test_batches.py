@@ -26,9 +26,7 @@ def packed() -> PackedImages:
     images = np.random.default_rng(0).integers(0, 256, (TRAIN + TEST, 3, SIDE, SIDE), dtype=np.uint8)
     labels = images[:, 0, 0, 0].astype(np.int64)
     sizes = {"train": TRAIN, "val": 0, "test": TEST}
-    meta = Meta(
-        format=1, dataset="noise", classes=[], split_sizes=sizes, shape=[*images.shape], skipped=0, images_sha256=""
-    )
+    meta = Meta(format=1, dataset="noise", classes=[], split_sizes=sizes, shape=[*images.shape], skipped=0, sha256={})
     return PackedImages(Path("nowhere"), images, labels, meta)
 
 

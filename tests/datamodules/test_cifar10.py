@@ -26,7 +26,8 @@ def test_failed_download_is_an_error_that_says_how_to_get_the_files(
         CIFAR10(tmp_path / "data").listing()
     message = str(caught.value)
     assert message.startswith(f"CIFAR-10 is not in {tmp_path / 'data'} and could not be downloaded (")
-    assert "Fetch http://127.0.0.1:9/cifar.tar.gz where there is a network, unpack it into" in message
+    assert "run `python -m lightning_app prepare` with the same options on a login node" in message
+    assert "fetch http://127.0.0.1:9/cifar.tar.gz where there is a network, and unpack it into" in message
     assert message.endswith("or set data.root to a .zip of train/<class>/ and test/<class>/ images.")
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from datamodules.errors import DataError
 from datamodules.image_folder import ImageFolder
-from datamodules.packed import PackedImages, open_or_pack, open_packed
+from datamodules.packed import CHECKED, PackedImages, open_or_pack, open_packed, verify
 
 MakeFolder = Callable[..., Path]
 
@@ -53,10 +53,24 @@ def test_splits_are_consecutive_rows(make_folder: MakeFolder, pack: Pack) -> Non
     assert rows == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9, 10, 11]]
 
 
-def test_meta_has_the_checksum_of_the_images_file(make_folder: MakeFolder, pack: Pack) -> None:
+def test_meta_has_the_checksums_of_the_other_files(make_folder: MakeFolder, pack: Pack) -> None:
     packed = pack(make_folder())
-    digest = hashlib.sha256((packed.folder / "images.npy").read_bytes()).hexdigest()
-    assert packed.meta["images_sha256"] == digest
+    others = [path for path in packed.folder.iterdir() if path.name != "meta.json"]
+    assert packed.meta["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in others}
+
+
+def test_a_cache_as_it_was_written_passes(make_folder: MakeFolder, pack: Pack) -> None:
+    verify(pack(make_folder()))
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_one_bit_flipped_anywhere_is_found(name: str, make_folder: MakeFolder, pack: Pack) -> None:
+    packed = pack(make_folder())
+    content = bytearray((packed.folder / name).read_bytes())
+    content[-1] ^= 1
+    (packed.folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(f"is damaged: {name} changed")):
+        verify(packed)
 
 
 def test_only_the_cache_and_its_lock_are_left(make_folder: MakeFolder, pack: Pack) -> None:

@@ -1,0 +1,214 @@
+"""A rank raises, is killed, or never starts: the job ends soon, says the first error last, leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from failing_program import MESSAGE
+
+from lightning_app.lifeline import GRACE_SECONDS
+
+PROGRAM = Path(__file__).with_name("failing_program.py")
+REPOSITORY = Path(__file__).parents[2]
+SECONDS = 15  # from the fault to the end of the job
+CONNECT_SECONDS = 5
+IMPORT_SECONDS = 20  # that the other rank may take on a busy machine until it begins to wait
+HOST = socket.gethostname()
+NOWHERE = "http://127.0.0.1:9"  # a proxy where nobody listens
+ROUNDS = int(os.environ.get("TESTS_SOAK_ROUNDS", "10"))
+MARK = "TESTS_FAILING_MARK"
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job that has ended.
+
+    Attributes:
+        code: its exit code.
+        lines: all that its processes and its launcher printed.
+        said: what the program's own processes printed, in the order in which they did.
+        seconds: from the fault to the end.
+        orphans: command lines of processes that are still there.
+    """
+
+    code: int
+    lines: list[str]
+    said: list[str]
+    seconds: float
+    orphans: list[str]
+
+
+def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: dict[str, str]) -> Failed:
+    """Run the job whose `rank` has a `fault`, to its end."""
+    mark = uuid.uuid4().hex
+    when, said = folder / "fault", folder / "said"
+    environ = environ | {MARK: mark, "FAILING_WHEN": str(when), "FAILING_SAID": str(said), "OMP_NUM_THREADS": "1"}
+    environ["PYTHONPATH"] = str(REPOSITORY)
+    if fault == "absent":
+        environ["LIGHTNING_APP_CONNECT_TIMEOUT"] = str(CONNECT_SECONDS)
+    command = [*launcher, sys.executable, str(PROGRAM), fault, str(rank), *fit_options(folder)]
+    command += [] if launcher else ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    job = subprocess.Popen(command, env=environ, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        printed, _ = job.communicate(timeout=120)
+        ended = time.time()
+    finally:
+        orphans = end_marked(mark)
+    seconds = ended - float(when.read_text())
+    return Failed(job.returncode, printed.decode().splitlines(), said.read_text().splitlines(), seconds, orphans)
+
+
+def fit_options(folder: Path) -> list[str]:
+    """Twenty steps on the digits."""
+    options = {
+        "--config": "configs/quickstart.yaml",
+        "--trainer.max_epochs": "1",
+        "--trainer.limit_train_batches": "20",
+        "--trainer.precision": "32-true",
+        "--data.image_size": "32",
+        "--data.cache_dir": str(folder.parent / "packed"),
+        "--runs_dir": str(folder / "runs"),
+    }
+    return ["fit", *(word for option in options.items() for word in option)]
+
+
+def end_marked(mark: str) -> list[str]:
+    """Kill the processes that have outlived their job by more than their grace, and tell their command lines."""
+    deadline = time.monotonic() + GRACE_SECONDS + 1
+    while (left := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return list(left.values())
+
+
+def marked(mark: str) -> dict[int, str]:
+    """Processes that were started with the mark, other than zombies, by number."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
+def first_error(fault: str, rank: int) -> str:
+    """How the last line begins."""
+    if fault == "absent":
+        waiting = f"error: rank {1 - rank} on {HOST}"
+        return waiting + (f": 1 of 2 ranks did not report within {CONNECT_SECONDS} s: rank 1." if rank else "")
+    if fault == "kill":
+        return f"error: rank {rank} on {HOST} ended without a word"
+    return f"error: rank {rank} on {HOST}: " + (MESSAGE if fault == "data" else f"RuntimeError: {MESSAGE}")
+
+
+def assert_failed_well(failed: Failed, fault: str, rank: int) -> None:
+    """The promise of this file."""
+    expected = first_error(fault, rank)
+    assert failed.code != 0
+    assert failed.orphans == []
+    assert failed.said[-1].startswith(expected), failed.lines[-30:]
+    assert any(line.startswith(expected) for line in failed.lines), failed.lines[-30:]
+    assert failed.seconds < SECONDS + (CONNECT_SECONDS + IMPORT_SECONDS if fault == "absent" else 0)
+
+
+def environment(launcher: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """What a launcher is started in."""
+    return request.getfixturevalue("slurm").environ if launcher == "srun" else dict(os.environ)
+
+
+def words(launcher: str, request: pytest.FixtureRequest) -> list[str]:
+    """What stands before the program to start two ranks of it."""
+    if launcher == "local":
+        return []
+    if launcher == "torchrun":
+        return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
+    if launcher == "srun":  # without --kill-on-bad-exit, and two nodes
+        return ["srun", "--nodes=2", "--ntasks=2"]
+    return [*request.getfixturevalue(launcher), "-np", "2"]
+
+
+@pytest.mark.parametrize("fault", ["raise", "kill", "absent"])
+@pytest.mark.parametrize("launcher", ["openmpi5", "srun", "torchrun", "local"])
+def test_the_job_ends_with_the_first_error(
+    launcher: str, fault: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    failed = fail(tmp_path, words(launcher, request), fault, 1, environment(launcher, request))
+    assert_failed_well(failed, fault, 1)
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpich", "local"])
+def test_an_error_before_the_rendezvous_ends_the_others_where_the_launcher_would_not(
+    launcher: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    failed = fail(tmp_path, words(launcher, request), "data", 1, environment(launcher, request))
+    assert_failed_well(failed, "data", 1)
+
+
+def test_an_error_is_said_even_if_what_follows_it_hangs(tmp_path: Path) -> None:
+    assert_failed_well(fail(tmp_path, [], "hang", 1, dict(os.environ)), "hang", 1)
+
+
+def printed(words: Sequence[str], options: Sequence[str], environ: dict[str, str], folder: Path) -> tuple[int, str]:
+    """Exit code and all output of a fit."""
+    command = [*words, sys.executable, "-m", "lightning_app", "fit", *options]
+    environ = environ | {"PYTHONPATH": str(REPOSITORY), "https_proxy": NOWHERE, "no_proxy": ""}
+    done = subprocess.run(
+        command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["openmpi5", "srun"])
+def test_what_all_ranks_find_wrong_is_said_once(launcher: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    options = ["--config", "configs/quickstart.yaml", "--trainer.strategy", "cpu"]
+    code, said = printed(words(launcher, request), options, environment(launcher, request), tmp_path)
+    assert code != 0
+    assert said.count("error: rank") == 1
+    assert f"error: rank 0 on {HOST}: --trainer.strategy cpu is one process, but" in said
+
+
+def test_nodes_without_data_and_network_send_the_user_to_a_login_node(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    options = ["--config", "configs/cifar10.yaml"]
+    code, said = printed(words("srun", request), options, environment("srun", request), tmp_path)
+    assert code != 0
+    assert said.count("error: rank") == 1
+    assert f"error: rank 0 on {HOST}: CIFAR-10 is not in data and could not be downloaded" in said
+    assert "with the same options on a login node" in said
+    assert "did not report" not in said
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("fault", ["raise", "hang", "data", "kill", "absent"])
+@pytest.mark.parametrize("launcher", ["openmpi5", "openmpi4", "mpich", "srun", "torchrun", "local"])
+def test_the_job_ends_with_the_first_error_every_time(
+    launcher: str, fault: str, rank: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if launcher == "local" and rank == 0 and fault in ("data", "absent"):
+        pytest.skip("rank 0 starts the others, so there is no job without it")
+    for attempt in range(ROUNDS):
+        (folder := tmp_path / str(attempt)).mkdir()
+        failed = fail(folder, words(launcher, request), fault, rank, environment(launcher, request))
+        if (launcher, fault) == ("mpich", "kill"):  # MPICH kills the others before they can speak, and says so itself
+            assert failed.code != 0
+            assert failed.orphans == []
+            assert failed.seconds < SECONDS
+        else:
+            assert_failed_well(failed, fault, rank)

@@ -1,0 +1,169 @@
+"""Each thing that would go wrong is found in the facts, and nothing where all is well."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_app.doctor.facts import GPU, Facts, file_system, look_around, to_facts
+from lightning_app.doctor.problems import problems, runs_on
+from lightning_app.doctor.report import table
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+H100 = GPU("NVIDIA H100", "GPU-1", "sm_90", 80.0)
+OTHER = dataclasses.replace(H100, uuid="GPU-2")
+ARCHS = ["sm_75", "sm_80", "sm_90", "compute_120"]
+
+
+def healthy(rank: int = 0, world_size: int = 2, **changes: object) -> Facts:
+    """A rank of a job where nothing is wrong."""
+    facts = Facts(
+        rank=rank,
+        world_size=world_size,
+        local_rank=rank,
+        local_world_size=world_size,
+        node_rank=0,
+        num_nodes=1,
+        launcher="openmpi",
+        reason="the nearest launcher is mpirun",
+        sources={},
+        variables={},
+        host="node1",
+        pid=100 + rank,
+        cores=8,
+        host_cores=8,
+        bound=False,
+        gpus=[],
+        gpu=None,
+        device="cpu",
+        precision="32-true",
+        threads=4,
+        refused="",
+        versions={
+            "python": "3.11.7",
+            "laptop-to-cluster": "0.1.0",
+            "torch": "2.14.1",
+            "torchvision": "0.29.1",
+            "lightning": "2.6.6",
+            "nccl": "none",
+            "mpi library": "Open MPI v5.0.11",
+            "cuda": "13.0",
+        },
+        cuda_archs=[],
+        nvidia_driver="",
+        shm_mib=8000,
+        memory_gib=64.0,
+        own_address="10.0.0.1",
+        packed=["cifar10-0"],
+        runs_file_system="ext4",
+    )
+    return dataclasses.replace(facts, **changes)  # type: ignore[arg-type]  # names of Facts
+
+
+def pair(**changes: object) -> list[Facts]:
+    """Two ranks of one host with the same changes."""
+    return [healthy(0, **changes), healthy(1, **changes)]
+
+
+def on_gpus(*gpus: GPU, **changes: object) -> list[Facts]:
+    """A rank for each GPU, which sees it alone."""
+    return [
+        healthy(rank, len(gpus), gpus=[gpu], gpu=0, device=f"cuda:0 {gpu.name}", cuda_archs=ARCHS, **changes)
+        for rank, gpu in enumerate(gpus)
+    ]
+
+
+def test_where_all_is_well_nothing_is_found() -> None:
+    assert problems(pair()) == []
+    assert problems(on_gpus(H100, OTHER)) == []
+
+
+@pytest.mark.parametrize(
+    ("ranks", "beginning"),
+    [
+        (pair(cores=1), "2 ranks share 1 usable cores of node1"),
+        (pair(cores=1, bound=True), "each rank on node1 is bound to one of 8 cores: mpirun --bind-to none"),
+        (on_gpus(H100, H100), "ranks 0, 1 share one GPU of node1"),
+        ([healthy(0), *on_gpus(H100, OTHER)[1:]], "ranks 0 (on node1) see no GPU while others do"),
+        (on_gpus(dataclasses.replace(H100, capability="sm_70")), "NVIDIA H100 on node1 is sm_70, but torch 2.14.1"),
+        (
+            pair(nvidia_driver="550.54"),
+            "node1 has an NVIDIA driver (550.54), but torch 2.14.1 sees no GPU",
+        ),
+        (on_gpus(H100, OTHER, shm_mib=64), "/dev/shm on node1 has 64 MiB left"),
+        (pair(refused="8 ranks, 4 GPUs"), "rank 0 on node1 would not run: 8 ranks, 4 GPUs"),
+        (pair(packed=[]), "no packed data on node1"),
+        (pair(runs_file_system="nfs4"), "runs/ lies on nfs4"),
+        (pair(num_nodes=None, versions=healthy().versions | {"mpi library": "none: not installed"}), "mpi4py on node1"),
+        (
+            [healthy(), healthy(1, host="node2", versions=healthy().versions | {"torch": "2.12.0"})],
+            "torch differs: 2.14.1 on node1; 2.12.0 on node2",
+        ),
+        (
+            [healthy(0, 1, launcher="none", variables={"SLURM_NTASKS": "8"})],
+            "this is one process, but the SLURM job has 8 tasks: put srun",
+        ),
+        ([healthy(0, 1, launcher="none", reason="variables. Found:\n  RANK=1")], "variables. Found:"),
+    ],
+)
+def test_what_would_go_wrong_is_named_first(ranks: list[Facts], beginning: str) -> None:
+    assert problems(ranks)[0].startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("capability", "archs", "runs"),
+    [
+        ("sm_70", ["sm_75", "sm_80", "compute_90"], False),
+        ("sm_86", ["sm_80"], True),
+        ("sm_90", ["sm_80"], False),
+        ("sm_90", ["sm_80", "compute_80"], True),
+        ("sm_120", ["sm_90a", "sm_120"], True),
+    ],
+)
+def test_a_gpu_runs_code_of_its_own_generation_or_compiles_older_code(
+    capability: str, archs: list[str], runs: bool
+) -> None:
+    assert runs_on(capability, archs) == runs
+
+
+def test_a_folder_that_is_not_there_yet_lies_where_its_parent_does(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/home {tmp_path} nfs4 rw 0 0\nproc /proc proc rw 0 0\n")
+    assert file_system(tmp_path / "runs", mounts) == "nfs4"
+    assert file_system(Path("/elsewhere"), mounts) == "ext4"
+
+
+def test_facts_survive_the_way_to_rank_zero(tmp_path: Path) -> None:
+    facts = dataclasses.replace(look_around(tmp_path, tmp_path), gpus=[H100])
+    assert to_facts(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts
+
+
+def test_variables_that_may_hold_secrets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "hush")
+    monkeypatch.setenv("NCCL_DEBUG", "INFO")
+    variables = look_around(tmp_path, tmp_path).variables
+    assert variables["NCCL_DEBUG"] == "INFO"
+    assert "WANDB_API_KEY" not in variables
+
+
+def test_the_table_has_a_row_for_each_rank() -> None:
+    assert [line.split("  ")[0].strip() for line in table(pair()).splitlines()] == ["rank", "0 of 2", "1 of 2"]
+
+
+def test_alone_it_says_what_this_process_is_and_that_nothing_was_added(program: Program) -> None:
+    done = program("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "0 of 1" in done.stdout
+    assert "launcher: none" in done.stdout
+    assert "all-reduce: not tried by one process" in done.stdout
+
+
+def test_as_json_it_holds_all_facts(program: Program) -> None:
+    found = json.loads(program("doctor", "--json").stdout)
+    assert to_facts(found["ranks"][0]).world_size == 1
+    assert found["reductions"] == []
