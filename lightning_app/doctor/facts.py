@@ -8,6 +8,8 @@ import platform
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -195,18 +197,18 @@ def version(package: str) -> str:
         return "not installed"
 
 
+ASK_MPI = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+
+
 def mpi_library() -> str:
-    """The first line of what the MPI library that mpi4py loads says of itself. MPI is not started for it."""
-    try:
-        import mpi4py
-    except ImportError:
-        return "none: mpi4py is not installed"
-    mpi4py.rc.initialize = mpi4py.rc.finalize = False
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        return f"none: {str(error).splitlines()[0]}"
-    return MPI.Get_library_version().splitlines()[0].split(",")[0].strip("\0 ")
+    """The first line of what the MPI library that mpi4py loads says of itself.
+
+    Asked in a process of its own: once it is loaded without MPI_Init, Lightning's own search for MPI aborts.
+    """
+    asked = subprocess.run([sys.executable, "-c", ASK_MPI], capture_output=True, text=True)
+    if asked.returncode:
+        return f"none: {asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else asked.returncode}"
+    return asked.stdout.splitlines()[0].split(",")[0].strip("\0 ")
 
 
 def cuda_archs() -> list[str]:

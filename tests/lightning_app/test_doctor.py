@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lightning_app.doctor.facts import GPU, Facts, file_system, look_around, to_
 from lightning_app.doctor.problems import problems, runs_on
 from lightning_app.doctor.report import table
 
+REPOSITORY = Path(__file__).parents[2]
 Program = Callable[..., subprocess.CompletedProcess[str]]
 H100 = GPU("NVIDIA H100", "GPU-1", "sm_90", 80.0)
 OTHER = dataclasses.replace(H100, uuid="GPU-2")
@@ -167,3 +169,11 @@ def test_as_json_it_holds_all_facts(program: Program) -> None:
     found = json.loads(program("doctor", "--json").stdout)
     assert to_facts(found["ranks"][0]).world_size == 1
     assert found["reductions"] == []
+
+
+def test_asking_for_the_mpi_library_leaves_mpi_out_of_this_process() -> None:
+    code = (
+        "import sys; from lightning_app.doctor.facts import mpi_library; mpi_library(); print('mpi4py' in sys.modules)"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert asked.stdout == "False\n"
