@@ -29,6 +29,7 @@ from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkp
 from lightning_app.errors import UsageError
 from lightning_app.launch import this_launch
 from lightning_app.loggers import run_loggers
+from lightning_app.parser import Parser
 from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
 from lightning_app.runs import CHECKPOINTS, RunsFolder, Start, identity
@@ -70,6 +71,7 @@ class CLI(LightningCLI):
             ImageClassifier,
             ImageData,
             trainer_class=Trainer,
+            parser_class=Parser,
             seed_everything_default=0,
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
@@ -109,9 +111,15 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Lightning's, which then unpickles a checkpoint: so look at its checksum before."""
         super().parse_arguments(parser, args)
-        checkpoint = self.config[self.config.subcommand].get("ckpt_path")
+        verb = self.config.subcommand
+        checkpoint = self.config[verb].get("ckpt_path")
         if checkpoint:
             read_checkpoint(Path(checkpoint))
+        elif verb != "fit":
+            raise UsageError(
+                f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path "
+                "runs/<name>/<version>/checkpoints/best.ckpt"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our loggers and callbacks where the user named none."""

@@ -58,8 +58,10 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["--trainer.strategy", "cpu", "--trainer.devices", "2"], "error: --trainer.strategy cpu is one process"),
         (["--data.val_fraction", "1.5"], "error: data.val_fraction is 1.5"),
         (["--model.backbone", "mobilenetv2"], "error: unknown backbone mobilenetv2: did you mean mobilenet_v2?"),
+        (["--data.batch_sise", "3"], "error: unrecognized arguments: --data.batch_sise 3"),
+        (["--config", "nowhere.yaml"], 'error: Parser key "config": File does not exist'),
     ],
-    ids=["usage", "data", "model"],
+    ids=["usage", "data", "model", "misspelt", "no config"],
 )
 def test_what_cannot_be_had_exits_2_with_one_line_and_leaves_nothing(
     options: list[str], message: str, tiny: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
@@ -74,3 +76,11 @@ def test_what_cannot_be_had_exits_2_with_one_line_and_leaves_nothing(
 def test_under_debug_the_error_itself_comes_through(tiny: list[str], empty_folder: Path) -> None:
     with pytest.raises(lightning_app.errors.UsageError, match="cpu is one process"):
         main(["fit", *tiny, "--trainer.strategy", "cpu", "--trainer.devices", "2", "--debug"])
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_what_measures_a_checkpoint_is_not_run_without_one(
+    verb: str, tiny: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, *tiny]) == 2
+    assert f"error: {verb} needs a checkpoint" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lightning_app.cli import CLI
+from lightning_app.errors import UsageError
 from lightning_app.launch import Launch
 from lightning_app.machine import Machine
 from lightning_app.plan import plan_run
@@ -112,23 +113,16 @@ def test_the_gpu_file_asks_for_one_gpu() -> None:
 
 
 @pytest.mark.parametrize("misspelt", ["data: {batchsize: 3}", "trainer: {max_epoch: 1}", "model: {backbon: resnet18}"])
-def test_a_misspelt_key_fails_and_is_named(
-    misspelt: str, cache_dir: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_misspelt_key_is_one_error_that_names_it(misspelt: str, cache_dir: str, empty_folder: Path) -> None:
     Path("mine.yaml").write_text(misspelt)
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(UsageError, match=misspelt.split("{")[1].split(":")[0]):
         instantiated(cache_dir, "--config", "mine.yaml")
-    assert exit_.value.code == 2
-    assert misspelt.split("{")[1].split(":")[0] in capsys.readouterr().err
 
 
-def test_an_unknown_strategy_fails_and_the_valid_ones_are_listed(
-    cache_dir: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
+def test_an_unknown_strategy_is_one_error_that_lists_the_valid_ones(cache_dir: str, empty_folder: Path) -> None:
+    with pytest.raises(UsageError) as error:
         instantiated(cache_dir, "--trainer.strategy", "gpus")
-    said = capsys.readouterr().err
-    assert [name for name in ("auto", "cpu", "gpu", "ddp") if f"'{name}'" not in said] == []
+    assert [name for name in ("auto", "cpu", "gpu", "ddp") if f"'{name}'" not in str(error.value)] == []
 
 
 def test_a_config_of_ones_own_comes_before_a_shipped_one(empty_folder: Path) -> None:
