@@ -9,7 +9,7 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help fit test check soak bench clean
+.PHONY: help fit test mpich soak check bench clean
 
 help:
 	@echo "make fit     train the quickstart (CONFIG=configs/... and ARGS='...' for another run)"
@@ -24,6 +24,12 @@ fit: $(VENV)/.installed
 
 test: check
 	$(PY) -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+# A second MPI for the tests of tests/cluster, apart from the first: their wheels own files of the same names.
+mpich: $(VENV)/mpich/bin/mpirun
+
+$(VENV)/mpich/bin/mpirun: | $(VENV)/bin/python
+	$(PIP) install -q --prefix $(VENV)/mpich $(PIP_ARGS) "mpich>=5.0"
 
 check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

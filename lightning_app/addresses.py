@@ -10,12 +10,14 @@ import socket
 import struct
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_app.errors import UsageError
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 ANY_PORT = 9  # "connecting" a datagram socket sends nothing, so the port does not matter
+ELSEWHERE = "192.0.2.1"  # nobody's (RFC 5737): the way there is the default route
 
 
 def interface_address(interface: str) -> str:
@@ -46,15 +48,46 @@ def outgoing_address(toward: str) -> str | None:
         return probe.getsockname()[0]
 
 
+def own_address() -> str:
+    """Our address for other nodes: our hostname's, else that on the default route, else any interface's.
+
+    Debian gives a host's own name 127.0.1.1, which no other node can reach.
+
+    Raises:
+        UsageError: there is only the loopback.
+    """
+    candidates = [hostname_address(), outgoing_address(ELSEWHERE), *interface_addresses().values()]
+    found = next((address for address in candidates if address and not is_loopback(address)), None)
+    if found is None:
+        raise UsageError(f"{socket.gethostname()} has no address that another node could reach; set MASTER_ADDR.")
+    return found
+
+
+def hostname_address() -> str | None:
+    """What our hostname stands for, or None where it cannot be resolved."""
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return None
+
+
+def interface_addresses() -> dict[str, str]:
+    """The IPv4 address of each interface that has one."""
+    found = {}
+    for _, name in socket.if_nameindex():
+        with suppress(UsageError):  # it has none
+            found[name] = interface_address(name)
+    return found
+
+
 def interface_of(address: str) -> str | None:
     """The interface that has an address, or None."""
-    for _, name in socket.if_nameindex():
-        try:
-            if interface_address(name) == address:
-                return name
-        except UsageError:
-            continue
-    return None
+    return next((name for name, found in interface_addresses().items() if found == address), None)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this host itself can reach an address."""
+    return address.startswith("127.")
 
 
 def slurm_first_host(environ: Mapping[str, str]) -> str:

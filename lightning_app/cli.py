@@ -34,7 +34,7 @@ from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
 from lightning_app.runs import CHECKPOINTS, RunsFolder, Start, identity
 from lightning_app.saving import SavingOptions
-from lightning_app.trainer import Trainer
+from lightning_app.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
 from models.errors import ModelError
 from models.weights import check_fit
@@ -128,9 +128,9 @@ class CLI(LightningCLI):
             self.save_config_callback = None  # it would write config.yaml into the working directory
         self.throughput = Throughput()
         self.io = ChecksummedIO()
-        own = config.callbacks or []
+        own = as_list(config.callbacks)
         kwargs["callbacks"] = [*own, *self._callbacks()]
-        kwargs["plugins"] = [*(config.plugins or []), self.io]
+        kwargs["plugins"] = [*as_list(config.plugins), self.io]
         # Without it, Lightning adds a ModelCheckpoint beside ours.
         kwargs["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
         if config.logger is None:

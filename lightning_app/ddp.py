@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_app import failure
-from lightning_app.environment import LOOPBACK, LauncherEnvironment, use_held_store
+from lightning_app.environment import LauncherEnvironment
 from lightning_app.errors import Stopped
 from lightning_app.launch import Launch
+from lightning_app.meeting import master_port, open_store, use_held_store
 from lightning_app.plan import Plan
 from lightning_app.rendezvous import connect_timeout
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
-STORE_TIMEOUT = timedelta(seconds=60)
+log = logging.getLogger(__name__)
+# DDP's own 25 MB hold all gradients of MobileNetV2, so that none travels before the backward pass ends. Measured by
+# lightning_app/bench/buckets.py, figures in docs/launchers.md.
+BUCKET_MB = 2
 
 
 class LocalEnvironment(LightningEnvironment):
@@ -34,25 +39,29 @@ class LocalEnvironment(LightningEnvironment):
 
     @property
     def main_port(self) -> int:
-        if "MASTER_PORT" not in os.environ:
-            from torch.distributed import TCPStore
-
-            self._store = TCPStore(LOOPBACK, 0, is_master=True, timeout=STORE_TIMEOUT, wait_for_workers=False)
+        if not self.creates_processes_externally and self._store is None:
+            self._store = open_store(self.world_size(), connect_timeout(), master_port() or 0)
             os.environ["MASTER_PORT"] = str(self._store.port)
             use_held_store()
-        return int(os.environ["MASTER_PORT"])
+        return super().main_port
 
 
 class RankedDDPStrategy(DDPStrategy):
-    """DDP whose samplers go by the world size of the launcher.
+    """DDP that goes by the launcher's ranks, also where nodes have different numbers of them.
 
-    Lightning multiplies nodes by devices, which is wrong when nodes have different numbers of ranks: shards
-    would silently never be visited (lightning/pytorch/strategies/ddp.py, distributed_sampler_kwargs).
+    Lightning multiplies nodes by devices, which is wrong then: shards would silently never be visited
+    (lightning/pytorch/strategies/ddp.py, distributed_sampler_kwargs).
     """
 
     @property
     def distributed_sampler_kwargs(self) -> dict[str, Any]:
         return {"num_replicas": self.world_size, "rank": self.global_rank}
+
+    def set_world_ranks(self) -> None:
+        if isinstance(self.cluster_environment, LauncherEnvironment):
+            rank_zero_only.rank = self.global_rank  # type: ignore[attr-defined]  # Lightning's own way
+        else:
+            super().set_world_ranks()
 
     def setup_distributed(self) -> None:
         """Tie the ranks together before anything can wait for one that is no more."""
@@ -73,20 +82,29 @@ class RankedDDPStrategy(DDPStrategy):
             failure.report(exception)
 
 
-def cluster_environment(launch: Launch) -> ClusterEnvironment:
-    """The environment of a run; always given, for Lightning's own search starts MPI in every process."""
-    return LauncherEnvironment() if launch.external else LocalEnvironment()
+def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None) -> ClusterEnvironment:
+    """The environment of a run; always given, for Lightning's own search starts MPI in every process.
+
+    Args:
+        launch: who started this process.
+        wanted: the user's own, from the Trainer's plugins.
+    """
+    if isinstance(wanted, LauncherEnvironment) and not launch.external:
+        log.info("plugins: LauncherEnvironment has no launcher to ask here; leaving it out")
+        return LocalEnvironment()
+    return wanted or (LauncherEnvironment() if launch.external else LocalEnvironment())
 
 
-def ddp_strategy(plan: Plan, launch: Launch) -> RankedDDPStrategy:
+def ddp_strategy(plan: Plan, launch: Launch, environment: ClusterEnvironment) -> RankedDDPStrategy:
     """The strategy of a plan: nccl on GPUs, gloo on CPUs."""
     device = torch.device(plan.accelerator, plan.gpu) if plan.gpu is not None else torch.device("cpu")
     return RankedDDPStrategy(
-        cluster_environment=cluster_environment(launch),
+        cluster_environment=environment,
         # Only our own entry is ever looked at: the GPU that SLURM bound to us is number 0 on every rank.
         parallel_devices=[device] * plan.devices if launch.external else None,
         process_group_backend="nccl" if plan.accelerator == "cuda" else "gloo",
         gradient_as_bucket_view=True,
+        bucket_cap_mb=BUCKET_MB,
         static_graph=True,
         **no_buffer_broadcast(),
     )

@@ -16,7 +16,8 @@ def job_token(launch: Launch, environ: Mapping[str, str]) -> str:
     """The token, without spaces.
 
     SLURM numbers its steps. Under mpirun on one node, all ranks have the same launcher above them, so its
-    process number tells jobs apart; across nodes MPI hands out a random token instead.
+    process number tells jobs apart; across nodes MPI hands out a random token instead, unless the user has set
+    MASTER_ADDR: then Open MPI's name of the job is all there is, and with MPICH nothing but the launcher's name.
     """
     if "SLURM_STEP_ID" in environ and launch.launcher == "slurm":
         parts = [environ[name] for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
@@ -25,4 +26,4 @@ def job_token(launch: Launch, environ: Mapping[str, str]) -> str:
         namespace = next((environ[name] for name in NAMESPACES if name in environ), "")
         above = next((process.pid for process in parents() if launcher_of(process, environ)), os.getppid())
         parts = [namespace] if launch.num_nodes != 1 else [namespace, str(above)]
-    return "-".join([launch.launcher, *parts]).replace(" ", "_")
+    return "-".join([launch.launcher, *filter(None, parts)]).replace(" ", "_")

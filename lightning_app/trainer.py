@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from lightning_app.ddp import cluster_environment, ddp_strategy
@@ -53,14 +54,26 @@ class Trainer(pl.Trainer):
         if plan.accelerator == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32
             kwargs["benchmark"] = True if kwargs.get("benchmark") is None else kwargs["benchmark"]
+        wanted, plugins = take_environment(as_list(kwargs.get("plugins")))
+        environment = cluster_environment(launch, wanted)
         if plan.strategy == "ddp":
-            kwargs["strategy"] = ddp_strategy(plan, launch)
+            kwargs["strategy"], kwargs["plugins"] = ddp_strategy(plan, launch, environment), plugins
         else:
             kwargs["strategy"] = SingleDeviceStrategy("cpu" if plan.gpu is None else f"cuda:{plan.gpu}")
-            kwargs["plugins"] = [*as_list(kwargs.get("plugins")), cluster_environment(launch)]
+            kwargs["plugins"] = [*plugins, environment]
         if launch.external:
-            kwargs["num_nodes"] = launch.num_nodes or 1  # where nobody knows, it is only Lightning's log that is wrong
+            # Where nobody can know it yet, a guess for Lightning's log: right where all nodes have as many ranks.
+            kwargs["num_nodes"] = launch.num_nodes or -(-launch.world_size // launch.local_world_size)
         super().__init__(accelerator=plan.accelerator, devices=plan.devices, precision=plan.precision, **kwargs)  # type: ignore[arg-type]  # as above
+
+
+def take_environment(plugins: list[Any]) -> tuple[ClusterEnvironment | None, list[Any]]:
+    """The user's cluster environment, and the other plugins: Lightning wants the former inside a ddp strategy."""
+    environments = [plugin for plugin in plugins if isinstance(plugin, ClusterEnvironment)]
+    if len(environments) > 1:
+        raise UsageError(f"--trainer.plugins has {len(environments)} cluster environments; expected one at most.")
+    others = [plugin for plugin in plugins if not isinstance(plugin, ClusterEnvironment)]
+    return (environments[0] if environments else None), others
 
 
 def as_list(value: Any) -> list[Any]:

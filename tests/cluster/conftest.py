@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hosts import Hosts, running_hosts, why_no_hosts
+from parity import run
 
 from slurm import Slurm, running_slurm, why_no_slurm
 
-MPICH_VARIABLE = "TESTS_MPICH_MPIRUN"
+MPICH = Path(sys.prefix) / "mpich"  # where `make mpich` puts it
 
 
 @pytest.fixture(scope="session")
@@ -47,16 +49,27 @@ def openmpi4() -> list[str]:
 
 @pytest.fixture(scope="session")
 def mpich() -> list[str]:
-    """MPICH's mpirun; its wheel and that of Open MPI own the same files, so it lives in an environment of its own."""
-    mpirun = os.environ.get(MPICH_VARIABLE)
-    if not mpirun:
-        pytest.skip(
-            f"{MPICH_VARIABLE} is not set: python -m venv mpich && mpich/bin/pip install mpich, "
-            f"then {MPICH_VARIABLE}=$PWD/mpich/bin/mpirun"
-        )
-    if not shutil.which(mpirun):
-        pytest.fail(f"{MPICH_VARIABLE} is {mpirun}, which cannot be run")
-    return [mpirun]
+    """MPICH's mpirun; its wheel and that of Open MPI own the same files, so it lives in a folder of its own."""
+    mpirun = MPICH / "bin/mpirun"
+    if not mpirun.exists():
+        pytest.skip(f"no {mpirun}: make mpich")
+    return [str(mpirun)]
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Hosts]:
+    """Two hosts, one and two, with their own addresses."""
+    reason = why_no_hosts()
+    if reason:
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="hosts-") as folder, running_hosts(Path(folder)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The parity program in one process: what all the others are held against."""
+    return run(tmp_path_factory.mktemp("serial"), [])
 
 
 def open_mpi(mpirun: Path, major: str, install: str) -> list[str]:
