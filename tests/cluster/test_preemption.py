@@ -114,6 +114,7 @@ def test_a_job_that_gets_sigterm_goes_back_into_the_queue(
     assert_same(tmp_path, whole)
 
 
+@pytest.mark.soak  # SLURM counts time limits in minutes
 def test_a_job_that_reaches_its_time_limit_is_warned_and_goes_on_in_the_next(
     slurm: Slurm, whole: Path, digits: Path, tmp_path: Path
 ) -> None:
