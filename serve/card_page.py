@@ -10,7 +10,12 @@ from serve.curves import curves_svg
 
 MAX_IN_MATRIX = 30  # classes; beyond, the worst confusions are listed
 WORST = 20
-NAMES = {"acc": "right", "top3": "among the first three", "ece": "calibration error", "loss": "cross-entropy (nats)"}
+NAMES = {
+    "acc": "right",
+    "top3": "among the first three",
+    "ece": "calibration error",
+    "loss": "cross-entropy (nats)",
+}
 SPLITS = {"test": "test", "val": "validation"}
 
 
@@ -40,7 +45,8 @@ def measured(card: dict[str, Any]) -> str:
 
 def card_html(card: dict[str, Any]) -> str:
     """The whole tab."""
-    parts = [section("Measured", metrics_html(card) + uncertain_html(card))]
+    first = next((split for split in SPLITS if f"{split}/acc" in card["metrics"]), "test")
+    parts = [section(f"Measured on {SPLITS[first]} images", metrics_html(card) + uncertain_html(card))]
     for split, counts in card.get("confusion", {}).items():
         if split == "test" or "test" not in card["confusion"]:
             parts.append(section(f"What is taken for what ({SPLITS[split]} images)", confusion_html(counts, card)))
@@ -58,11 +64,16 @@ def section(title: str, content: str) -> str:
 def table(rows: Iterable[tuple[str, Any]]) -> str:
     """Names and values."""
     lines = "".join(
-        f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
+        f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(plain(value))}</td></tr>"
         for name, value in rows
         if value is not None
     )
     return f'<table class="facts">{lines}</table>'
+
+
+def plain(value: Any) -> str:
+    """A value for people."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def metrics_html(card: dict[str, Any]) -> str:

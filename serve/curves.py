@@ -17,17 +17,21 @@ def curves_svg(curves: Mapping[str, Curve]) -> str:
     accuracies = {
         name: [(step, 100 * value) for step, value in curve] for name, curve in curves.items() if name.endswith("acc")
     }
-    panels = [panel(losses, "cross-entropy (nats)"), panel(accuracies, "images right (%)")]
+    # Loss from zero, accuracy up to one hundred: a difference looks as large as it is.
+    highest = max((value for curve in losses.values() for _, value in curve), default=1.0)
+    lowest = min((value for curve in accuracies.values() for _, value in curve), default=0.0)
+    panels = [
+        panel(losses, "cross-entropy (nats)", 0, highest),
+        panel(accuracies, "images right (%)", lowest // 20 * 20 if lowest < 100 else 80, 100),
+    ]
     return f'<div class="curves">{"".join(panels)}</div>'
 
 
-def panel(curves: Mapping[str, Curve], label: str) -> str:
-    """One plot."""
+def panel(curves: Mapping[str, Curve], label: str, low: float, high: float) -> str:
+    """One plot of values from `low` to `high`."""
     if not curves:
         return ""
     steps = [point[0] for curve in curves.values() for point in curve]
-    values = [point[1] for curve in curves.values() for point in curve]
-    low, high = (0.0 if min(values) < 0.5 * max(values) else min(values)), max(values)
     across, up = scale(0, max(steps), LEFT, WIDTH - RIGHT), scale(low, high, HEIGHT - BOTTOM, TOP)
     marks = "".join(draw(name, [(across(step), up(value)) for step, value in curve]) for name, curve in curves.items())
     return (

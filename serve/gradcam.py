@@ -16,22 +16,32 @@ from models.network import Network
 
 # Black, violet, red, orange, yellow: rises in lightness, so it reads in grayscale too.
 RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
-OPACITY = 0.65  # of the hottest place
+OPACITY = 0.5
 
 
 def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
-    """How much each place speaks for a class.
+    """How much each place speaks for a class, from 0 (the least of this picture) to 1 (the most).
 
     Args:
-        network: not optimised for inference, which would have no gradients.
+        network: in eval mode.
         pixels: float [1, 3, size, size] in [0, 1].
         label: the class.
 
     Returns:
-        float [size, size] in [0, 1]; all zero where nothing speaks for it.
+        float [size, size].
 
     Raises:
         ModelError: the backbone has no map of places before its classifier, as vision transformers.
+    """
+    heat = class_map(network, pixels, label).relu()
+    heat = F.interpolate(heat[None, None], size=pixels.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+    return (heat - heat.min()) / (heat.max() - heat.min()).clamp_min(1e-12)
+
+
+def class_map(network: Network, pixels: Tensor, label: int) -> Tensor:
+    """The last map of places, weighted by the mean gradients of a class's logit: float [h, w], of either sign.
+
+    Where the map is averaged and classified by one linear layer, its sum is the logit without the bias.
     """
     with torch.enable_grad(), last_map(network.backbone) as maps:
         logits = network(pixels.detach().requires_grad_())
@@ -42,9 +52,7 @@ def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
             )
         [gradient] = torch.autograd.grad(logits[0, label], maps[-1])
         weights = gradient.mean(dim=(2, 3), keepdim=True)
-        heat = (weights * maps[-1]).sum(dim=1, keepdim=True).relu()
-    heat = F.interpolate(heat.detach(), size=pixels.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
-    return heat / heat.max().clamp_min(1e-12)
+        return (weights * maps[-1]).sum(dim=1)[0].detach()
 
 
 @contextmanager
@@ -76,5 +84,4 @@ def overlay(stored: np.ndarray, heat: Tensor, side: int) -> Image.Image:
     shares = F.interpolate(heat[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0].numpy()
     stops = np.linspace(0, 1, len(RAMP))
     colors = np.stack([np.interp(shares, stops, channel) for channel in RAMP.T], axis=-1)
-    opacity = OPACITY * shares[..., None]
-    return Image.fromarray((np.asarray(picture) * (1 - opacity) + colors * opacity).round().astype(np.uint8))
+    return Image.blend(picture, Image.fromarray(colors.round().astype(np.uint8)), OPACITY)

@@ -130,7 +130,7 @@ def page(demo: Demo) -> gr.Blocks:
 
 def try_it(demo: Demo) -> None:
     """The first tab."""
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="try-it"):
         with gr.Column(scale=5, min_width=300):
             picture = picture_input(
                 label="Picture",
@@ -140,18 +140,18 @@ def try_it(demo: Demo) -> None:
                 placeholder="Drop a picture here, or click to choose one",
                 buttons=["fullscreen"],
             )
+            gallery = examples_gallery(demo.classifier)
         with gr.Column(scale=4, min_width=300):
             verdict = gr.HTML(NOTHING_YET, elem_id="verdict")
             explain = gr.Button("Where did it look?", interactive=False, elem_id="explain")
             heat = gr.Image(
-                label="Grad-CAM: bright places spoke for the answer",
+                label="Grad-CAM: bright places spoke for it",
                 visible=False,
                 interactive=False,
                 format="png",
                 elem_id="heat",
                 buttons=["fullscreen"],
             )
-    gallery = examples_gallery(demo.classifier)
     on_page: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     picture.change(demo.show, picture, [verdict, explain, heat], **on_page)
     explain.click(demo.explain, picture, heat, **on_page)
@@ -168,7 +168,7 @@ def examples_gallery(model: Classifier) -> gr.Gallery | None:
         return None
     return gr.Gallery(
         [(str(path), caption(entry)) for entry, path in examples],
-        label="Test images that it was never trained on, hits and misses",
+        label="Test images that it was never trained on",
         columns=6,
         height="auto",
         object_fit="cover",

@@ -33,7 +33,7 @@ def chip_html(verdict: Verdict, chosen: dict[str, Any] | None) -> str:
     if verdict.uncertain is None or chosen is None:
         return ""
     if not verdict.uncertain:
-        meaning = f"answers this confident were right in {100 * chosen['reached']:.1f}% of validation images"
+        meaning = f"{100 * chosen['reached']:.1f}% of the validation images with such an answer were right"
         return f'<p class="chip sure"><b>confident</b> {meaning}</p>'
     return f'<p class="chip unsure"><b>uncertain</b> {why_uncertain(chosen)}</p>'
 
@@ -43,7 +43,7 @@ def why_uncertain(chosen: dict[str, Any]) -> str:
     wanted = f"{100 * chosen['precision']:g}%"
     if chosen["threshold"] is None:
         return f"at no confidence were {wanted} of the validation images right"
-    return f"below {100 * chosen['threshold']:.1f}%, from where on {wanted} of the validation images were right"
+    return f"below {100 * chosen['threshold']:.1f}%; from there on {wanted} of the validation images were right"
 
 
 def refusal_html(message: str) -> str:

@@ -1,0 +1,27 @@
+"""Thirty-two clients at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from conftest import stored_images
+from demo_server import Server
+
+from lightning_app.examples import as_png
+from serve.load import put_load
+
+CLIENTS = 32
+GROWTH = 64e6  # bytes between the middle and the end of a run; what is kept for each request would be more
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
+def test_32_clients_get_their_answers_and_memory_stays_bounded(seconds: int, server: Server) -> None:
+    picture = as_png(stored_images(1)[0])
+    asyncio.run(put_load(server.url, picture, CLIENTS, seconds / 4))  # so that all pools are filled
+    before = server.memory()
+    load = asyncio.run(put_load(server.url, picture, CLIENTS, seconds))
+    print(f"{load}; memory grew by {(server.memory() - before) / 1e6:.1f} MB to {server.memory() / 1e6:.0f} MB")
+    assert load.errors == []
+    assert len(load.seconds) >= CLIENTS
+    assert server.memory() - before < GROWTH
