@@ -60,11 +60,11 @@ def run(options: argparse.Namespace) -> None:
     from serve.listening import listen
     from serve.pictures import Limits
 
+    limits, auth = Limits(options.max_megabytes, options.max_megapixels), credentials(options.user)
     torch.set_num_threads(options.threads or min(usable_cores(), MAX_THREADS))
     classifier = Classifier(options.model or latest(options.runs_dir))
     listening = listen(options.host, options.port)
     classifier.accelerate()
-    limits, auth = Limits(options.max_megabytes, options.max_megapixels), credentials(options.user)
     from serve.server import serve
 
     serve(classifier, limits, auth, listening)

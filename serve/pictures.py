@@ -66,9 +66,7 @@ def check_header(data: bytes, limits: Limits) -> None:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
     except Image.DecompressionBombError:
-        raise PictureError(
-            f"The picture has far more than the {limits.megapixels:g} megapixels that are taken."
-        ) from None
+        raise PictureError(f"The picture is far larger than {limits.megapixels:g} megapixels.") from None
     except Image.UnidentifiedImageError:
         raise PictureError(f"This is not a {SPOKEN} picture, whatever its name says.") from None
     except Exception as error:  # as above

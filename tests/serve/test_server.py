@@ -146,7 +146,8 @@ def test_an_upload_that_is_too_large_is_refused_and_not_kept(server: Server, htt
 
 
 def test_a_large_body_is_refused_wherever_it_is_sent(http: httpx.Client) -> None:
-    assert http.post("/gradio_api/queue/join", content=bytes(30_000_000)).status_code == 413
+    answer = http.post("/gradio_api/queue/join", content=bytes(30_000_000))
+    assert (answer.status_code, answer.json()) == (413, {"detail": "At most 20 MB are taken."})
 
 
 def test_the_number_of_threads_is_bounded(server: Server, api: Api) -> None:
