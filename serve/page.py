@@ -182,5 +182,5 @@ def examples_gallery(model: Classifier) -> gr.Gallery | None:
 def caption(entry: dict[str, Any]) -> str:
     """What is below an example."""
     if entry["label"] == entry["predicted"]:
-        return f"✓ {entry['label']}"
-    return f"✗ {entry['label']}, taken for {entry['predicted']}"
+        return f"✓\N{NO-BREAK SPACE}{entry['label']}"
+    return f"✗\N{NO-BREAK SPACE}{entry['label']}, taken for {entry['predicted']}"

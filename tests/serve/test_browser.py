@@ -16,6 +16,7 @@ from serve.classifier import Classifier
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("demo"),  # one server for all
     pytest.mark.skipif(CHROMIUM is None or importlib.util.find_spec("playwright") is None, reason=MISSING),
 ]
 PHONE = {"width": 390, "height": 844}
@@ -89,12 +90,12 @@ def test_a_pasted_picture_is_classified(seen: Visit, artifact: Path) -> None:
         }""",
         list(as_png(stored_images(4)[3])),
     )
-    seen.page.locator("#picture [aria-label='clipboard-source'], #picture [aria-label*='lipboard']").first.click()
+    seen.page.locator("#picture [aria-label='Paste from clipboard']").click()
     assert labels(seen) == expected_labels(artifact, 3)
 
 
 def test_a_picture_from_the_webcam_is_classified(seen: Visit) -> None:
-    seen.page.locator("#picture [aria-label*='ebcam']").first.click()
+    seen.page.locator("#picture [aria-label='Capture from camera']").click()
     seen.page.locator("#picture").get_by_text("Click to Access Webcam").click()
     seen.page.locator("#picture video").wait_for()
     seen.page.locator("#picture [aria-label*='apture']").click()

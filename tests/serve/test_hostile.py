@@ -6,12 +6,14 @@ from collections import Counter
 
 import httpx
 import numpy as np
+import pytest
 from demo_server import Server
 from gradio_api import Api, Refused
 from hostile import KINDS, VARIANTS, Upload, encoded, picture, uploads
 
 MORE_MEMORY = 64e6  # bytes: what an allocator may keep; one bomb alone would take four times that
 MESSAGES = ("is not a PNG", "is damaged", "is empty", "megapixels are taken", "far larger than", "is damaged")
+pytestmark = pytest.mark.xdist_group("demo")  # one server for all
 
 
 def answer(api: Api, upload: Upload) -> str:

@@ -13,6 +13,7 @@ from serve.load import put_load
 
 CLIENTS = 32
 GROWTH = 64e6  # bytes between the middle and the end of a run; what is kept for each request would be more
+pytestmark = pytest.mark.xdist_group("demo")  # one server for all
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])

@@ -22,6 +22,7 @@ from serve.classifier import Classifier
 
 SECRET = "what nobody shall read"
 THREADS = 60  # asyncio's, gradio's 40 at most, the network's; not one for each request
+pytestmark = pytest.mark.xdist_group("demo")  # one server for all
 
 
 @pytest.fixture
