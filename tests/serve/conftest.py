@@ -11,6 +11,7 @@ import pytest
 import torch
 from demo_server import Server, running
 
+from datamodules.geometry import resample
 from lightning_app.examples import as_png
 from models.artifact import save_artifact
 from models.network import Network
@@ -51,10 +52,7 @@ def write_artifact(folder: Path, **changed: Any) -> Path:
     content = card(**changed)
     torch.manual_seed(0)
     network = Network(content["backbone"], len(CLASSES), content["mean"], content["std"])
-    for module in network.modules():  # statistics and a head that let answers differ
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.0)
+    let_answers_differ(network)
     pictures = {f"examples/{place:02}.png": as_png(image) for place, image in enumerate(stored_images(4))}
     content["examples"] = [
         {"file": file, "name": f"test/{place}", "label": "cat", "predicted": ("cat", "dog")[place % 2]}
@@ -62,6 +60,18 @@ def write_artifact(folder: Path, **changed: Any) -> Path:
     ]
     save_artifact(folder, network, content, pictures)
     return folder
+
+
+@torch.no_grad()
+def let_answers_differ(network: Network) -> None:
+    """Batch statistics of real activations and a strong head: fresh weights answer every picture alike."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    network.train()(resample(torch.from_numpy(stored_images(16)) / 255, INPUT))
+    head = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+    head.weight *= 3 / head.weight.std() / head.in_features**0.5
+    network.eval()
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,8 @@ def save(page: Any, file: Path) -> None:
     page.mouse.move(0, 0)
     page.screenshot(path=file, full_page=True, animations="disabled")
     with Image.open(file) as image:  # 256 colours are enough, and a third of the bytes
-        image.convert("RGB").quantize(256).save(file, optimize=True)
+        whole = image.convert("RGB")
+        whole.quantize(palette=whole.quantize(256), dither=Image.Dither.FLOYDSTEINBERG).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
 
 

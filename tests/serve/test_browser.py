@@ -97,8 +97,8 @@ def test_a_pasted_picture_is_classified(seen: Visit, artifact: Path) -> None:
 def test_a_picture_from_the_webcam_is_classified(seen: Visit) -> None:
     seen.page.locator("#picture [aria-label='Capture from camera']").click()
     seen.page.locator("#picture").get_by_text("Click to Access Webcam").click()
-    seen.page.locator("#picture video").wait_for()
-    seen.page.locator("#picture [aria-label*='apture']").click()
+    seen.page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")
+    seen.page.locator("#picture [aria-label='capture photo']").click()
     assert len(labels(seen)) == 3
 
 
