@@ -17,6 +17,7 @@ from serve.look import CSS, theme
 from serve.page import Demo, page
 from serve.pictures import Limits
 
+SESSIONS = 100  # visitors of whom Gradio remembers what was shown; its own 10,000 would take 400 MB
 GRACE = 3  # seconds for requests under way when the server is told to stop
 
 
@@ -31,6 +32,7 @@ def application(classifier: Classifier, limits: Limits, auth: tuple[str, str] | 
     blocks = page(Demo(classifier, limits))
     # Without this a mounted app lets clients name any file of this machine (gradio 6.31, _check_allowed).
     blocks.has_launched = True
+    blocks.state_session_capacity = SESSIONS
     gr.mount_gradio_app(
         app,
         blocks,
