@@ -97,7 +97,7 @@ def test_other_backbones_are_accelerated_with_the_same_answers_for_any_batch(bac
     model.accelerate()
     assert model.pipeline is not model.reference
     for count in (1, 3):
-        torch.testing.assert_close(model.probabilities(stored[:count]), expected[:count], atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.probabilities(stored[:count]), expected[:count], atol=1e-4, rtol=0)
 
 
 def test_without_onnx_runtime_torch_answers(

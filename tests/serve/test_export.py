@@ -44,7 +44,7 @@ def test_onnx_gives_the_probabilities_for_any_batch(stored: int, tmp_path: Path)
     images = np.random.default_rng(0).integers(0, 256, (5, 3, stored, stored), dtype=np.uint8)
     for count in (1, 2, 5):
         [found] = session.run(None, {"images": images[:count]})
-        np.testing.assert_allclose(found, model.probabilities(images[:count]).numpy(), atol=1e-5)
+        np.testing.assert_allclose(found, model.probabilities(images[:count]).numpy(), atol=1e-4)
 
 
 def test_onnx_is_checked_on_the_artifacts_test_images_and_the_difference_is_said(
@@ -98,5 +98,5 @@ def test_the_cards_lines_for_onnx_run(artifact: Path, tmp_path: Path, monkeypatc
 
     stored = decode_image(Path("picture.jpg").read_bytes(), 24)
     np.testing.assert_allclose(
-        names["probabilities"][0], Classifier(artifact).probabilities(stored[None])[0], atol=1e-5
+        names["probabilities"][0], Classifier(artifact).probabilities(stored[None])[0], atol=1e-4
     )

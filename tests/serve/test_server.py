@@ -46,7 +46,7 @@ def test_what_is_served_is_what_the_classifier_says(api: Api, artifact: Path) ->
         assert answer["uncertain"] is expected.uncertain
         assert list(answer["probabilities"]) == CLASSES
         np.testing.assert_allclose(
-            list(answer["probabilities"].values()), list(expected.probabilities.values()), atol=1e-5
+            list(answer["probabilities"].values()), list(expected.probabilities.values()), atol=1e-4
         )
         assert answer["milliseconds"] > 0
 
