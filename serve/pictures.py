@@ -43,8 +43,10 @@ def read_picture(path: Path, size: int, limits: Limits) -> np.ndarray:
     Of an animation the first frame is taken.
 
     Raises:
-        PictureError: too large, not one of the four formats, or damaged.
+        PictureError: too large, not one of the four formats, damaged, or deleted in the meantime.
     """
+    if not path.exists():
+        raise PictureError("The picture is kept for some minutes only; choose it again.")
     found = path.stat().st_size
     if found > limits.bytes:
         raise PictureError(f"The file has {found / 1e6:.1f} MB; at most {limits.megabytes:g} MB are taken.")

@@ -96,3 +96,8 @@ def test_damage_is_told_in_words(tmp_path: Path) -> None:
     content = encoded(picture(np.random.default_rng(0)), "PNG")
     with pytest.raises(PictureError, match="damaged or not complete"):
         read_picture(written(tmp_path, content[: len(content) // 2]), 32, LIMITS)
+
+
+def test_a_picture_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="choose it again"):
+        read_picture(tmp_path / "gone.png", 32, LIMITS)
