@@ -16,6 +16,7 @@ from serve.guard import Guard
 from serve.look import CSS, theme
 from serve.page import Demo, page
 from serve.pictures import Limits
+from serve.sweep import sweeping
 
 SESSIONS = 100  # visitors of whom Gradio remembers what was shown; its own 10,000 would take 400 MB
 GRACE = 3  # seconds for requests under way when the server is told to stop
@@ -23,7 +24,7 @@ GRACE = 3  # seconds for requests under way when the server is told to stop
 
 def application(classifier: Classifier, limits: Limits, auth: tuple[str, str] | None, port: int) -> Guard:
     """Page, health endpoint and guard."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=sweeping)
 
     @app.get("/health")
     def health() -> dict[str, object]:
