@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import stored_images
+from small_artifact import stored_images
 
 from serve.bench import main, plain_path
 from serve.classifier import Classifier

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, MISSING, Visit, visit
-from conftest import CLASSES, HOSTILE_NAME, stored_images
 from demo_server import Server
+from small_artifact import CLASSES, HOSTILE_NAME, stored_images
 
 from lightning_app.examples import as_png
 from serve.classifier import Classifier

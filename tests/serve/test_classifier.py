@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import INPUT, STORED, stored_images, write_artifact
+from small_artifact import INPUT, STORED, stored_images, write_artifact
 
 from datamodules.decode import decode_image
 from datamodules.images import ImageData

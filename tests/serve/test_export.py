@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import yaml
-from conftest import CLASSES, stored_images, write_artifact
 from PIL import Image
 from safetensors.numpy import load_file
+from small_artifact import CLASSES, stored_images, write_artifact
 
 import serve.export
 from lightning_app.__main__ import main

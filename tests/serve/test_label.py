@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, stored_images
+from small_artifact import CLASSES, stored_images
 
 from lightning_app.__main__ import main
 from lightning_app.examples import as_png

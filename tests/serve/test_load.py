@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import stored_images
 from demo_server import Server
+from small_artifact import stored_images
 
 from lightning_app.examples import as_png
 from serve.load import put_load

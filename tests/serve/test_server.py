@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import CLASSES, INPUT, STORED, stored_images
 from demo_server import REPOSITORY, Server, running
 from gradio_api import Api, Refused
 from PIL import Image
+from small_artifact import CLASSES, INPUT, STORED, stored_images
 
 from lightning_app.examples import as_png
 from serve.classifier import Classifier
