@@ -23,6 +23,8 @@ VERBS = {
     "predict": "class probabilities of the test split",
     "prepare": "download and pack data and weights, so that compute nodes need no network",
     "doctor": "what each rank thinks it is, an all-reduce, and what would go wrong; under any launcher",
+    "label": "a trained model's answers for a folder, an archive or a list of files",
+    "export": "a trained model for other runtimes: safetensors, ONNX, a model card",
     "bench": "how fast a step is, against the original loop and against one fixed batch",
 }
 HELP = f"""\
@@ -39,6 +41,8 @@ usage: python -m lightning_app <verb> [options]
 """
 # Verbs with small parsers of their own: a function of the options that follow. The others are LightningCLI's.
 OWN_PARSERS = {
+    "label": "serve.label:label",
+    "export": "serve.export:export",
     "bench": "lightning_app.bench:bench",
     "prepare": "lightning_app.prepare:prepare",
     "doctor": "lightning_app.doctor.command:doctor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import platform
 import subprocess
@@ -16,11 +17,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from datamodules.images import ImageData
 from lightning_app import __version__
+from lightning_app.examples import choose_examples
 from lightning_app.machine import cpu_name
 from lightning_app.plots import confusion_figure, curves_figure
 from models.artifact import save_artifact
 from models.classifier import ImageClassifier
 from models.metrics import scalars
+from models.outcomes import confidence_threshold
 
 # What lies in a run's folder, in the order of the summary.
 FILES = {
@@ -33,6 +36,9 @@ FILES = {
     "run.json": "whether the run came to its end; if not, the same command goes on with it",
     "model": "the trained model for everything that comes after",
 }
+
+CURVES = ("train/loss", "val/loss", "test/loss", "val/acc", "test/acc")
+CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class Run:
 
 def leave_behind(run: Run) -> None:
     """Write artifact, pictures and HPARAMS, and print the summary. On rank 0, after the final test."""
-    save_artifact(run.folder / "model", run.model.network, card(run))
+    examples, pictures = choose_examples(run.data, run.model.results.get("test"))
+    save_artifact(run.folder / "model", run.model.network, card(run) | {"examples": examples}, pictures)
     curves_figure(run.folder / "metrics.csv").savefig(run.folder / "curves.png", dpi=120)
     if run.split:
         counts = run.model.results[run.split]["confusion"].cpu().numpy()
@@ -98,8 +105,25 @@ def card(run: Run) -> dict[str, Any]:
             split: dict(zip(classes, found["per_class"].tolist(), strict=True)) for split, found in results.items()
         },
         "confusion": {split: found["confusion"].tolist() for split, found in results.items()},
+        "uncertain": uncertainty(run),
+        "curves": curves(run.folder / "metrics.csv"),
         "provenance": provenance(run),
     }
+
+
+def uncertainty(run: Run) -> dict[str, Any] | None:
+    """Below which confidence the model is uncertain, by the validation images that these weights were chosen with."""
+    found = run.model.results.get("val")
+    if found is None:
+        return None
+    return confidence_threshold(found["confidence"], found["predicted"] == found["labels"])
+
+
+def curves(metrics_csv: Path) -> dict[str, list[tuple[int, float]]]:
+    """Losses and accuracies as (optimizer step, value), thinned out to what a plot can show."""
+    rows = list(csv.DictReader(metrics_csv.read_text().splitlines()))
+    found = {name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in CURVES}
+    return {name: points[:: -(-len(points) // CURVE_POINTS)] for name, points in found.items() if points}
 
 
 def provenance(run: Run) -> dict[str, Any]:

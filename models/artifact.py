@@ -1,8 +1,8 @@
 """The artifact: what training leaves behind for everything that comes after.
 
-A folder with `weights.safetensors` (the backbone's tensors under torchvision's names) and `model.json`
-(backbone, classes, sizes, normalisation, metrics, provenance). Neither Lightning nor the config is
-needed to load it.
+A folder with `weights.safetensors` (the backbone's tensors under torchvision's names), `model.json`
+(backbone, classes, sizes, normalisation, metrics, provenance) and, where there were test images, some
+of them below `examples/`. Neither Lightning nor the config is needed to load it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from models.network import Network
 from models.weights import check_fit, read_weights
 
 SCHEMA = 1
-CARD, WEIGHTS = "model.json", "weights.safetensors"
+CARD, WEIGHTS, EXAMPLES = "model.json", "weights.safetensors", "examples"
 NEEDED = {"backbone", "classes", "mean", "std"}  # in the card, to build the network
 
 
@@ -61,13 +62,16 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def save_artifact(folder: Path, network: Network, card: dict[str, Any]) -> None:
+def save_artifact(
+    folder: Path, network: Network, card: dict[str, Any], pictures: Mapping[str, bytes] | None = None
+) -> None:
     """Write an artifact; the folder appears when it is whole.
 
     Args:
         folder: replaced if it exists.
         network: its averaged weights, where there are any.
         card: backbone, classes, input_size, stored_size, mean, std, metrics, provenance.
+        pictures: the content of files that the card speaks of, by their path inside the folder.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -75,6 +79,9 @@ def save_artifact(folder: Path, network: Network, card: dict[str, Any]) -> None:
     state = {name: tensor.contiguous().cpu() for name, tensor in network.backbone.state_dict().items()}
     try:
         save_file(state, temporary / WEIGHTS)
+        for name, content in (pictures or {}).items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_bytes(content)
         (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(temporary, folder)

@@ -18,6 +18,7 @@ from models.backbones import head_name
 from models.errors import ModelError
 from models.metrics import EvalMetrics, scalars
 from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from models.outcomes import Outcomes
 from models.schedules import OneCycle
 from models.weights import load_weights
 
@@ -71,6 +72,7 @@ class ImageClassifier(pl.LightningModule):
             self.head.requires_grad_(True)
             self.train()  # Lightning keeps the modes that it finds, so they have to be right from the start
         self.val_metrics, self.test_metrics = EvalMetrics(num_classes), EvalMetrics(num_classes)
+        self.val_outcomes, self.test_outcomes = Outcomes(), Outcomes()
         self.results: dict[str, dict[str, Tensor]] = {}
         self.loss_since_log: list[Tensor] = []
 
@@ -117,10 +119,10 @@ class ImageClassifier(pl.LightningModule):
             self.loss_since_log.clear()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.val_metrics.update(*self._counted(batch))
+        self._measure(batch, self.val_metrics, self.val_outcomes)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.test_metrics.update(*self._counted(batch))
+        self._measure(batch, self.test_metrics, self.test_outcomes)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Rows of the packed cache, labels and class probabilities of the images that count."""
@@ -128,19 +130,30 @@ class ImageClassifier(pl.LightningModule):
         return {"rows": batch.rows[: batch.counted], "labels": labels, "probabilities": logits.softmax(dim=-1)}
 
     def on_validation_epoch_end(self) -> None:
-        self._conclude("val", self.val_metrics)
+        self._conclude("val", self.val_metrics, self.val_outcomes)
 
     def on_test_epoch_end(self) -> None:
-        self._conclude("test", self.test_metrics)
+        self._conclude("test", self.test_metrics, self.test_outcomes)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # So that whoever takes these weights later has the numbers that are theirs.
+        checkpoint["results"] = self.results
 
     def _counted(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
         return self(batch.images)[: batch.counted].float(), batch.labels[: batch.counted]
 
-    def _conclude(self, split: str, metrics: EvalMetrics) -> None:
+    def _measure(self, batch: Any, metrics: EvalMetrics, outcomes: Outcomes) -> None:
+        logits, labels = self._counted(batch)
+        metrics.update(logits, labels)
+        outcomes.update(batch.rows[: batch.counted], logits, labels)
+
+    def _conclude(self, split: str, metrics: EvalMetrics, outcomes: Outcomes) -> None:
         """Sum up over ranks, log the scalars, and keep everything in `results`."""
         results = metrics.conclude()
-        self.results[split] = results
+        # atleast_1d: torchmetrics makes scalars of what has one element.
+        self.results[split] = results | {name: torch.atleast_1d(values) for name, values in outcomes.compute().items()}
+        outcomes.reset()
         self.log_dict({f"{split}/{name}": value for name, value in scalars(results).items()}, prog_bar=split == "val")
 
     def configure_optimizers(self) -> Any:

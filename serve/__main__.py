@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import logging
+import os
 import sys
+import tempfile
 from pathlib import Path
 
+from datamodules.errors import DataError
 from models.errors import ModelError
+
+MAX_THREADS = 4  # unless asked for: a login node has many cores, and many users
+PASSWORD = "SERVE_PASSWORD"
 
 
 def main(args: list[str]) -> int:
     """Start the demo; returns the exit code."""
+    options = parse(args)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("serve").setLevel(logging.INFO)
+    try:
+        with tempfile.TemporaryDirectory(prefix="serve-") as folder:
+            # Read when gradio is imported: uploads lie in a folder of our own, and nobody is told of them.
+            os.environ.update(
+                GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", TMPDIR=folder
+            )
+            tempfile.tempdir = folder
+            run(options)
+    except (ModelError, DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse(args: list[str]) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(prog="python -m serve", description="A web page that tries out a trained model.")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--model", type=Path, help="the artifact: runs/<name>/<version>/model")
     which.add_argument("--latest", action="store_true", help="the newest artifact below --runs_dir")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"))
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=7860)
-    options = parser.parse_args(args)
-    try:
-        folder = options.model or latest(options.runs_dir)
-        # Imported here: gradio takes seconds, and a wrong path should be told at once.
-        from serve.classifier import Classifier
+    parser.add_argument("--port", type=int, default=7860, help="0 takes a free one (default: 7860)")
+    parser.add_argument("--user", help=f"ask visitors for this name and the password in ${PASSWORD}")
+    parser.add_argument("--threads", type=int, help=f"of the network (default: the cores, up to {MAX_THREADS})")
+    parser.add_argument("--max_megabytes", type=float, default=20, help="size of an upload (default: 20)")
+    parser.add_argument("--max_megapixels", type=float, default=40, help="size of a picture (default: 40)")
+    return parser.parse_args(args)
 
-        classifier = Classifier(folder)
-        from serve.page import page
 
-        page(classifier).launch(server_name=options.host, server_port=options.port)
-    except (ModelError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(options: argparse.Namespace) -> None:
+    """Load the model and serve it. Everything slow is imported here: a wrong path should be told at once."""
+    import torch
+
+    from serve.classifier import Classifier
+    from serve.listening import listen
+    from serve.pictures import Limits
+
+    limits, auth = Limits(options.max_megabytes, options.max_megapixels), credentials(options.user)
+    torch.set_num_threads(options.threads or min(usable_cores(), MAX_THREADS))
+    classifier = Classifier(options.model or latest(options.runs_dir))
+    listening = listen(options.host, options.port)
+    classifier.accelerate()
+    from serve.server import serve
+
+    serve(classifier, limits, auth, listening)
 
 
 def latest(runs_dir: Path) -> Path:
@@ -40,6 +76,21 @@ def latest(runs_dir: Path) -> Path:
     if not cards:
         raise ModelError(f"no trained model below {runs_dir}; run make fit first.")
     return cards[-1].parent
+
+
+def credentials(user: str | None) -> tuple[str, str] | None:
+    """Name and password; the latter never from the command line, which every user of the machine can read."""
+    if user is None:
+        return None
+    password = os.environ.get(PASSWORD) or (getpass.getpass(f"Password for {user}: ") if sys.stdin.isatty() else "")
+    if not password:
+        raise ModelError(f"--user {user} needs a password; set {PASSWORD}.")
+    return user, password
+
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -1,39 +1,137 @@
-"""From a picture to class probabilities, as in training: decode, stored size, input size, network."""
+"""From a stored image to class probabilities: the one way that page, labelling, export and benchmark go.
+
+A stored image is what packing makes of a picture and what training, validation and test start from:
+uint8 [3, S, S] by `datamodules.decode`. Sizes and normalisation come from the artifact.
+"""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor, nn
 
-from datamodules.decode import fit, to_rgb
 from datamodules.geometry import resample
-from models.artifact import load_artifact
+from models.artifact import EXAMPLES, load_artifact
+from models.errors import ModelError
+from serve.onnx_pipeline import OnnxPipeline, largest_difference, onnx_bytes
+
+log = logging.getLogger(__name__)
+TOLERANCE = 1e-4  # of probabilities: ONNX Runtime against torch
+
+
+class Pipeline(nn.Module):
+    """Stored images, uint8 [n, 3, S, S], to probabilities, float [n, C].
+
+    Args:
+        network: takes pixels in [0, 1] and normalises them itself.
+        input_size: side that it takes.
+    """
+
+    def __init__(self, network: nn.Module, input_size: int) -> None:
+        super().__init__()
+        self.network, self.input_size = network, input_size
+
+    def forward(self, stored: Tensor) -> Tensor:
+        return self.network(resample(stored.float() / 255, self.input_size)).softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer.
+
+    Attributes:
+        probabilities: by class, in the artifact's order.
+        uncertain: less confident than what validation asks for; None where there was no validation.
+    """
+
+    probabilities: dict[str, float]
+    uncertain: bool | None
+
+    @property
+    def label(self) -> str:
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    @property
+    def confidence(self) -> float:
+        return self.probabilities[self.label]
+
+    def ranked(self, count: int) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
 
 
 class Classifier:
-    """A trained artifact that takes pictures.
+    """A trained artifact, ready to answer.
 
     Args:
         folder: the artifact.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or its card does not say how pictures are stored.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.network, self.card = load_artifact(folder)
+        self.folder = Path(folder)
+        self.trained, self.card = load_artifact(folder)
+        if missing := {"input_size", "stored_size"} - self.card.keys():
+            raise ModelError(f"{folder}/model.json lacks {', '.join(sorted(missing))}; train again to get them.")
+        self.reference = Pipeline(self.trained, self.card["input_size"])
+        self.pipeline: Pipeline | OnnxPipeline = self.reference
+
+    def accelerate(self) -> None:
+        """Go over to ONNX Runtime, which folds and fuses what torch runs layer by layer; takes some seconds.
+
+        Where it is missing, cannot run the backbone, or gives other answers, torch goes on.
+        """
+        size = self.stored_size
+        images = np.random.default_rng(0).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
+        try:
+            quick = OnnxPipeline(onnx_bytes(self.reference, size), torch.get_num_threads())
+        except ModelError as error:
+            log.info("inference: by torch, layer by layer (%s)", error)
+            return
+        worst = largest_difference(quick, self.reference, images)
+        if worst > TOLERANCE:
+            log.info("inference: by torch, layer by layer (ONNX Runtime's answers differ by %.1e)", worst)
+            return
+        log.info("inference: by ONNX Runtime (answers differ from torch's by %.1e)", worst)
+        self.pipeline = quick
 
     @property
     def classes(self) -> list[str]:
         return self.card["classes"]
 
+    @property
+    def stored_size(self) -> int:
+        return self.card["stored_size"]
+
     @torch.inference_mode()
-    def probabilities(self, picture: Image.Image) -> dict[str, float]:
-        """Probability of each class."""
-        stored = np.asarray(fit(to_rgb(picture), self.card["stored_size"]))
-        pixels = torch.from_numpy(stored.transpose(2, 0, 1).copy())[None].float() / 255
-        logits = self.network(resample(pixels, self.card["input_size"]))
-        return dict(zip(self.classes, logits[0].softmax(dim=0).tolist(), strict=True))
+    def probabilities(self, stored: np.ndarray) -> Tensor:
+        """Of stored images, uint8 [n, 3, S, S]: float32 [n, C]."""
+        return self.pipeline(torch.from_numpy(np.ascontiguousarray(stored)))
+
+    def verdict(self, stored: np.ndarray) -> Verdict:
+        """The answer for one stored image."""
+        return self.verdicts(stored[None])[0]
+
+    def verdicts(self, stored: np.ndarray) -> list[Verdict]:
+        """The answers for several."""
+        return [self._judge(row) for row in self.probabilities(stored).tolist()]
+
+    def _judge(self, probabilities: list[float]) -> Verdict:
+        chosen = self.card.get("uncertain")
+        uncertain = None
+        if chosen is not None:
+            # Without a threshold that ensures the precision, no answer is certain.
+            uncertain = chosen["threshold"] is None or max(probabilities) < chosen["threshold"]
+        return Verdict(dict(zip(self.classes, probabilities, strict=True)), uncertain)
+
+    def examples(self) -> list[tuple[dict[str, Any], Path]]:
+        """Test images that came with the artifact: what is known of each, and its file."""
+        # By the last part of its name: a card that somebody else wrote shall not reach out of the folder.
+        return [(entry, self.folder / EXAMPLES / Path(entry["file"]).name) for entry in self.card.get("examples", [])]

@@ -57,6 +57,7 @@ def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
         "curves.png",
         "hparams.yaml",
         "metrics.csv",
+        *(f"model/examples/{number:02}.png" for number in range(12)),
         "model/model.json",
         "model/weights.safetensors",
         "run.json",

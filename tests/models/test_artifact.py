@@ -53,6 +53,14 @@ def test_an_artifact_is_two_files(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
+def test_pictures_lie_where_the_card_says_and_go_with_the_artifact(saved: Path) -> None:
+    card = CARD | {"examples": [{"file": "examples/00.png"}]}
+    save_artifact(saved, network(0), card, {"examples/00.png": b"content"})
+    assert (saved / load_artifact(saved)[1]["examples"][0]["file"]).read_bytes() == b"content"
+    save_artifact(saved, network(0), CARD)
+    assert not (saved / "examples").exists()
+
+
 def test_loading_imports_neither_lightning_nor_the_program_nor_the_data(saved: Path) -> None:
     code = (
         "import sys\n"

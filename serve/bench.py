@@ -1,0 +1,148 @@
+"""python -m serve.bench: the served path beside plain eager fp32, in turn, from a file's bytes to probabilities.
+
+Plain is what a first version would do: the same decoding and resizing, then the backbone in torch, eager, fp32, NCHW,
+batch norm not folded, on the same number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datamodules.archive import open_files
+from datamodules.decode import decode_image
+from datamodules.errors import DataError
+from datamodules.image_folder import images_among
+from models.artifact import load_artifact
+from models.errors import ModelError
+from models.network import Network
+from serve.classifier import Classifier, Pipeline
+
+BATCH = 64  # images, for throughput and accuracy
+BLOCK = 5  # requests in turn: a noisy moment hits both
+WARM_UP = 20
+Answer = Callable[[np.ndarray], Tensor]  # stored images uint8 [n, 3, S, S] to probabilities [n, C]
+
+
+class Plain(nn.Module):
+    """The network as one would write it down first."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.backbone = network.backbone.to(memory_format=torch.contiguous_format)
+        self.mean, self.std = -network.offset / network.scale, 1 / network.scale
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.backbone((pixels - self.mean) / self.std)
+
+
+def main() -> int:
+    """Measure and print."""
+    options = parse()
+    try:
+        torch.set_num_threads(options.threads or torch.get_num_threads())
+        model = Classifier(options.model)
+        model.accelerate()
+        paths: dict[str, Answer] = {"plain": plain_path(options.model), "served": model.probabilities}
+        files, labels = pictures(options, model)
+        compare(paths, files, model.stored_size, options.requests)
+        compare_answers(paths, files, labels, model)
+    except (ModelError, DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m serve.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
+    parser.add_argument("--images", type=Path, help="folder or archive of test/<class>/*; else the artifact's examples")
+    parser.add_argument("--limit", type=int, default=10_000, help="test images at most (default: 10000)")
+    parser.add_argument("--requests", type=int, default=300, help="single pictures of each path (default: 300)")
+    parser.add_argument("--threads", type=int, help="(default: torch's)")
+    return parser.parse_args()
+
+
+def plain_path(folder: Path) -> Answer:
+    """From stored images to probabilities, plainly."""
+    network, card = load_artifact(folder)
+    pipeline = Pipeline(Plain(network), card["input_size"])
+
+    @torch.inference_mode()
+    def answer(stored: np.ndarray) -> Tensor:
+        return pipeline(torch.from_numpy(stored))
+
+    return answer
+
+
+def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes], list[str]]:
+    """Files and their classes."""
+    if options.images is None:
+        examples = model.examples()
+        if not examples:
+            raise DataError("the artifact came without test images; name some with --images.")
+        return [path.read_bytes() for _, path in examples], [entry["label"] for entry, _ in examples]
+    files = open_files(options.images)
+    classes = {name: label for split, label, name in images_among(files.names()) if split == "test"}
+    if not classes:
+        raise DataError(f"no images in {options.images} as test/<class>/<image>.")
+    chosen = list(classes)[:: -(-len(classes) // options.limit)]  # of every class
+    found = [(content, classes[name]) for name, content in files.read(chosen)]
+    return [content for content, _ in found], [label for _, label in found]
+
+
+def compare(paths: dict[str, Answer], files: Sequence[bytes], size: int, requests: int) -> None:
+    """Latency of single pictures and throughput of batches, the paths in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in paths}
+    for block in range((requests + WARM_UP) // BLOCK):
+        for name, answer in paths.items():
+            for place in range(BLOCK):
+                content = files[(block * BLOCK + place) % len(files)]
+                started = time.perf_counter()
+                answer(np.ascontiguousarray(decode_image(content, size)[None]))
+                seconds[name].append(time.perf_counter() - started)
+    batch = np.stack([decode_image(files[place % len(files)], size) for place in range(BATCH)])
+    rates: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(6):
+        for name, answer in paths.items():
+            started = time.perf_counter()
+            answer(batch)
+            rates[name].append(BATCH / (time.perf_counter() - started))
+    print(f"{torch.get_num_threads()} threads     median ms    p99 ms    images/s in batches of {BATCH}")
+    for name in paths:
+        times = sorted(seconds[name][WARM_UP:])
+        p99 = times[int(0.99 * (len(times) - 1))]
+        rate = statistics.median(rates[name][1:])
+        print(f"{name:<12} {1000 * statistics.median(times):9.2f} {1000 * p99:9.2f} {rate:12.1f}")
+    medians = [statistics.median(seconds[name][WARM_UP:]) for name in ("plain", "served")]
+    batches = [statistics.median(rates[name][1:]) for name in ("plain", "served")]
+    print(f"served / plain: median {medians[0] / medians[1]:.2f} times as fast, batches {batches[1] / batches[0]:.2f}")
+
+
+def compare_answers(paths: dict[str, Answer], files: Sequence[bytes], labels: Sequence[str], model: Classifier) -> None:
+    """How many are right on each path, and how far they are apart."""
+    truth = torch.tensor([model.classes.index(label) for label in labels])
+    found: dict[str, list[Tensor]] = {name: [] for name in paths}
+    for start in range(0, len(files), BATCH):
+        stored = np.stack([decode_image(content, model.stored_size) for content in files[start : start + BATCH]])
+        for name, answer in paths.items():
+            found[name].append(answer(stored))
+    whole = {name: torch.cat(parts) for name, parts in found.items()}
+    right = {name: int((part.argmax(dim=1) == truth).sum()) for name, part in whole.items()}
+    apart = (whole["plain"] - whole["served"]).abs().max().item()
+    print(
+        f"right of {len(files):,}: plain {right['plain']:,}, served {right['served']:,}; "
+        f"probabilities differ by {apart:.1e} at most"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

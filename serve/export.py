@@ -1,0 +1,78 @@
+"""export: the model as files that other runtimes load, and a model card for people."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datamodules.errors import DataError
+from models.artifact import CARD, WEIGHTS
+from models.errors import ModelError
+from serve.classifier import Classifier
+from serve.label import contents, decode, part_of
+from serve.model_card import model_card
+from serve.onnx_pipeline import OnnxPipeline, largest_difference, onnx_bytes
+
+ONNX = "model.onnx"
+CHECKED = 64  # images, unless there are fewer
+TOLERANCE = 1e-4  # of probabilities
+
+
+def export(args: list[str]) -> None:
+    """Write safetensors, JSON and README.md, and ONNX where it is asked for."""
+    options = parse(args)
+    model = Classifier(options.model)
+    options.to.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, CARD):
+        shutil.copyfile(options.model / name, options.to / name)
+    (options.to / "README.md").write_text(model_card(model.card, with_onnx=options.onnx))
+    if options.onnx:
+        images = check_images(model, options.images)
+        write_onnx(model, options.to / ONNX, images)
+    print(f"exported to {options.to}: {', '.join(sorted(path.name for path in options.to.iterdir()))}")
+
+
+def parse(args: list[str]) -> argparse.Namespace:
+    """The options of export."""
+    parser = argparse.ArgumentParser(prog="python -m lightning_app export", description="A model for other runtimes.")
+    parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
+    parser.add_argument("--to", type=Path, required=True, help="folder to write")
+    parser.add_argument("--onnx", action="store_true", help="also ONNX, checked against torch")
+    parser.add_argument("--images", type=Path, help="to check ONNX with (default: the artifact's test images)")
+    return parser.parse_args(args)
+
+
+def check_images(model: Classifier, folder: Path | None) -> np.ndarray:
+    """Real images, stored: uint8 [n, 3, S, S].
+
+    Raises:
+        DataError: there are none, or one cannot be read.
+    """
+    paths = [folder] if folder else [path for _, path in model.examples()]
+    found = [
+        (path, decode(content, model.stored_size)) for path_ in paths for path, content in contents(part_of(path_))
+    ][:CHECKED]
+    for path, image in found:
+        if isinstance(image, Exception):
+            raise DataError(f"cannot check with {path} ({image}).")
+    if not found:
+        raise DataError("the artifact came without test images to check ONNX with; name some with --images.")
+    return np.stack([image for _, image in found if isinstance(image, np.ndarray)])
+
+
+def write_onnx(model: Classifier, path: Path, images: np.ndarray) -> None:
+    """Write the pipeline as ONNX if its answers are torch's.
+
+    Raises:
+        ModelError: they are not.
+    """
+    content = onnx_bytes(model.reference, model.stored_size)
+    worst = largest_difference(OnnxPipeline(content, torch.get_num_threads()), model.reference, images)
+    print(f"ONNX against torch on {len(images)} images: probabilities differ by {worst:.1e} at most")
+    if worst > TOLERANCE:
+        raise ModelError(f"the ONNX answers differ by {worst:.1e} from torch's, more than {TOLERANCE:g}; not written.")
+    path.write_bytes(content)

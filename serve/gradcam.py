@@ -1,0 +1,87 @@
+"""Grad-CAM: which part of the picture spoke for a class (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from models.errors import ModelError
+from models.network import Network
+
+# Black, violet, red, orange, yellow: rises in lightness, so it reads in grayscale too.
+RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
+OPACITY = 0.5
+
+
+def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
+    """How much each place speaks for a class, from 0 (the least of this picture) to 1 (the most).
+
+    Args:
+        network: in eval mode.
+        pixels: float [1, 3, size, size] in [0, 1].
+        label: the class.
+
+    Returns:
+        float [size, size].
+
+    Raises:
+        ModelError: the backbone has no map of places before its classifier, as vision transformers.
+    """
+    heat = class_map(network, pixels, label).relu()
+    heat = F.interpolate(heat[None, None], size=pixels.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+    return (heat - heat.min()) / (heat.max() - heat.min()).clamp_min(1e-12)
+
+
+def class_map(network: Network, pixels: Tensor, label: int) -> Tensor:
+    """The last map of places, weighted by the mean gradients of a class's logit: float [h, w], of either sign.
+
+    Where the map is averaged and classified by one linear layer, its sum is the logit without the bias.
+    """
+    with torch.enable_grad(), last_map(network.backbone) as maps:
+        logits = network(pixels.detach().requires_grad_())
+        if maps[-1].ndim != 4 or maps[-1].shape[-1] < 2:
+            raise ModelError(
+                f"{type(network.backbone).__name__} has no convolutional map before its classifier at "
+                f"{pixels.shape[-1]} pixels, so Grad-CAM cannot say where it looked."
+            )
+        [gradient] = torch.autograd.grad(logits[0, label], maps[-1])
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        return (weights * maps[-1]).sum(dim=1)[0].detach()
+
+
+@contextmanager
+def last_map(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the outputs with more than one place, in the order in which the layers give them."""
+    maps: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim > 2 and output[0, 0].numel() > 1:
+            maps.append(output)
+
+    handles = [module.register_forward_hook(note) for module in backbone.modules() if not list(module.children())]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def overlay(stored: np.ndarray, heat: Tensor, side: int) -> Image.Image:
+    """Lay the heat over the picture.
+
+    Args:
+        stored: uint8 [3, S, S].
+        heat: float [h, h] in [0, 1].
+        side: of the result, in pixels.
+    """
+    picture = Image.fromarray(stored.transpose(1, 2, 0)).resize((side, side), Image.Resampling.BICUBIC)
+    shares = F.interpolate(heat[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0].numpy()
+    stops = np.linspace(0, 1, len(RAMP))
+    colors = np.stack([np.interp(shares, stops, channel) for channel in RAMP.T], axis=-1)
+    return Image.blend(picture, Image.fromarray(colors.round().astype(np.uint8)), OPACITY)

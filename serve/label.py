@@ -1,0 +1,165 @@
+"""label: an artifact's answers for a folder, an archive or a list of files, as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from datamodules.archive import TAR_SUFFIXES, Directory, Files, TarArchive, open_files
+from datamodules.decode import decode_image
+from datamodules.errors import DataError
+from datamodules.image_folder import IMAGE_SUFFIXES
+from serve.classifier import Classifier, Verdict
+
+BATCH = 64
+MANY = 2000  # images from which on going over to ONNX Runtime pays
+UNREADABLE = 1  # exit code where a file could not be read; 2 is for wrong usage
+Content = bytes | Exception
+Answer = Verdict | Exception
+Write = Callable[[str, Answer], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that was named: a file, a folder or an archive.
+
+    Attributes:
+        files: where to read.
+        names: what, in the order in which it is read.
+        prefix: before a name, it makes the path that is written.
+    """
+
+    files: Files
+    names: list[str]
+    prefix: str
+
+
+def label(args: list[str]) -> None:
+    """Label what was asked for; exits with 1 where a file could not be read."""
+    options = parse(args)
+    if options.to.suffix not in WRITERS:
+        raise DataError(f"--to {options.to} ends in none of {', '.join(WRITERS)}; the ending chooses the format.")
+    parts = [part_of(path) for path in options.inputs]  # before the model: a wrong path should be told at once
+    model, total, bad = Classifier(options.model), sum(len(part.names) for part in parts), 0
+    if total >= MANY:
+        model.accelerate()
+    with open(options.to, "w", newline="") as file:
+        write = WRITERS[options.to.suffix](file, model.classes)
+        labelled = answers(model, chain.from_iterable(map(contents, parts)), options.batch_size)
+        for path, answer in tqdm(labelled, total=total, unit="image", disable=None, mininterval=0.5):
+            bad += isinstance(answer, Exception)
+            write(path, answer)
+    print(f"{total - bad} of {total} labelled in {options.to}" + (f"; {bad} unreadable" if bad else ""))
+    if bad:
+        sys.exit(UNREADABLE)
+
+
+def parse(args: list[str]) -> argparse.Namespace:
+    """The options of label."""
+    parser = argparse.ArgumentParser(prog="python -m lightning_app label", description="Answers of a trained model.")
+    parser.add_argument("inputs", nargs="+", type=Path, help="images, folders, .zip or .tar(.gz) archives of them")
+    parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
+    parser.add_argument("--to", type=Path, default=Path("labels.csv"), help="a .csv or .jsonl (default: labels.csv)")
+    parser.add_argument("--batch_size", type=int, default=BATCH, help=f"(default: {BATCH})")
+    return parser.parse_args(args)
+
+
+def part_of(path: Path) -> Part:
+    """What is to be read below a path.
+
+    Raises:
+        DataError: nothing there, or a folder or archive without an image.
+    """
+    if path.is_file() and not path.name.lower().endswith((".zip", *TAR_SUFFIXES)):
+        return Part(Directory(path.parent), [path.name], path.as_posix().removesuffix(path.name))
+    files = open_files(path)
+    names = [name for name in files.names() if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not names:
+        raise DataError(f"no images in {path}; expected files ending in {' '.join(IMAGE_SUFFIXES)}.")
+    return Part(files, names, f"{path.as_posix()}/")
+
+
+def contents(part: Part) -> Iterator[tuple[str, Content]]:
+    """Path and bytes of every file, in order; an error in place of those that cannot be had."""
+    done = 0
+    while done < len(part.names):
+        try:
+            for name, data in part.files.read(part.names[done:]):
+                yield part.prefix + name, data
+                done += 1
+        except DataError as error:
+            # A tar is read front to back: what lies behind the damage cannot be reached.
+            lost = part.names[done:] if isinstance(part.files, TarArchive) else part.names[done : done + 1]
+            yield from ((part.prefix + name, error) for name in lost)
+            done += len(lost)
+
+
+def answers(model: Classifier, files: Iterator[tuple[str, Content]], batch_size: int) -> Iterator[tuple[str, Answer]]:
+    """Label files in batches; Pillow lets go of the interpreter lock while it decodes, so threads are enough."""
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(files, batch_size)):
+            decoded = list(pool.map(lambda member: decode(member[1], model.stored_size), batch))
+            images = [image for image in decoded if isinstance(image, np.ndarray)]
+            verdicts = iter(model.verdicts(np.stack(images)) if images else [])
+            for (path, _), image in zip(batch, decoded, strict=True):
+                yield path, image if isinstance(image, Exception) else next(verdicts)
+
+
+def decode(content: Content, size: int) -> np.ndarray | Exception:
+    """A stored image, or why there is none."""
+    if isinstance(content, Exception):
+        return content
+    try:
+        return decode_image(content, size)
+    except Exception as error:  # Pillow's plugins raise anything for a broken file; it becomes a row of the table
+        return error
+
+
+def csv_writer(file: TextIO, classes: list[str]) -> Write:
+    """Columns path, label, confidence, uncertain, error, and one for each class, as p(class)."""
+    writer = csv.writer(file)
+    writer.writerow(["path", "label", "confidence", "uncertain", "error", *(f"p({name})" for name in classes)])
+
+    def write(path: str, answer: Answer) -> None:
+        if isinstance(answer, Exception):
+            writer.writerow([path, "", "", "", words(answer), *("" for _ in classes)])
+            return
+        uncertain = "" if answer.uncertain is None else str(answer.uncertain).lower()
+        shares = [f"{answer.probabilities[name]:.6f}" for name in classes]
+        writer.writerow([path, answer.label, f"{answer.confidence:.6f}", uncertain, "", *shares])
+
+    return write
+
+
+def jsonl_writer(file: TextIO, classes: list[str]) -> Write:
+    """One object a line: path, label, confidence, uncertain, error, probabilities."""
+
+    def write(path: str, answer: Answer) -> None:
+        row: dict[str, object] = {"path": path, "label": None, "confidence": None, "uncertain": None, "error": None}
+        if isinstance(answer, Exception):
+            row |= {"error": words(answer), "probabilities": None}
+        else:
+            row |= {"label": answer.label, "confidence": answer.confidence, "uncertain": answer.uncertain}
+            row |= {"probabilities": answer.probabilities}
+        file.write(json.dumps(row) + "\n")
+
+    return write
+
+
+def words(error: Exception) -> str:
+    """An error's own words, or its name where it has none."""
+    return str(error) or type(error).__name__
+
+
+WRITERS = {".csv": csv_writer, ".jsonl": jsonl_writer}

@@ -1,0 +1,24 @@
+"""The port, held before anything slow is done."""
+
+from __future__ import annotations
+
+import socket
+
+from models.errors import ModelError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Hold the port before anything else is done.
+
+    Raises:
+        ModelError: somebody else has it, or the address is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ModelError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port.") from error
+    return listening

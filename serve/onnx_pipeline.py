@@ -1,0 +1,90 @@
+"""The pipeline as ONNX: for other runtimes, and for our own server, where ONNX Runtime is quicker than torch."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+EXTRA = "pip install 'laptop-to-cluster[serve]'"
+IMAGES, PROBABILITIES = "images", "probabilities"
+
+
+def onnx_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
+    """The pipeline as an ONNX file: uint8 [n, 3, S, S] to float [n, C], for any n.
+
+    Raises:
+        ModelError: onnx or onnxscript are not installed, or torch cannot follow the backbone.
+    """
+    example = torch.zeros(2, 3, stored_size, stored_size, dtype=torch.uint8)  # of two: torch.export fixes sizes of one
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # of torch.onnx about its own insides
+        try:
+            program = torch.onnx.export(
+                pipeline,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                input_names=[IMAGES],
+                output_names=[PROBABILITIES],
+                verbose=False,
+            )
+        except ImportError as error:
+            raise ModelError(f"ONNX needs more packages ({error}): {EXTRA}.") from error
+        except RuntimeError as error:
+            raise ModelError(f"torch cannot export this backbone to ONNX ({str(error).splitlines()[0]}).") from error
+        assert program is not None
+        path = Path(folder) / "pipeline.onnx"
+        program.save(path, external_data=False)
+        return path.read_bytes()
+
+
+class OnnxPipeline:
+    """Runs an exported pipeline as if it were the torch one.
+
+    Args:
+        content: an ONNX file.
+        threads: of one run.
+
+    Raises:
+        ModelError: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        self.session = session(content, threads)
+
+    def __call__(self, stored: Tensor) -> Tensor:
+        return torch.from_numpy(self.session.run([PROBABILITIES], {IMAGES: stored.numpy()})[0])
+
+
+def session(content: bytes, threads: int) -> InferenceSession:
+    """ONNX Runtime on the CPU."""
+    try:
+        from onnxruntime import InferenceSession, SessionOptions
+    except ImportError as error:
+        raise ModelError(f"ONNX Runtime is not installed ({error}): {EXTRA}.") from error
+    options = SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    # Idle threads sleep: others use the machine too.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@torch.inference_mode()
+def largest_difference(found: OnnxPipeline, expected: nn.Module, images: np.ndarray) -> float:
+    """The largest difference of two pipelines' probabilities on stored images."""
+    stored = torch.from_numpy(images)
+    return (found(stored) - expected(stored)).abs().max().item()

@@ -1,0 +1,61 @@
+"""Gradio's image input, without its own decoding and downloading.
+
+gr.Image opens uploads with Pillow before any function of ours sees them, decodes base64 URLs without a limit, and
+fetches http addresses that a client sends instead of a file (gradio 6.31, image_utils.preprocess_image and
+Block.async_move_resource_to_block_cache). Here only the path of an uploaded file goes through.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder
+
+
+def picture_input(**options: Any) -> gr.Image:
+    """A picture from upload, webcam or clipboard, handed over as the path of its file.
+
+    Changed on the instance: for every subclass of a component, Gradio writes a .pyi beside its source.
+
+    Args:
+        options: as in gr.Image.
+    """
+    # format: of examples, without loss, so that their answers are those of the test.
+    picture = gr.Image(type="filepath", image_mode=None, format="png", **options)
+    move, async_move = picture.move_resource_to_block_cache, picture.async_move_resource_to_block_cache
+
+    async def async_move_uploaded(path: str | Path | None) -> str | None:
+        check_uploaded(path)
+        return await async_move(path)
+
+    def move_uploaded(path: str | Path | None) -> str | None:
+        check_uploaded(path)
+        return move(path)
+
+    changed = {
+        "async_move_resource_to_block_cache": async_move_uploaded,
+        "move_resource_to_block_cache": move_uploaded,
+        "preprocess": path_of,
+    }
+    for name, function in changed.items():
+        setattr(picture, name, function)
+    return picture
+
+
+def path_of(payload: ImageData | None) -> str | None:
+    """What our functions get."""
+    return None if payload is None else payload.path
+
+
+def check_uploaded(path: str | Path | None) -> None:
+    """Raise a gr.Error for anything but a file in the upload folder.
+
+    gradio 6.31 checks this only in apps that were started by launch(): in a mounted app a client could name any file
+    of this machine (processing_utils._check_allowed returns where has_launched is False).
+    """
+    folder = Path(get_upload_folder()).resolve()
+    if path is not None and not Path(path).resolve().is_relative_to(folder):
+        raise gr.Error("Only uploaded pictures are taken, no addresses, no other files.", print_exception=False)

@@ -1,0 +1,55 @@
+"""The README's pictures of the demo: python tests/serve/screenshots.py --model runs/.../model --to docs/images."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from browser import visit  # run as a script, beside it
+from demo_server import running
+from PIL import Image
+
+DESKTOP, PHONE = {"width": 1120, "height": 900}, {"width": 390, "height": 844}
+EXAMPLE = 3  # of the gallery
+
+
+def main() -> None:
+    """Take them all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--to", type=Path, required=True)
+    options = parser.parse_args()
+    options.to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary, running(options.model, Path(temporary)) as server:
+        for name, scheme, size in (("light", "light", DESKTOP), ("dark", "dark", DESKTOP), ("phone", "light", PHONE)):
+            with visit(server.url, color_scheme=scheme, viewport=size) as seen:
+                shoot(seen.page, options.to, name)
+
+
+def shoot(page: Any, folder: Path, name: str) -> None:
+    """An answer with its overlay, then the model card."""
+    page.locator("#examples button.gallery-item, #examples button.thumbnail-item").nth(EXAMPLE).click()
+    page.locator("#verdict .bars").wait_for()
+    page.locator("#explain").click()
+    page.locator("#heat img").wait_for()
+    save(page, folder / f"demo-{name}.png")
+    page.get_by_role("tab", name="Model card").click()
+    page.locator(".card h2").first.wait_for()
+    save(page, folder / f"card-{name}.png")
+
+
+def save(page: Any, file: Path) -> None:
+    """The whole page; pictures and fonts have come when the network is idle."""
+    page.wait_for_load_state("networkidle")
+    page.mouse.move(0, 0)
+    page.screenshot(path=file, full_page=True, animations="disabled")
+    with Image.open(file) as image:  # 256 colours are enough, and a third of the bytes
+        whole = image.convert("RGB")
+        whole.quantize(palette=whole.quantize(256), dither=Image.Dither.FLOYDSTEINBERG).save(file, optimize=True)
+    print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, MISSING, Visit, visit
+from demo_server import Server
+from small_artifact import CLASSES, HOSTILE_NAME, stored_images
+
+from lightning_app.examples import as_png
+from serve.classifier import Classifier
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("demo"),  # one server for all
+    pytest.mark.skipif(CHROMIUM is None or importlib.util.find_spec("playwright") is None, reason=MISSING),
+]
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def seen(server: Server) -> Iterator[Visit]:
+    """A visit to the page, which has to stay with this server and without an error."""
+    with visit(server.url) as seen:
+        yield seen
+    assert seen.requests
+    assert seen.elsewhere(server.url) == []
+    assert seen.complaints == []
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A file to upload."""
+    (tmp_path / "picture.png").write_bytes(as_png(stored_images(3)[2]))
+    return tmp_path / "picture.png"
+
+
+def labels(seen: Visit) -> list[str]:
+    """The classes that the page names, when it has answered."""
+    seen.page.locator("#verdict .bars li").first.wait_for()
+    return seen.page.locator("#verdict .bars .name").all_inner_texts()
+
+
+def expected_labels(artifact: Path, place: int) -> list[str]:
+    """The three likeliest classes of a stored image."""
+    return [name for name, _ in Classifier(artifact).verdict(stored_images(4)[place]).ranked(3)]
+
+
+def test_an_uploaded_picture_gets_three_labels_and_the_other_tab_the_card(
+    seen: Visit, picture: Path, artifact: Path
+) -> None:
+    seen.page.locator("#picture input[type=file]").set_input_files(picture)
+    assert labels(seen) == expected_labels(artifact, 2)
+    assert seen.page.locator("#verdict .answer").inner_text() == expected_labels(artifact, 2)[0]
+    assert "uncertain" in seen.page.locator("#verdict .chip").inner_text()  # random weights are never that sure
+    assert "ms from file to answer" in seen.page.locator("#verdict .time").inner_text()
+
+    seen.page.get_by_role("tab", name="Model card").click()
+    seen.page.locator(".card .confusion").wait_for()
+    assert seen.page.locator(".card .confusion td").count() == len(CLASSES) ** 2
+    assert seen.page.locator(".card svg").count() == 2
+    assert "toys-0123" in seen.page.locator(".card .facts").inner_text()
+
+
+def test_an_example_that_is_clicked_is_classified_as_it_is_stored(seen: Visit, artifact: Path) -> None:
+    seen.page.locator("#examples .thumbnail-item").nth(1).click()
+    assert labels(seen) == expected_labels(artifact, 1)
+
+
+def test_grad_cam_comes_on_demand_and_goes_with_the_next_picture(seen: Visit, picture: Path) -> None:
+    explain = seen.page.locator("#explain")
+    assert explain.is_disabled()
+    seen.page.locator("#picture input[type=file]").set_input_files(picture)
+    labels(seen)
+    explain.click()
+    seen.page.locator("#heat img").wait_for()
+    seen.page.locator("#examples .thumbnail-item").first.click()
+    seen.page.locator("#heat img").wait_for(state="detached")
+
+
+def test_a_pasted_picture_is_classified(seen: Visit, artifact: Path) -> None:
+    seen.page.evaluate(
+        """async bytes => {
+            const blob = new Blob([new Uint8Array(bytes)], {type: "image/png"});
+            await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }""",
+        list(as_png(stored_images(4)[3])),
+    )
+    seen.page.locator("#picture [aria-label='Paste from clipboard']").click()
+    assert labels(seen) == expected_labels(artifact, 3)
+
+
+def test_a_picture_from_the_webcam_is_classified(seen: Visit) -> None:
+    seen.page.locator("#picture [aria-label='Capture from camera']").click()
+    seen.page.locator("#picture").get_by_text("Click to Access Webcam").click()
+    seen.page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")
+    seen.page.locator("#picture [aria-label='capture photo']").click()
+    assert len(labels(seen)) == 3
+
+
+def test_what_is_no_picture_is_refused_in_words(seen: Visit, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"<svg/>")
+    seen.page.locator("#picture input[type=file]").set_input_files(tmp_path / "picture.png")
+    seen.page.locator("#verdict .refused").wait_for()
+    assert "This is not a PNG, JPEG, WebP or BMP picture" in seen.page.locator("#verdict").inner_text()
+    seen.complaints.clear()  # the preview of a file that is gone
+
+
+def test_class_names_are_text_and_nothing_else(seen: Visit) -> None:
+    seen.page.get_by_role("tab", name="Model card").click()
+    seen.page.locator(".card .confusion").wait_for()
+    assert HOSTILE_NAME in seen.page.locator(".card .confusion").inner_text()
+    assert seen.page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(scheme: str, server: Server) -> None:
+    with visit(server.url, viewport=PHONE, is_mobile=True, color_scheme=scheme) as seen:
+        for tab in ("Try it", "Model card"):
+            seen.page.get_by_role("tab", name=tab).click()
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert seen.page.evaluate(
+            "document.documentElement.matches('.dark *, .dark') || !!document.querySelector('.dark')"
+        ) is (scheme == "dark")

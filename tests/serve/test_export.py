@@ -1,0 +1,102 @@
+"""export: files that other runtimes load, with the same answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+from small_artifact import CLASSES, stored_images, write_artifact
+
+import serve.export
+from lightning_app.__main__ import main
+from serve.classifier import Classifier
+from serve.onnx_pipeline import onnx_bytes
+
+
+def export(artifact: Path, to: Path, *options: str) -> int:
+    return main(["export", "--model", str(artifact), "--to", str(to), *options])
+
+
+def test_safetensors_json_and_a_card_are_always_written(artifact: Path, tmp_path: Path) -> None:
+    assert export(artifact, tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    ]
+    assert json.loads((tmp_path / "out/model.json").read_text())["classes"] == CLASSES
+    assert load_file(tmp_path / "out/weights.safetensors")["classifier.1.bias"].shape == (len(CLASSES),)
+    model, again = Classifier(artifact), Classifier(tmp_path / "out")
+    assert (model.probabilities(stored_images(3)) == again.probabilities(stored_images(3))).all()
+
+
+@pytest.mark.parametrize("stored", [24, 96], ids=["enlarged", "reduced"])
+def test_onnx_gives_the_probabilities_for_any_batch(stored: int, tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "model", stored_size=stored)
+    model = Classifier(artifact)
+    session = onnxruntime.InferenceSession(onnx_bytes(model.reference, stored))
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, stored, stored), dtype=np.uint8)
+    for count in (1, 2, 5):
+        [found] = session.run(None, {"images": images[:count]})
+        np.testing.assert_allclose(found, model.probabilities(images[:count]).numpy(), atol=1e-4)
+
+
+def test_onnx_is_checked_on_the_artifacts_test_images_and_the_difference_is_said(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(artifact, tmp_path / "out", "--onnx") == 0
+    assert "ONNX against torch on 4 images: probabilities differ by " in capsys.readouterr().out
+    assert (tmp_path / "out/model.onnx").stat().st_size > 1_000_000
+
+
+def test_onnx_is_checked_on_images_that_are_named(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for place in range(3):
+        Image.effect_noise((50, 40), 60 + place).save(tmp_path / f"photos/{place}.jpg")
+    assert export(artifact, tmp_path / "out", "--onnx", "--images", str(tmp_path / "photos")) == 0
+    assert "on 3 images" in capsys.readouterr().out
+
+
+def test_onnx_with_other_answers_is_not_written(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Classifier(write_artifact(tmp_path / "other", mean=[0.1, 0.2, 0.3]))
+    monkeypatch.setattr(serve.export, "onnx_bytes", lambda pipeline, size: onnx_bytes(other.reference, size))
+    assert export(artifact, tmp_path / "out", "--onnx") == 2
+    assert "not written" in capsys.readouterr().err
+    assert not (tmp_path / "out/model.onnx").exists()
+
+
+def test_the_card_is_one_of_hugging_faces_filled_from_the_run(artifact: Path, tmp_path: Path) -> None:
+    export(artifact, tmp_path / "out")
+    _, front, text = (tmp_path / "out/README.md").read_text().split("---\n", 2)
+    content = yaml.safe_load(front)
+    assert content["pipeline_tag"] == "image-classification"
+    [result] = content["model-index"][0]["results"]
+    assert result["dataset"] == {"name": "toys", "type": "toys-0123"}
+    assert {"type": "accuracy", "name": "test accuracy", "value": 0.5} in result["metrics"]
+    for said in ("| accuracy | 0.5000 | 0.5000 |", "confidence of 0.9000", "2026-11-24", *CLASSES):
+        assert said in text
+
+
+def test_the_cards_lines_for_onnx_run(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(artifact, tmp_path / "out", "--onnx")
+    code = (tmp_path / "out/README.md").read_text().split("inside `model.onnx`:\n\n")[1].split("\n\n")[0]
+    Image.effect_noise((50, 40), 60).save(tmp_path / "out/picture.jpg")
+    monkeypatch.chdir(tmp_path / "out")
+    names: dict = {}
+    exec("\n".join(line[4:] for line in code.splitlines()), names)  # what the README tells people to run
+    from datamodules.decode import decode_image
+
+    stored = decode_image(Path("picture.jpg").read_bytes(), 24)
+    np.testing.assert_allclose(
+        names["probabilities"][0], Classifier(artifact).probabilities(stored[None])[0], atol=1e-4
+    )

@@ -1,0 +1,126 @@
+"""label: a row for every file, in order, and an exit code that tells of those that could not be read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from small_artifact import CLASSES, stored_images
+
+from lightning_app.__main__ import main
+from lightning_app.examples import as_png
+from serve.classifier import Classifier
+
+NAMES = ["b.png", "a/c.png", "a/a.PNG", "d.png"]
+IN_A_FOLDER = ["a/a.PNG", "a/c.png", "b.png", "d.png"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four pictures, and a file that is none."""
+    root = tmp_path / "photos"
+    (root / "a").mkdir(parents=True)
+    for name, stored in zip(NAMES, stored_images(4), strict=True):
+        (root / name).write_bytes(as_png(stored))
+    (root / "notes.txt").write_text("not a picture")
+    return root
+
+
+def label(artifact: Path, to: Path, *inputs: Path | str, code: int = 0) -> list[dict]:
+    """Rows of the table."""
+    options = ["--model", str(artifact), "--to", str(to), "--batch_size", "3"]
+    assert run(["label", *map(str, inputs), *options]) == code
+    if to.suffix == ".jsonl":
+        return [json.loads(line) for line in to.read_text().splitlines()]
+    return list(csv.DictReader(to.read_text().splitlines()))
+
+
+def run(args: list[str]) -> int:
+    """The exit code."""
+    try:
+        return main(args)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+
+
+def expected(artifact: Path) -> dict[str, str]:
+    """Labels by name."""
+    verdicts = Classifier(artifact).verdicts(stored_images(4))
+    return {name: verdict.label for name, verdict in zip(NAMES, verdicts, strict=True)}
+
+
+def test_a_folder_is_labelled_in_order_of_its_names(artifact: Path, folder: Path, tmp_path: Path) -> None:
+    rows = label(artifact, tmp_path / "out.csv", folder)
+    assert [row["path"] for row in rows] == [f"{folder}/{name}" for name in IN_A_FOLDER]
+    assert [row["label"] for row in rows] == [expected(artifact)[name] for name in IN_A_FOLDER]
+    assert list(rows[0]) == ["path", "label", "confidence", "uncertain", "error", *(f"p({name})" for name in CLASSES)]
+    for row in rows:
+        shares = [float(row[f"p({name})"]) for name in CLASSES]
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert float(row["confidence"]) == max(shares)
+        assert (row["uncertain"], row["error"]) == ("true", "")
+
+
+def test_zip_tar_and_a_list_of_files_give_the_same_in_their_own_order(
+    artifact: Path, folder: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive, tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for name in NAMES:
+            archive.write(folder / name, name)
+            tar.add(folder / name, name)
+    files = [folder / name for name in NAMES]
+    for inputs in ([tmp_path / "photos.zip"], [tmp_path / "photos.tar"], files):
+        rows = label(artifact, tmp_path / "out.jsonl", *inputs)
+        assert [row["path"].endswith(f"/{name}") for row, name in zip(rows, NAMES, strict=True)] == [True] * 4
+        assert [row["label"] for row in rows] == list(expected(artifact).values())
+        assert [list(row["probabilities"]) for row in rows] == [CLASSES] * 4
+
+
+def test_unreadable_files_are_rows_with_an_error_and_the_exit_code_says_so(
+    artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a/c.png").write_bytes(b"no picture")
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:40])
+    for to in (tmp_path / "out.csv", tmp_path / "out.jsonl"):
+        rows = label(artifact, to, folder, code=1)
+        assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+        assert [row["label"] or None for row in rows] == [
+            expected(artifact)["a/a.PNG"],
+            None,
+            None,
+            expected(artifact)["d.png"],
+        ]
+        assert f"2 of 4 labelled in {to}; 2 unreadable" in capsys.readouterr().out
+
+
+def test_damage_in_a_zip_costs_the_damaged_file_alone(artifact: Path, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in NAMES:
+            archive.write(folder / name, name)
+    content = bytearray(path.read_bytes())
+    content[content.index((folder / "a/c.png").read_bytes()) + 30] ^= 0xFF
+    path.write_bytes(content)
+    rows = label(artifact, tmp_path / "out.csv", path, code=1)
+    assert [bool(row["error"]) for row in rows] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("where", ["nowhere", "empty"])
+def test_nothing_to_label_is_wrong_usage(
+    where: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(["label", str(tmp_path / where), "--model", str(artifact), "--to", str(tmp_path / "out.csv")]) == 2
+    assert capsys.readouterr().err.startswith("error: no ")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_another_ending_is_wrong_usage(
+    artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["label", str(folder), "--model", str(artifact), "--to", str(tmp_path / "out.xlsx")]) == 2
+    assert "ends in none of .csv, .jsonl" in capsys.readouterr().err
