@@ -139,6 +139,9 @@ class ImageClassifier(pl.LightningModule):
         # So that whoever takes these weights later has the numbers that are theirs.
         checkpoint["results"] = self.results
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.results = dict(checkpoint.get("results", {}))
+
     def _counted(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
         return self(batch.images)[: batch.counted].float(), batch.labels[: batch.counted]
