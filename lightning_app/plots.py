@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEAST_MARGIN = 1.0  # points of accuracy
 MAX_NAMED = 30  # classes up to which cells and axes are labelled
 
 
@@ -47,11 +48,13 @@ def curves_figure(metrics_csv: Path) -> Figure:
 
     rows = list(csv.DictReader(metrics_csv.read_text().splitlines()))
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
+    loss, accuracy = figure.subplots(1, 2, sharex=True)
     draw(loss, rows, {"train/loss": "-", "val/loss": "o--", "test/loss": "s"})
     loss.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", title="Loss", yscale="log")
     draw(accuracy, rows, {"val/acc": "o--", "test/acc": "s"}, percent=True)
-    accuracy.set(xlabel="optimizer step", ylabel="images right (%)", title="Accuracy")
+    accuracy.set(xlabel="optimizer step", ylabel="images right (%)", title="Accuracy", xlim=(0, None))
+    low, high = accuracy.get_ylim()
+    accuracy.set_ylim(low - LEAST_MARGIN, min(high + LEAST_MARGIN, 100))  # a tenth of a point is no cliff
     return figure
 
 
