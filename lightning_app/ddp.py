@@ -68,6 +68,8 @@ class RankedDDPStrategy(DDPStrategy):
         self.set_world_ranks()
         environment = self.cluster_environment
         assert environment is not None
+        # Lightning's launcher does so too, but only in fit, and the ranks of a run have to meet before.
+        environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         failure.Ranks.children = getattr(self.launcher, "procs", [])
         address, port = environment.main_address, environment.main_port
         timeout = getattr(environment, "timeout", connect_timeout())

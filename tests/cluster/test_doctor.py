@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -56,11 +57,11 @@ def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> N
 
 
 def test_a_rank_that_does_not_come_is_named_and_the_rest_is_told_all_the_same(slurm: Slurm) -> None:
-    doctor = " ".join([*DOCTOR, "--timeout", "5"])
+    doctor = shlex.join([*DOCTOR, "--timeout", "15"])  # rank 0 imports torch before it listens
     one_sleeps = f"if [ $SLURM_PROCID = 1 ]; then sleep 60; else exec {doctor}; fi"
     step = slurm.run("srun", "--ntasks=3", "--chdir", str(REPOSITORY), "sh", "-c", one_sleeps)
     assert step.returncode != 0
-    assert "did not report within 5 s: rank 1." in step.stdout
+    assert "did not report within 15 s: rank 1." in step.stdout
     assert "0 of 3" in step.stdout
     assert "rank 2 of 3" in step.stdout
     assert "all-reduce: not tried, for the ranks have not met" in step.stdout

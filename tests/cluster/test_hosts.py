@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 def mpirun_across(kind: str, mpirun: Sequence[str], hosts: Hosts, **variables: str) -> list[str]:
     """The words of an mpirun for 2 + 1 ranks that hands on variables."""
+    if kind == "openmpi5" and " " in sys.prefix:
+        pytest.skip(f"Open MPI 5 does not quote its own path for the other host's shell, and {sys.prefix} has a space")
     variables = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "MPI4PY_LIBMPI": str(LIBMPI[kind])} | variables
     placed = ["one:2,two:1", "-np", "3"]
     if kind == "mpich":

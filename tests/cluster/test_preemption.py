@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class Job:
     def __init__(self, slurm: Slurm, folder: Path, command: list[str], *options: str) -> None:
         self.slurm, self.folder, self.output = slurm, folder, folder / "output"
         script = folder / "job.sh"
-        script.write_text(f"#!/bin/sh\nexec srun --kill-on-bad-exit=1 {' '.join(command)}\n")
+        script.write_text(f"#!/bin/sh\nexec srun --kill-on-bad-exit=1 {shlex.join(command)}\n")
         submitted = slurm.run(
             "sbatch", "--parsable", "--nodes=2", "--ntasks=2", "--requeue", f"--output={self.output}",
             "--open-mode=append", *options, script,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 REPOSITORY = Path(__file__).parents[2]
 LOGGERS = ("lightning_app", "models", "datamodules", "lightning.pytorch")
@@ -107,9 +108,11 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what the program does to logging, environment and threads when it runs inside of a test."""
+    """Undo what the program does to logging, environment, threads and ranks when it runs inside of a test."""
     monkeypatch.setattr(sys, "argv", ["pytest"])
     environment, threads = dict(os.environ), torch.get_num_threads()
+    # Where it is unset, or another rank's, only the first rank's loggers would write.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     before = [(logger, logger.handlers, logger.propagate, logger.level) for logger in map(logging.getLogger, LOGGERS)]
     yield
     for logger, handlers, propagate, level in before:
