@@ -34,6 +34,7 @@ def main(folder: Path, interface: str | None) -> None:
         "mpi": "mpi4py.MPI" in sys.modules,
     }
     (folder / f"rank-{rank}.json").write_text(json.dumps(found))
+    distributed.destroy_process_group()  # else gloo's threads may outlive what they stand on
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_both_ranks_are_in_the_report_and_their_sum_is_right(
 
 
 def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> None:
-    step = slurm.run("srun", "--nodes=2", "--ntasks=3", "--chdir", str(REPOSITORY), *DOCTOR)
+    step = slurm.run("srun", "--nodes=2", "--ntasks=3", "--chdir", str(REPOSITORY), *DOCTOR, "--timeout", "60")
     assert step.returncode == 0, step.stderr
     rows = [line.split("  ") for line in step.stdout.splitlines() if " of 3" in line.split("  ")[0]]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
@@ -58,8 +58,8 @@ def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> N
 
 def test_a_rank_that_does_not_come_is_named_and_the_rest_is_told_all_the_same(slurm: Slurm) -> None:
     doctor = shlex.join([*DOCTOR, "--timeout", "15"])  # rank 0 imports torch before it listens
-    one_sleeps = f"if [ $SLURM_PROCID = 1 ]; then sleep 60; else exec {doctor}; fi"
-    step = slurm.run("srun", "--ntasks=3", "--chdir", str(REPOSITORY), "sh", "-c", one_sleeps)
+    one_sleeps = f"if [ $SLURM_PROCID = 1 ]; then sleep 150; else exec {doctor}; fi"
+    step = slurm.run("srun", "--ntasks=3", "--chdir", str(REPOSITORY), "sh", "-c", one_sleeps, timeout=120)
     assert step.returncode != 0
     assert "did not report within 15 s: rank 1." in step.stdout
     assert "0 of 3" in step.stdout
