@@ -93,11 +93,18 @@ class StepBoundary(pl.Callback):
             self._pass(trainer, pl_module, stop)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        score = trainer.callback_metrics.get("val/acc")
+        score = self.score(trainer)
         if trainer.sanity_checking or score is None:
             return
-        if self.best_score is None or float(score) > self.best_score:
-            self.best_score, self.best_step, self.new_best = float(score), trainer.global_step, True
+        # Of equals the last: a small split cannot tell them apart, and the learning rate has come down since.
+        if self.best_score is None or score >= self.best_score:
+            self.best_score, self.best_step, self.new_best = score, trainer.global_step, True
+
+    @staticmethod
+    def score(trainer: pl.Trainer) -> float | None:
+        """What the best checkpoint is chosen by; None where nothing was validated."""
+        accuracy = trainer.callback_metrics.get("val/acc")
+        return None if accuracy is None else float(accuracy)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.trained = True

@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from datamodules.images import ImageData
 from lightning_app.__main__ import main
+from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.checkpoint import step_files
 from lightning_app.cli import CLI
 from models.artifact import load_artifact
@@ -233,15 +234,28 @@ def test_the_next_fit_gets_a_folder_of_its_own_and_touches_no_other(
     assert f"Left in {Path('runs/tiny/version_1')}:" in capsys.readouterr().out
 
 
-def test_the_epoch_that_validation_chose_is_kept_though_training_went_on(tiny: list[str], empty_folder: Path) -> None:
-    # The head moves by too little to change an answer: both epochs validate alike, and the first of equals is best.
+def test_of_epochs_that_validate_alike_the_last_is_kept(tiny: list[str], empty_folder: Path) -> None:
+    # The head moves by too little to change an answer: both epochs validate alike.
     still = ["--model.freeze_backbone", "true", "--model.optimizer.init_args.lr", "1e-6", "--trainer.max_epochs", "2"]
     assert main(["fit", *tiny, *FEW, *still, "--trainer.strategy", "cpu"]) == 0
+    [run] = Path("runs/tiny").iterdir()
+    best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    kept = load_artifact(run / "model")[0].backbone.classifier[1].weight
+    assert best["epoch"] == 2  # epochs that are behind
+    assert torch.equal(kept, best["state_dict"]["network.backbone.classifier.1.weight"])
+
+
+def test_the_epoch_that_validation_chose_is_kept_though_training_went_on(
+    tiny: list[str], empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validated = iter([0.5, 0.25])
+    monkeypatch.setattr(StepBoundary, "score", staticmethod(lambda trainer: next(validated)))
+    assert main(["fit", *tiny, *FEW, "--trainer.max_epochs", "2", "--trainer.strategy", "cpu"]) == 0
     [run] = Path("runs/tiny").iterdir()
     files = [run / "checkpoints/best.ckpt", next(iter(step_files(run / "checkpoints").values()))]
     best, last = (torch.load(file, weights_only=True) for file in files)
     kept = load_artifact(run / "model")[0].backbone.classifier[1].weight
-    assert (best["epoch"], last["epoch"]) == (1, 2)  # epochs that are behind
+    assert (best["epoch"], last["epoch"]) == (1, 2)
     assert torch.equal(kept, best["state_dict"]["network.backbone.classifier.1.weight"])
     assert not torch.equal(kept, last["state_dict"]["network.backbone.classifier.1.weight"])
 
