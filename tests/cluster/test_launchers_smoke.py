@@ -12,7 +12,7 @@ import pytest
 
 from slurm import Slurm
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]  # two SLURMs on one host number their jobs alike
 
 RECORD = Path(__file__).parents[1] / "lightning_app" / "record_launch.py"
 

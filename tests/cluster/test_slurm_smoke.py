@@ -6,7 +6,7 @@ import pytest
 
 from slurm import Slurm
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]  # two SLURMs on one host number their jobs alike
 
 
 def test_a_step_of_two_nodes_runs_one_task_on_each(slurm: Slurm) -> None:
