@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 15.0
 REDUCE_SECONDS = 10.0
+OTHERS_WAIT_SECONDS = 5.0  # for rank 0, which has the table to print
 LAST_WORD_SECONDS = 1.0  # before the exit of one rank makes the launcher end the others
 
 
@@ -142,7 +143,7 @@ def finish(options: argparse.Namespace, findings: Findings, own: Facts) -> None:
     """Report, and exit with 1 where something failed."""
     show(options, findings, own)
     if own.world_size > 1 and findings.failed:
-        time.sleep(LAST_WORD_SECONDS)
+        time.sleep(LAST_WORD_SECONDS if own.rank == 0 else OTHERS_WAIT_SECONDS)
         end_others(this_launch())
         hard_exit(1)
     if not findings.well:
