@@ -30,6 +30,8 @@ USAGE_ERROR = 2
 TIDY_SECONDS = 3.0  # for loggers to write what they hold; then teardown hangs in something
 # Most mistakes are made by all ranks alike: rank 0 says it, and its launcher ends the others before they repeat it.
 RANK_ZERO_FIRST_SECONDS = 2.0
+CANCEL_SECONDS = 30.0  # that SLURM's controller may take to end the step
+CANCEL_PAUSE_SECONDS = 2.0
 
 
 class Ranks:
@@ -154,7 +156,12 @@ def end_others(launch: Launch) -> None:
     """Before the rendezvous: let a launcher end the other ranks that would not do so for a rank's exit code alone."""
     if launch.launcher == "slurm" and shutil.which("scancel"):  # without srun's --kill-on-bad-exit
         step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
-        subprocess.Popen(["scancel", "--signal=KILL", step], start_new_session=True)
+        # Until it ends us too: a busy controller may not answer, and the other ranks would wait for their time limit.
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(["scancel", "--signal=KILL", step], timeout=CANCEL_SECONDS, check=False)
+            time.sleep(CANCEL_PAUSE_SECONDS)
     if launch.launcher == "hydra" and "PMI_FD" in os.environ:
         # MPI_Abort's message to MPICH's proxy, which lets ranks that never called MPI_Init end as they like.
         with contextlib.suppress(OSError):

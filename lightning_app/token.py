@@ -15,12 +15,12 @@ NAMESPACES = ("PMIX_NAMESPACE", "PMI_KVSNAME", "PMI_JOBID")
 def job_token(launch: Launch, environ: Mapping[str, str]) -> str:
     """The token, without spaces.
 
-    SLURM numbers its steps. Under mpirun on one node, all ranks have the same launcher above them, so its
-    process number tells jobs apart; across nodes MPI hands out a random token instead, unless the user has set
-    MASTER_ADDR: then Open MPI's name of the job is all there is, and with MPICH nothing but the launcher's name.
+    SLURM numbers its steps, each cluster on its own. Under mpirun on one node, all ranks have the same launcher above
+    them, so its process number tells jobs apart; across nodes MPI hands out a random token instead, unless the user
+    has set MASTER_ADDR: then Open MPI's name of the job is all there is, with MPICH nothing but the launcher's name.
     """
     if "SLURM_STEP_ID" in environ and launch.launcher == "slurm":
-        parts = [environ[name] for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
+        parts = [environ.get("SLURM_CLUSTER_NAME", ""), environ["SLURM_JOB_ID"], environ["SLURM_STEP_ID"]]
         parts.append(environ.get("SLURM_RESTART_COUNT", "0"))
     else:
         namespace = next((environ[name] for name in NAMESPACES if name in environ), "")

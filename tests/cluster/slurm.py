@@ -31,7 +31,7 @@ STOP_TIMEOUT_S = 20
 REQUEUE_DELAY_S = 20
 
 CONF = """\
-ClusterName=tests
+ClusterName={cluster}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 AuthType=auth/munge
@@ -141,6 +141,7 @@ def configure(folder: Path, extra: str) -> None:
         for name, port in zip(NODES, node_ports, strict=True)
     ]
     text = CONF.format(
+        cluster=folder.name.lower(),  # its own: two clusters on one host number their jobs alike
         host=host,
         controller_port=controller_port,
         folder=folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,6 +66,7 @@ def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: 
         printed, _ = job.communicate(timeout=120)
         ended = time.time()
     finally:
+        job.kill()  # else a job that hangs keeps its CPUs from the next test
         orphans = end_marked(mark)
     seconds = ended - float(when.read_text())
     return Failed(job.returncode, printed.decode().splitlines(), said.read_text().splitlines(), seconds, orphans)
@@ -157,6 +159,22 @@ def test_an_error_before_the_rendezvous_ends_the_others_where_the_launcher_would
 ) -> None:
     failed = fail(tmp_path, words(launcher, request), "data", 1, environment(launcher, request))
     assert_failed_well(failed, "data", 1)
+
+
+def test_the_step_is_cancelled_even_if_the_controller_does_not_answer_at_first(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    environ = environment("srun", request)
+    scancel = tmp_path / "scancel"
+    scancel.write_text(
+        f"""#!/bin/sh
+        mkdir "{tmp_path}/tried" && exit 1
+        exec {shutil.which("scancel")} "$@"
+        """
+    )
+    scancel.chmod(0o755)
+    environ["PATH"] = f"{tmp_path}{os.pathsep}{environ['PATH']}"
+    assert_failed_well(fail(tmp_path, words("srun", request), "absent", 1, environ), "absent", 1)
 
 
 def test_an_error_is_said_even_if_what_follows_it_hangs(tmp_path: Path) -> None:

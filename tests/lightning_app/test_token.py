@@ -22,9 +22,10 @@ SLURM = Launch("slurm", 2, 1, 0, 1, 1, 2)
         {"SLURM_JOB_ID": "8", "SLURM_STEP_ID": "0"},
         {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1"},
         STEP | {"SLURM_RESTART_COUNT": "1"},
+        STEP | {"SLURM_CLUSTER_NAME": "another"},
     ],
 )
-def test_jobs_steps_and_restarts_of_slurm_differ(other: dict[str, str]) -> None:
+def test_jobs_steps_restarts_and_clusters_of_slurm_differ(other: dict[str, str]) -> None:
     assert job_token(SLURM, STEP) != job_token(SLURM, other)
 
 
