@@ -167,6 +167,7 @@ def hyperparameters(run: Run) -> dict[str, Any]:
         "optimizer": type(optimizer).__name__,
         "lr": optimizer.defaults["lr"],  # type: ignore[union-attr]  # one optimizer, not a list
         "weight_decay": optimizer.defaults.get("weight_decay", 0.0),  # type: ignore[union-attr]
+        "head_lr_factor": run.model.head_lr_factor,
         "label_smoothing": run.model.label_smoothing,
         "precision": str(run.trainer.precision),
         "world_size": run.trainer.world_size,

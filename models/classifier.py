@@ -36,6 +36,7 @@ class ImageClassifier(pl.LightningModule):
         backbone: torchvision's name, for example mobilenet_v2, resnet18, efficientnet_b0, vit_b_16.
         weights: `imagenet` (torchvision's), the path of a .safetensors or .pth file, or `none`.
         freeze_backbone: train the classifier only; batch statistics and dropout of the rest stay as they are.
+        head_lr_factor: the classifier's learning rate as a multiple of the backbone's; it begins with random weights.
         dropout: before the classifier; null is the backbone's own rate.
         label_smoothing: in training; validation and test losses are plain cross-entropy.
         mean: channel means for normalisation, of pixels in [0, 1].
@@ -50,6 +51,7 @@ class ImageClassifier(pl.LightningModule):
         backbone: str = "mobilenet_v2",
         weights: str = "imagenet",
         freeze_backbone: bool = False,
+        head_lr_factor: float = 1.0,
         dropout: float | None = None,
         label_smoothing: float = 0.0,
         mean: Sequence[float] = IMAGENET_MEAN,
@@ -61,9 +63,11 @@ class ImageClassifier(pl.LightningModule):
         self.save_hyperparameters(logger=False, ignore=["optimizer", "lr_scheduler"])
         if not 0 <= label_smoothing < 1:
             raise ModelError(f"model.label_smoothing is {label_smoothing}; expected a share in [0, 1).")
+        if head_lr_factor <= 0:
+            raise ModelError(f"model.head_lr_factor is {head_lr_factor}; expected a number above 0.")
         self.backbone, self.mean, self.std = backbone, tuple(mean), tuple(std)
         self.label_smoothing, self.freeze_backbone = label_smoothing, freeze_backbone
-        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self.optimizer, self.lr_scheduler, self.head_lr_factor = optimizer, lr_scheduler, head_lr_factor
         self.network = Network(backbone, num_classes, mean, std, dropout)
         if weights != "none":
             log.info(load_weights(self.network.backbone, backbone, weights))
@@ -160,14 +164,32 @@ class ImageClassifier(pl.LightningModule):
         self.log_dict({f"{split}/{name}": value for name, value in scalars(results).items()}, prog_bar=split == "val")
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        optimizer = self._grouped_optimizer()
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
+        if isinstance(scheduler, PER_STEP_SCHEDULES) and self.head_lr_factor != 1:
+            raise ModelError(
+                f"model.head_lr_factor is {self.head_lr_factor}, but {type(scheduler).__name__} sets rates of its own "
+                "for all layers; use models.schedules.OneCycle, or leave head_lr_factor at 1."
+            )
         if isinstance(scheduler, OneCycle):
             scheduler.set_total_steps(total_steps(self.trainer))
         per_step = isinstance(scheduler, (OneCycle, *PER_STEP_SCHEDULES))
         return [optimizer], [{"scheduler": scheduler, "interval": "step" if per_step else "epoch"}]
+
+    def _grouped_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of what is trained; the head is a group of its own only where its rate is another one."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self.head_lr_factor == 1:
+            return self.optimizer(trained)
+        head = list(self.head.parameters())
+        of_head = {id(parameter) for parameter in head}
+        rest = [parameter for parameter in trained if id(parameter) not in of_head]
+        groups = [{"name": name, "params": params} for name, params in (("backbone", rest), ("head", head)) if params]
+        optimizer = self.optimizer(groups)
+        optimizer.param_groups[-1]["lr"] *= self.head_lr_factor
+        return optimizer
 
 
 def total_steps(trainer: pl.Trainer) -> int:

@@ -19,7 +19,7 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 STEPS = 18  # 3 epochs of 6 steps; the loss is logged at every fourth
 VARIANTS = {
     "plain": [],
-    "dropout": ["--model.backbone", "mobilenet_v2", "--model.dropout", "0.2"],
+    "dropout": ["--model.backbone", "mobilenet_v2", "--model.dropout", "0.2", "--model.head_lr_factor", "5"],
     "no average": ["--ema_decay", "0"],
     "accumulated": ["--trainer.accumulate_grad_batches", "2"],
     "validated twice an epoch": ["--trainer.val_check_interval", "3"],

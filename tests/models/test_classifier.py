@@ -183,6 +183,47 @@ def test_our_schedule_is_told_the_length_and_steps_with_the_optimizer() -> None:
     assert (scheduler["scheduler"].total_steps, scheduler["interval"]) == (69, "step")
 
 
+def rates_of_parts(optimizer: torch.optim.Optimizer, model: ImageClassifier) -> dict[str, float]:
+    """The learning rate of every trained parameter, by name."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+
+@pytest.mark.parametrize("factor", [1.0, 5.0])
+def test_the_heads_rate_is_a_multiple_of_the_backbones_at_every_step(factor: float) -> None:
+    model = classifier(head_lr_factor=factor, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.5))
+    model.trainer = stub_trainer(max_epochs=1)
+    [optimizer], [scheduler] = model.configure_optimizers()
+    for step in range(23):
+        rates = rates_of_parts(optimizer, model)
+        assert rates.keys() == {name for name, _ in model.named_parameters()}
+        rate = 0.5 * scheduler["scheduler"].factor(step / 23)
+        for name, found in rates.items():
+            assert found == pytest.approx(rate * (factor if "classifier" in name else 1), rel=1e-12)
+        optimizer.step()
+        scheduler["scheduler"].step()
+
+
+def test_a_head_with_a_rate_of_its_own_trains_alone_above_a_frozen_backbone() -> None:
+    model = classifier(head_lr_factor=5.0, freeze_backbone=True, lr_scheduler=None)
+    rates = rates_of_parts(model.configure_optimizers(), model)
+    assert rates == {f"network.backbone.classifier.1.{part}": pytest.approx(15e-4) for part in ("weight", "bias")}
+
+
+def test_a_factor_that_the_schedule_would_overwrite_is_refused() -> None:
+    model = classifier(
+        head_lr_factor=5.0, lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)
+    )
+    with pytest.raises(ModelError, match="OneCycleLR sets rates of its own"):
+        model.configure_optimizers()
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0])
+def test_a_factor_that_would_not_train_the_head_is_refused(factor: float) -> None:
+    with pytest.raises(ModelError, match=f"head_lr_factor is {factor}"):
+        classifier(head_lr_factor=factor)
+
+
 def test_torchs_schedules_step_as_they_are_defined() -> None:
     def interval(lr_scheduler: Any) -> str:
         return classifier(lr_scheduler=lr_scheduler).configure_optimizers()[1][0]["interval"]
