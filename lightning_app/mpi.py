@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from types import ModuleType
 
 from lightning_app.errors import UsageError
 
@@ -15,8 +18,6 @@ BLOCKED = 3  # exit code when MPI itself does not come back
 def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
     """Rank 0's `offer`, on every rank.
 
-    MPI is ended at once where it wasn't running before: its exit hook would hold a failed job for seconds.
-
     Args:
         offer: a line of text, used on rank 0.
         rank, world_size: as the launcher's variables tell them.
@@ -25,6 +26,14 @@ def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
     Raises:
         UsageError: mpi4py is not installed, or uses another MPI than the launcher's.
     """
+    with watchdog(rank, timeout), running_mpi() as mpi:
+        check_launcher(mpi, rank, world_size)
+        return mpi.COMM_WORLD.bcast(offer, root=0)
+
+
+@contextlib.contextmanager
+def running_mpi() -> Iterator[ModuleType]:
+    """MPI, initialised; ended at once where it wasn't before: its exit hook would hold a failed job for seconds."""
     try:
         import mpi4py
     except ImportError as error:
@@ -33,29 +42,42 @@ def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
             "install 'laptop-to-cluster[mpi]'), or set MASTER_ADDR to rank 0's address (mpirun -x MASTER_ADDR=...)."
         ) from error
     mpi4py.rc.initialize = mpi4py.rc.finalize = False
-    watchdog = threading.Timer(timeout, give_up, [rank, timeout])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        from mpi4py import MPI
+    from mpi4py import MPI
 
-        ours = not MPI.Is_initialized()
-        if ours:
-            MPI.Init()
-        found = MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
-        if found != (rank, world_size):
-            library = MPI.Get_library_version().splitlines()[0].strip("\0 ")
-            raise UsageError(
-                f"mpirun says rank {rank} of {world_size}, but the MPI library that mpi4py loaded says rank "
-                f"{found[0]} of {found[1]}: it is another MPI than mpirun's ({library}). "
-                "Set MPI4PY_LIBMPI to the libmpi.so of this mpirun, on all ranks."
-            )
-        answer = MPI.COMM_WORLD.bcast(offer, root=0)
-        if ours:
-            MPI.Finalize()
+    ours = not MPI.Is_initialized()
+    if ours:
+        MPI.Init()
+    yield MPI
+    if ours:  # not after an error: the other ranks would be waited for
+        MPI.Finalize()
+
+
+def check_launcher(mpi: ModuleType, rank: int, world_size: int) -> None:
+    """Whether this MPI is that of the launcher.
+
+    Raises:
+        UsageError: it counts the ranks otherwise.
+    """
+    found = mpi.COMM_WORLD.Get_rank(), mpi.COMM_WORLD.Get_size()
+    if found != (rank, world_size):
+        library = mpi.Get_library_version().splitlines()[0].strip("\0 ")
+        raise UsageError(
+            f"mpirun says rank {rank} of {world_size}, but the MPI library that mpi4py loaded says rank "
+            f"{found[0]} of {found[1]}: it is another MPI than mpirun's ({library}). "
+            "Set MPI4PY_LIBMPI to the libmpi.so of this mpirun, on all ranks."
+        )
+
+
+@contextlib.contextmanager
+def watchdog(rank: int, timeout: float) -> Iterator[None]:
+    """End the process if the body takes longer than `timeout` seconds."""
+    timer = threading.Timer(timeout, give_up, [rank, timeout])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
     finally:
-        watchdog.cancel()
-    return answer
+        timer.cancel()
 
 
 def give_up(rank: int, timeout: float) -> None:
