@@ -49,11 +49,11 @@ class StopSignals:
             before = signal.signal(number, self._note)
             self._before.setdefault(number, before)
 
-    def restore(self) -> None:
-        """Give all signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+    def restore(self, *signals: int) -> None:
+        """Give these signals back, or all."""
+        for number in signals or list(self._before):
+            if number in self._before:
+                signal.signal(number, self._before.pop(number))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:

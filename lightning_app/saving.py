@@ -11,13 +11,13 @@ from lightning_app.errors import UsageError
 
 @dataclass(frozen=True)
 class SavingOptions:
-    """When a checkpoint is written beside those of the best validation and of the end, and how many are kept.
+    """When a checkpoint is written, beside that of the end, and how many are kept. The best goes with the next one.
 
     Args:
         every_n_steps: optimizer steps between two.
         every_n_minutes: minutes between two, whichever comes first.
         keep: how many of the newest are kept, beside the best.
-        max_share: largest share of the time that they may take; they get rarer rather than take more.
+        max_share: largest share of the time that all of them may take; they get rarer rather than take more.
     """
 
     every_n_steps: int = 1000
@@ -46,13 +46,14 @@ class SavingClock:
         self.step = step
         self.started = self.saved = self.now()
         self.cost_s = self.spent_s = 0.0  # of the last one, of all
-        self.written = 0
+        self.written = self.kept = 0
 
     def due(self, step: int) -> bool:
         """Whether to save at a boundary."""
-        waited = self.now() - self.saved
-        due = step - self.step >= self.options.every_n_steps or waited >= 60 * self.options.every_n_minutes
-        return due and self.cost_s <= self.options.max_share * (self.cost_s + waited)
+        now = self.now()
+        due = step - self.step >= self.options.every_n_steps or now - self.saved >= 60 * self.options.every_n_minutes
+        to_come = 2 * self.cost_s  # this one, and that of the end, which is written in any case
+        return due and self.spent_s + to_come <= self.options.max_share * (now - self.started + to_come)
 
     def wrote(self, step: int, began: float) -> None:
         """Note a checkpoint that was begun at a time of this clock."""
@@ -60,7 +61,14 @@ class SavingClock:
         self.cost_s = self.saved - began
         self.spent_s, self.written = self.spent_s + self.cost_s, self.written + 1
 
+    def kept_in_memory(self, began: float) -> None:
+        """Note one that is not written yet."""
+        self.spent_s, self.kept = self.spent_s + self.now() - began, self.kept + 1
+
     def summary(self) -> str:
         """How many, and what they cost."""
         share = self.spent_s / max(self.now() - self.started, 1e-9)
-        return f"{self.written} written in {self.spent_s:.1f} s, {share:.2%} of the training time"
+        return (
+            f"saved {self.written} times, and {self.kept} times the best in memory, in {self.spent_s:.2f} s: "
+            f"{share:.2%} of the training time"
+        )

@@ -43,20 +43,19 @@ def different_states(first: Path, second: Path) -> list[str]:
 
 
 def curves(run: Path) -> list[dict[str, str]]:
-    """What metrics.csv says, without measurements of time."""
-    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
-    return [kept for row in rows if (kept := logged(row)).keys() - {"step", "epoch", "train/resolution"}]
+    """What metrics.csv says; of measurements of time, where they are."""
+    return [logged(row) for row in csv.DictReader((run / "metrics.csv").read_text().splitlines())]
 
 
 def logged(row: dict[str, str]) -> dict[str, str]:
     """The columns of a row that have a value."""
-    return {name: value for name, value in row.items() if value and name not in TIMED}
+    return {name: "measured" if name in TIMED else value for name, value in row.items() if value}
 
 
 def events(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows, without measurements of time."""
+    """What TensorBoard shows; of measurements of time, at which steps."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
-    tags = [tag for tag in accumulator.Tags()["scalars"] if tag not in (*TIMED, "train/resolution")]
-    return {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags}
+    found = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
+    return {tag: [(each.step, 0.0 if tag in TIMED else each.value) for each in points] for tag, points in found.items()}

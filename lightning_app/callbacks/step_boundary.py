@@ -15,7 +15,7 @@ import torch
 
 from lightning_app.agreement import NO_BATCH, Agreement, Votes
 from lightning_app.callbacks.non_finite import LossWatch, all_finite
-from lightning_app.checkpoint import ChecksummedIO, keep_newest, newest, step_file
+from lightning_app.checkpoint import IN_MEMORY, ChecksummedIO, keep_newest, newest, step_file
 from lightning_app.errors import UsageError
 from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
 from lightning_app.runs import RECORD, write_record
@@ -53,7 +53,7 @@ class StepBoundary(pl.Callback):
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.new_best = self.trained = self.resumed = self.saving_now = self.asked = False
-        self.first_step = 0
+        self.first_step: int | None = None
 
     # ---- Lightning's hooks
 
@@ -109,7 +109,8 @@ class StepBoundary(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.trained = True
         self._pass(trainer, pl_module, self._cause())
-        self.signals.restore()
+        # A job that is told to save between here and the final test must not end by it.
+        self.signals.restore(*[signal.SIGINT] if "SLURM_JOB_ID" in os.environ else [])
         if trainer.is_global_zero:
             log.info(f"checkpoints: {self.clock.summary()}")
 
@@ -123,7 +124,8 @@ class StepBoundary(pl.Callback):
         """Ranks have different numbers of batches here, and nothing to save: rank 0 alone asks for another turn."""
         cause = 0 if self.asked else self._cause()
         if trainer.is_global_zero and cause:
-            log.info(f"asked to stop in the final test: {requeue(os.environ, cause)}")
+            log.info("asked to stop in the final test, which another attempt will begin anew")
+            self._requeue(trainer, cause)
             self.asked = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -166,26 +168,39 @@ class StepBoundary(pl.Callback):
         agreed = self.agreement.reach(Votes(stop, bad.number if bad else NO_BATCH, save))
         if agreed.bad_batch != NO_BATCH:
             raise self._non_finite(trainer, agreed.bad_batch)
-        if agreed.save or agreed.stop or self.new_best or self.trained:
+        if self.new_best:
+            self._keep_best(trainer, pl_module)
+        if agreed.save or agreed.stop or self.trained:
             self._save(trainer, pl_module)
         if agreed.stop:
             self._stop(trainer, agreed.stop)
 
+    def _keep_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put a checkpoint aside, to be written with the next one that is."""
+        began = self.clock.now()
+        self._checkpoint(trainer, pl_module, IN_MEMORY)
+        self.new_best = False
+        self.clock.kept_in_memory(began)
+
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write a checkpoint, then remove older ones. Parameters are the same on all ranks, so all agree on them."""
-        if not all_finite(pl_module):
-            raise self._non_finite(trainer, trainer.fit_loop.total_batch_idx)
+        """Write a checkpoint, then remove older ones."""
         began = self.clock.now()
         for logger in trainer.loggers:  # what was logged before this step will not be logged again
             logger.save()
-        path = step_file(self.folder, trainer.global_step)
-        self.saving_now = True
-        trainer.save_checkpoint(path, weights_only=False)
-        self.saving_now = False
-        self.new_best = False
+        path = self._checkpoint(trainer, pl_module)
         if trainer.is_global_zero:
             self._tidy(path)
         self.clock.wrote(trainer.global_step, began)
+
+    def _checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, where: str | None = None) -> Path:
+        """Hand a checkpoint of this step to `io`. Parameters are the same on all ranks, so all agree on them."""
+        if not all_finite(pl_module):
+            raise self._non_finite(trainer, trainer.fit_loop.total_batch_idx)
+        path = step_file(self.folder, trainer.global_step)
+        self.saving_now = True
+        trainer.save_checkpoint(path, weights_only=False, storage_options=where)
+        self.saving_now = False
+        return path
 
     def _tidy(self, path: Path) -> None:
         """Say what could not be written, or remove what has become too old."""
@@ -214,12 +229,16 @@ class StepBoundary(pl.Callback):
         name = "the job's time limit is near" if cause == TIME_LIMIT else signal.Signals(cause).name
         if trainer.is_global_zero:
             log.info(f"stopped at step {trainer.global_step} ({name}); the newest checkpoint is {newest(self.folder)}")
-            if trainer.global_step > self.first_step:
-                log.info(requeue(os.environ, cause))
-            else:
-                log.warning("this attempt took no step, so another one would not either: the job is not requeued")
+            self._requeue(trainer, cause)
         trainer.strategy.barrier("stop")
         raise Preempted(name)
+
+    def _requeue(self, trainer: pl.Trainer, cause: int) -> None:
+        """Put the job back into the queue, unless it would be for ever."""
+        if self.first_step is not None and trainer.global_step > self.first_step:
+            log.info(requeue(os.environ, cause))
+        else:
+            log.warning("this attempt took no step, so another one would not either: the job is not requeued")
 
     def _non_finite(self, trainer: pl.Trainer, number: int) -> UsageError:
         """The error that names the images of a batch."""

@@ -13,13 +13,15 @@ class Throughput(pl.Callback):
     """Log `train/images_per_second` over the global batch, and keep the run's median.
 
     The clock runs between two logged steps, so a GPU is waited for at most where the loss is logged anyway.
-    It starts anew at each epoch: neither validation nor the first step, which warms up, is counted.
+    It starts anew at each epoch and attempt. Validation is never counted, and the first step, which warms up, only
+    where it is logged itself, so that the curve has a point at every such step.
     """
 
     def __init__(self) -> None:
         self.rates: list[float] = []
         self._since: float | None = None
-        self._images = 0
+        self._images = self._step = 0
+        self._first = True
 
     @property
     def median(self) -> float | None:
@@ -32,23 +34,36 @@ class Throughput(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rates = list(state_dict["rates"])
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = None
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._since is None:
+            self._since, self._images, self._first = time.perf_counter(), 0, True
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._since is None:
-            self._since, self._images = time.perf_counter(), 0
-            return
         self._images += batch.global_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
-            now = time.perf_counter()
+        if trainer.global_step == self._step:
+            return  # gradients are being accumulated
+        self._step = trainer.global_step
+        logged = self._step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # set by a connector
+        if not (logged or self._first):
+            return
+        assert self._since is not None, "set when the batch began"
+        now = time.perf_counter()
+        if logged:
             self.rates.append(self._images / (now - self._since))
-            self._since, self._images = now, 0
             metrics = {"train/images_per_second": self.rates[-1], "train/resolution": float(batch.images.shape[-1])}
             for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step - 1)
+                logger.log_metrics(metrics, step=self._step - 1)
+        self._since, self._images, self._first = now, 0, False

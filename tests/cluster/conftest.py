@@ -15,13 +15,13 @@ import pytest
 from hosts import Hosts, running_hosts, why_no_hosts
 from parity import run
 
-from slurm import Slurm, running_slurm, why_no_slurm
+from slurm import Slurm, cancel_jobs, running_slurm, why_no_slurm
 
 MPICH = Path(sys.prefix) / "mpich"  # where `make mpich` puts it
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[Slurm]:
+def slurm_cluster() -> Iterator[Slurm]:
     """Two nodes, n1 and n2, of four claimed CPUs each."""
     reason = why_no_slurm()
     if reason:
@@ -29,6 +29,13 @@ def slurm() -> Iterator[Slurm]:
     # Not tmp_path_factory: munge's socket would have too long a name.
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, running_slurm(Path(folder)) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def slurm(slurm_cluster: Slurm) -> Iterator[Slurm]:
+    """The two nodes, for one test: what it leaves behind would keep its CPUs from the next."""
+    yield slurm_cluster
+    cancel_jobs(slurm_cluster)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The program with steps that take as long as those of a larger network, but leave the processor to others.
 
-python slow_fit.py SECONDS_PER_STEP fit ...
+python slow_fit.py SECONDS_PER_STEP SECONDS_PER_TEST_BATCH fit ...
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from typing import Any
 from lightning_app.__main__ import main
 from models.classifier import ImageClassifier
 
-seconds = float(sys.argv[1])
-training_step = ImageClassifier.training_step
+training_step, test_step = ImageClassifier.training_step, ImageClassifier.test_step
 
 
 def slow_step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
     """A training step that takes its time, and says when it begins."""
     print("slow step", flush=True)
-    time.sleep(seconds)
+    time.sleep(float(sys.argv[1]))
     return training_step(module, batch, batch_idx)
+
+
+def slow_test(module: ImageClassifier, batch: Any, batch_idx: int) -> None:
+    """The same for a batch of the final test."""
+    print("slow test", flush=True)
+    time.sleep(float(sys.argv[2]))
+    test_step(module, batch, batch_idx)
 
 
 if __name__ == "__main__":
     ImageClassifier.training_step = slow_step  # type: ignore[method-assign]  # that is what this program is for
-    sys.exit(main(sys.argv[2:]))
+    ImageClassifier.test_step = slow_test  # type: ignore[method-assign]  # as above
+    sys.exit(main(sys.argv[3:]))

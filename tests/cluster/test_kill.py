@@ -17,10 +17,12 @@ from killing import Moment, descendants, run_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
-KILLS_IN_SOAK = 50
+PARTS_IN_SOAK, KILLS_IN_A_PART = 5, 10
+KINDS = ["first step", "save", "anywhere", "test"]
 TRAINING_S = 1.0  # about as long as the 24 steps and their saves take on an idle machine
 SLOW_FIT = Path(__file__).with_name("slow_fit.py")
 RUN = "runs/killed/version_0"
+STEPS = 24
 OPTIONS = {
     "--config": "configs/quickstart.yaml",
     "--name": "killed",
@@ -32,7 +34,7 @@ OPTIONS = {
     "--model.backbone": "shufflenet_v2_x0_5",
     "--model.dropout": "null",
     "--data.image_size": "32",
-    "--checkpoint.every_n_steps": "1",
+    "--checkpoint.every_n_steps": "3",  # the best, of every eighth step, waits in memory
     "--checkpoint.max_share": "1",
 }
 
@@ -45,7 +47,11 @@ def fit(folder: Path, launcher: list[str], cache: Path) -> list[str]:
 
 
 def moment(kind: str, run: Path, draw: random.Random) -> Moment:
-    """When to kill an attempt that is about to start: `first step`, `save`, `anywhere` in training, or `never`."""
+    """When to kill an attempt that is about to start.
+
+    Args:
+        kind: `first step`, `save`, `anywhere` in training, `test` (the final one), or `never`.
+    """
     before = len(list(run.glob("events.out.*")))
     seconds = draw.uniform(0, TRAINING_S)
     began: list[float] = []
@@ -62,6 +68,8 @@ def moment(kind: str, run: Path, draw: random.Random) -> Moment:
         return lambda: training() and any(checkpoints.glob(".*.tmp")) and any(checkpoints.glob("step-*.ckpt"))
     if kind == "anywhere":
         return lambda: training() and time.monotonic() - began[0] >= seconds
+    if kind == "test":  # between the last save and the end
+        return lambda: training() and (checkpoints / f"step-{STEPS:08d}.ckpt").exists()
     assert kind == "never"
     return lambda: False
 
@@ -93,14 +101,19 @@ def whole_run(launcher: list[str], folder: Path, cache: Path) -> Path:
     return folder / RUN
 
 
-def test_one_process_killed_in_the_first_step_in_a_save_and_anywhere(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, digits: Path
+@pytest.fixture(scope="session")
+def whole_of_one(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """The run of one process that nobody kills."""
+    return whole_run([], tmp_path_factory.mktemp("whole"), digits)
+
+
+def test_one_process_killed_in_the_first_step_in_a_save_anywhere_and_in_the_final_test(
+    tmp_path: Path, whole_of_one: Path, digits: Path
 ) -> None:
-    whole = whole_run([], tmp_path_factory.mktemp("whole"), digits)
-    kinds = ["first step", "save", "anywhere", "never"]
+    kinds = ["first step", "save", "anywhere", "test", "never"]
     draw = random.Random(0)
-    assert [attempt(kind, [], tmp_path, digits, draw) for kind in kinds] == [-9, -9, -9, 0]
-    assert_same(tmp_path, whole)
+    assert [attempt(kind, [], tmp_path, digits, draw) for kind in kinds] == [-9, -9, -9, -9, 0]
+    assert_same(tmp_path, whole_of_one)
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +141,7 @@ def test_one_rank_that_is_asked_to_stop_stops_both_at_one_step(
 ) -> None:
     command = fit(tmp_path, two_ranks, digits)
     at = command.index("-m")
-    slow = [*command[:at], str(SLOW_FIT), "0.1", *command[at + 2 :]]
+    slow = [*command[:at], str(SLOW_FIT), "0.1", "0", *command[at + 2 :]]
     mpirun = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert mpirun.stdout is not None
     said = list(itertools.takewhile(lambda line: line != "slow step\n", mpirun.stdout))
@@ -149,19 +162,21 @@ def environ_of(pid: int) -> dict[str, str]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", range(PARTS_IN_SOAK))
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_it_does_not_matter_when(
-    ranks: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, digits: Path, request: pytest.FixtureRequest
+    ranks: int, part: int, tmp_path: Path, digits: Path, request: pytest.FixtureRequest
 ) -> None:
-    launcher = [] if ranks == 1 else [*request.getfixturevalue("openmpi5"), "-np", "2"]
-    whole = whole_run(launcher, tmp_path_factory.mktemp("whole"), digits)
-    draw, killed = random.Random(ranks), 0
-    while killed < KILLS_IN_SOAK:
+    launcher = [] if ranks == 1 else request.getfixturevalue("two_ranks")
+    whole = request.getfixturevalue("whole_of_one" if ranks == 1 else "whole_of_two")
+    draw, killed = random.Random(ranks * PARTS_IN_SOAK + part), 0
+    while killed < KILLS_IN_A_PART:
         folder = tmp_path / f"after-{killed}"
         folder.mkdir()
-        for kind in draw.choices(["first step", "save", "anywhere"], k=6):
+        for kind in draw.choices(KINDS, k=6):
             if attempt(kind, launcher, folder, digits, draw) == 0:
                 break
             killed += 1
         attempt("never", launcher, folder, digits, draw)
         assert_same(folder, whole)
+    print(f"killed {killed} times")

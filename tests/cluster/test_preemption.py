@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from equality import different_states, events
 
-from slurm import Slurm
+from lightning_app.runs import read_record
+from slurm import Slurm, cancel_jobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -24,7 +25,8 @@ OPTIONS = {
     "--trainer.precision": "32-true",
     "--trainer.max_epochs": "2",
     "--trainer.limit_train_batches": "40",
-    "--trainer.limit_test_batches": "1",
+    "--trainer.limit_test_batches": "3",
+    "--data.eval_batch_size": "60",
     "--trainer.log_every_n_steps": "5",
     "--model.backbone": "shufflenet_v2_x0_5",
     "--model.dropout": "null",
@@ -33,11 +35,11 @@ OPTIONS = {
 STEPS = 80
 
 
-def fit(folder: Path, cache: Path, seconds_per_step: float) -> list[str]:
+def fit(folder: Path, cache: Path, seconds_per_step: float, seconds_of_test: float = 0) -> list[str]:
     """The command of one rank."""
     options = [word for option in OPTIONS.items() for word in option]
     where = ["--runs_dir", str(folder / "runs"), "--data.cache_dir", str(cache)]
-    return [sys.executable, str(SLOW_FIT), str(seconds_per_step), "fit", *options, *where]
+    return [sys.executable, str(SLOW_FIT), str(seconds_per_step), str(seconds_of_test), "fit", *options, *where]
 
 
 class Job:
@@ -88,10 +90,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+def whole(slurm_cluster: Slurm, tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
     """The run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    Job(slurm, folder, fit(folder, digits, 0)).finish()
+    try:
+        Job(slurm_cluster, folder, fit(folder, digits, 0)).finish()
+    finally:
+        cancel_jobs(slurm_cluster)
     return folder / RUN
 
 
@@ -136,6 +141,24 @@ def test_a_job_without_a_signal_stops_in_time_by_itself(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("why", ["signal", "time limit"])
+def test_a_job_that_is_asked_to_stop_in_the_final_test_does_it_at_its_next_start(
+    why: str, slurm: Slurm, whole: Path, digits: Path, tmp_path: Path
+) -> None:
+    job = Job(slurm, tmp_path, fit(tmp_path, digits, 0, seconds_of_test=15), *["--time=1"] * (why == "time limit"))
+    if why == "signal":
+        job.wait(lambda: job.said("slow test"), "the final test")
+        assert slurm.run("scancel", "--signal=USR1", job.id).returncode == 0
+    job.wait(lambda: job.said("is back in the queue"), "the requeueing")
+    assert slurm.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=10").returncode == 0
+    output = job.finish()
+    assert output.count("asked to stop in the final test") == 1
+    assert output.count("slow step") == 2 * STEPS
+    assert read_record(tmp_path / RUN)["finished"]
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.soak
 def test_a_job_that_is_requeued_by_hand_goes_on(slurm: Slurm, whole: Path, digits: Path, tmp_path: Path) -> None:
     job = Job(slurm, tmp_path, [*fit(tmp_path, digits, 0.2), "--checkpoint.every_n_steps=5"])
     job.wait(lambda: any((tmp_path / RUN / "checkpoints").glob("step-*.ckpt")), "a checkpoint")
@@ -145,9 +168,16 @@ def test_a_job_that_is_requeued_by_hand_goes_on(slurm: Slurm, whole: Path, digit
 
 
 @pytest.mark.soak
-def test_a_job_that_is_cancelled_is_not_requeued(slurm: Slurm, digits: Path, tmp_path: Path) -> None:
-    job = Job(slurm, tmp_path, fit(tmp_path, digits, 0.2))
+def test_a_job_that_is_cancelled_is_not_requeued_and_the_same_command_goes_on(
+    slurm: Slurm, whole: Path, digits: Path, tmp_path: Path
+) -> None:
+    command = fit(tmp_path, digits, 0.2)
+    job = Job(slurm, tmp_path, command)
     job.wait((tmp_path / RUN / "metrics.csv").exists, "the first logged step")
     assert slurm.run("scancel", job.id).returncode == 0
     job.wait(lambda: job.show("JobState") == "CANCELLED", "the cancellation")
     assert job.show("Restarts") == "0"
+    again = Job(slurm, tmp_path, command).finish()
+    assert "(SIGTERM); the newest checkpoint is " in again  # of the first job, in the same file
+    assert "going on from step" in again
+    assert_same(tmp_path, whole)

@@ -14,7 +14,14 @@ import pytest
 import torch
 from equality import differences
 
-from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file, write_checkpoint
+from lightning_app.checkpoint import (
+    IN_MEMORY,
+    CheckpointError,
+    ChecksummedIO,
+    read_checkpoint,
+    step_file,
+    write_checkpoint,
+)
 
 STATE = {
     "global_step": 12,
@@ -148,6 +155,38 @@ def test_a_full_disk_leaves_the_older_file_and_no_part_of_the_newer(small_disk: 
     assert list(differences(read_checkpoint(path), STATE)) == []
     io.save_checkpoint(STATE, path)
     assert io.error is None
+
+
+def test_the_best_waits_in_memory_as_it_was_and_is_written_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    io, best, last = ChecksummedIO(), step_file(tmp_path, 12), step_file(tmp_path, 13)
+    changing: dict[str, Any] = {"global_step": 12, "weights": torch.zeros(3), "rates": [1.0], "nested": {"of": 1}}
+    io.save_checkpoint(changing, best, IN_MEMORY)
+    assert list(tmp_path.iterdir()) == []
+    changing["weights"] += 1
+    changing["rates"].append(2.0)
+    changing["nested"]["of"] = 2
+    replaced: list[Path] = []
+    monkeypatch.setattr(os, "replace", lambda file, path: (replaced.append(path), os.rename(file, path)))
+    io.save_checkpoint(changing | {"global_step": 13}, last)
+    assert replaced == [best, last]
+    expected = {"global_step": 12, "weights": torch.zeros(3), "rates": [1.0], "nested": {"of": 1}}
+    assert list(differences(read_checkpoint(best), expected)) == []
+    assert io.best is None
+
+
+def test_a_best_that_could_not_be_written_is_tried_again(small_disk: Path) -> None:
+    io, best, last = ChecksummedIO(), step_file(small_disk, 12), step_file(small_disk, 13)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1020 << 10))
+    io.save_checkpoint(STATE, best, IN_MEMORY)
+    io.save_checkpoint(STATE | {"global_step": 13}, last)
+    assert io.error is not None
+    ballast.unlink()
+    io.save_checkpoint(STATE | {"global_step": 13}, last)
+    assert io.error is None
+    assert (read_checkpoint(best)["global_step"], read_checkpoint(last)["global_step"]) == (12, 13)
 
 
 def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:

@@ -34,16 +34,26 @@ def test_or_after_so_many_minutes() -> None:
     assert clock.due(3)
 
 
-def test_it_waits_until_the_last_one_was_a_hundredth_of_the_time() -> None:
+def test_it_waits_until_all_of_them_and_that_of_the_end_are_a_hundredth_of_the_time() -> None:
     now = Time()
     clock = SavingClock(SavingOptions(every_n_steps=1), step=0, now=now)
     now.seconds = 3.0
-    clock.wrote(1, began=1.0)  # 2 seconds
-    now.seconds = 3.0 + 197
+    clock.kept_in_memory(began=2.0)
+    clock.wrote(1, began=1.0)  # 1 second and 2, and 4 are to come
+    now.seconds = 695.0
     assert not clock.due(50)
-    now.seconds = 3.0 + 198
+    now.seconds = 696.0
     assert clock.due(50)
-    assert clock.summary() == "1 written in 2.0 s, 1.00% of the training time"
+
+
+def test_the_summary_counts_what_was_only_kept_in_memory() -> None:
+    now = Time()
+    clock = SavingClock(SavingOptions(), step=0, now=now)
+    now.seconds = 100.0
+    clock.kept_in_memory(began=99.75)
+    clock.wrote(7, began=99.5)
+    expected = "saved 1 times, and 1 times the best in memory, in 0.75 s: 0.75% of the training time"
+    assert clock.summary() == expected
 
 
 def test_a_share_of_all_saves_at_every_step() -> None:

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_app import checkpoint
 from lightning_app.__main__ import main
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.step_boundary import StepBoundary
-from lightning_app.checkpoint import read_checkpoint, step_files
+from lightning_app.checkpoint import read_checkpoint, step_files, write_checkpoint
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
 
@@ -50,6 +51,24 @@ def test_the_newest_and_the_best_are_kept(short: list[str], tmp_path: Path) -> N
 def test_without_a_reason_only_the_best_and_the_last_are_written(short: list[str], tmp_path: Path) -> None:
     assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 0
     assert checkpoints(tmp_path) == [18, 6]
+
+
+def test_of_each_new_best_only_the_last_is_written_and_once(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def noted(content: dict[str, Any], path: Path) -> None:
+        written.append(content["global_step"])
+        write_checkpoint(content, path)
+
+    monkeypatch.setattr(checkpoint, "write_checkpoint", noted)
+    for name, scores, steps in (("better", (0, 1, 2), [18]), ("worse at last", (0, 1, 0), [12, 18])):
+        each = iter(scores)
+        monkeypatch.setattr(StepBoundary, "score", staticmethod(lambda trainer, each=each: float(next(each))))
+        assert main(["fit", *short, "--runs_dir", str(tmp_path / name)]) == 0
+        assert written == steps
+        written.clear()
 
 
 # ---- numbers that are none
@@ -164,7 +183,7 @@ def test_a_run_whose_folder_vanishes_makes_it_again_and_ends(
 
 def test_a_second_ctrl_c_ends_at_once(short: list[str], tmp_path: Path) -> None:
     options = [word.replace("configs/", str(Path(__file__).parents[2] / "configs") + "/") for word in short]
-    command = [sys.executable, str(SLOW_FIT), "60", "fit", *options, "--runs_dir", str(tmp_path)]
+    command = [sys.executable, str(SLOW_FIT), "60", "0", "fit", *options, "--runs_dir", str(tmp_path)]
     environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
