@@ -46,11 +46,6 @@ def step_files(folder: Path) -> dict[int, Path]:
     return dict(sorted(((int(match[1]), path) for match, path in found if match), reverse=True))
 
 
-def newest(folder: Path) -> str:
-    """The newest checkpoint, for people."""
-    return str(next(iter(step_files(folder).values()), "none"))
-
-
 def keep_newest(folder: Path, keep: int, best: int | None) -> None:
     """Remove all but the newest checkpoints and that of the best step, and point best.ckpt to it."""
     files = step_files(folder)
@@ -161,10 +156,18 @@ class ChecksummedIO(CheckpointIO):
         if storage_options == IN_MEMORY:
             self.best = Path(path), copied(checkpoint)
             return
+        self._write(checkpoint, Path(path))
+
+    def write_best(self) -> None:
+        """Write what still waits in memory."""
+        if self.best:
+            self._write(self.best[1], self.best[0])
+
+    def _write(self, checkpoint: dict[str, Any], path: Path) -> None:
         try:
-            if self.best and self.best[0] != Path(path):
+            if self.best and self.best[0] != path:
                 write_checkpoint(self.best[1], self.best[0])
-            write_checkpoint(checkpoint, Path(path))
+            write_checkpoint(checkpoint, path)
             self.error = self.best = None
         except OSError as error:
             self.error = error

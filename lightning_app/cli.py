@@ -26,6 +26,7 @@ from lightning_app.callbacks.reseed import Reseed
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file
+from lightning_app.checkpoints import Checkpoints
 from lightning_app.errors import UsageError
 from lightning_app.launch import this_launch
 from lightning_app.loggers import run_loggers
@@ -147,8 +148,9 @@ class CLI(LightningCLI):
         skip = self._get(self.config_init, "on_nan") == "skip"
         watch = None if skip else LossWatch()
         self.options = identity(json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"])
-        saving = self._get(self.config_init, "checkpoint")
-        self.boundary = StepBoundary(self.io, saving, json.dumps(self.options), watch)
+        options = json.dumps(self.options)
+        self.checkpoints = Checkpoints(self.io, self._get(self.config_init, "checkpoint"), options)
+        self.boundary = StepBoundary(self.checkpoints, options, watch)
         return [
             self.boundary,
             progress,
@@ -170,7 +172,7 @@ class CLI(LightningCLI):
         resume = self._get(self.config_init, "resume")
         self.start = start = agreed_start(self.trainer, lambda: runs.start(resume))
         self.folder = runs.version(start.version)
-        self.boundary.folder = self.folder / CHECKPOINTS
+        self.checkpoints.folder = self.folder / CHECKPOINTS
         self.trainer.ckpt_path = start.checkpoint
         if self._get(self.config_init, "trainer").logger is None:
             self.trainer.loggers = run_loggers(runs_dir, name, start)
@@ -211,7 +213,7 @@ class CLI(LightningCLI):
         best, last = self.boundary.best_step, self.trainer.global_step
         for step in (last if best is None else best, last):
             try:
-                checkpoint = read_checkpoint(step_file(self.boundary.folder, step))
+                checkpoint = read_checkpoint(step_file(self.checkpoints.folder, step))
             except CheckpointError as error:
                 if self.trainer.is_global_zero:
                     log.warning(f"{error} Testing the last weights instead.")

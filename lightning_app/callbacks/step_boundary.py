@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,11 +13,9 @@ import torch
 
 from lightning_app.agreement import NO_BATCH, Agreement, Votes
 from lightning_app.callbacks.non_finite import LossWatch, all_finite
-from lightning_app.checkpoint import IN_MEMORY, ChecksummedIO, keep_newest, newest, step_file
+from lightning_app.checkpoints import Checkpoints
 from lightning_app.errors import UsageError
 from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
-from lightning_app.runs import RECORD, write_record
-from lightning_app.saving import SavingClock, SavingOptions
 
 log = logging.getLogger(__name__)
 NAMES_IN_ERROR = 20
@@ -32,27 +28,23 @@ class StepBoundary(pl.Callback):
     too. Comes first in the list of callbacks, before EMA ends training by putting the average into the model.
 
     Args:
-        io: writes them.
-        saving: when.
+        checkpoints: keeps and writes them.
         options: what makes the run what it is, kept in the checkpoint for whoever resumes it.
         watch: looks at the losses; None where bad batches are skipped.
 
     Attributes:
-        folder: where checkpoints lie; to be set before training.
         best_step: of the best validation so far.
     """
 
-    folder: Path
-
-    def __init__(self, io: ChecksummedIO, saving: SavingOptions, options: str, watch: LossWatch | None) -> None:
-        self.io, self.saving, self.watch = io, saving, watch
+    def __init__(self, checkpoints: Checkpoints, options: str, watch: LossWatch | None) -> None:
+        self.checkpoints, self.watch = checkpoints, watch
         self.facts: dict[str, Any] = {"options": options}
         self.signals = StopSignals()
         self.signals.listen(signal.SIGUSR1)  # at once: what it does by default is to end the process
         self.deadline = Deadline(None)
         self.best_score: float | None = None
         self.best_step: int | None = None
-        self.new_best = self.trained = self.resumed = self.saving_now = self.asked = False
+        self.new_best = self.trained = self.resumed = self.asked = False
         self.first_step: int | None = None
 
     # ---- Lightning's hooks
@@ -76,7 +68,7 @@ class StepBoundary(pl.Callback):
         if trainer.is_global_zero:
             self.deadline = job_deadline(os.environ)
         self.first_step = trainer.global_step
-        self.clock = SavingClock(self.saving, trainer.global_step)
+        self.checkpoints.start(trainer.global_step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -112,7 +104,7 @@ class StepBoundary(pl.Callback):
         # A job that is told to save between here and the final test must not end by it.
         self.signals.restore(*[signal.SIGINT] if "SLURM_JOB_ID" in os.environ else [])
         if trainer.is_global_zero:
-            log.info(f"checkpoints: {self.clock.summary()}")
+            log.info(f"checkpoints: {self.checkpoints.clock.summary()}")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if "SLURM_JOB_ID" in os.environ:
@@ -129,12 +121,13 @@ class StepBoundary(pl.Callback):
             self.asked = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.checkpoints.write_best(trainer)
         self.signals.restore()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.saving_now:
+        if self.checkpoints.saving:
             checkpoint["run"] = self.facts
             rewind(checkpoint["loops"]["fit_loop"])
 
@@ -164,71 +157,33 @@ class StepBoundary(pl.Callback):
     def _pass(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stop: int) -> None:
         """Agree, and do what was agreed on."""
         bad = self.watch.bad if self.watch else None
-        save = trainer.is_global_zero and self.clock.due(trainer.global_step)
+        save = trainer.is_global_zero and self.checkpoints.clock.due(trainer.global_step)
         agreed = self.agreement.reach(Votes(stop, bad.number if bad else NO_BATCH, save))
         if agreed.bad_batch != NO_BATCH:
             raise self._non_finite(trainer, agreed.bad_batch)
-        if self.new_best:
-            self._keep_best(trainer, pl_module)
-        if agreed.save or agreed.stop or self.trained:
-            self._save(trainer, pl_module)
+        write = agreed.save or bool(agreed.stop) or self.trained
+        if write or self.new_best:
+            self._save(trainer, pl_module, write)
         if agreed.stop:
             self._stop(trainer, agreed.stop)
 
-    def _keep_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put a checkpoint aside, to be written with the next one that is."""
-        began = self.clock.now()
-        self._checkpoint(trainer, pl_module, IN_MEMORY)
-        self.new_best = False
-        self.clock.kept_in_memory(began)
-
-    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write a checkpoint, then remove older ones."""
-        began = self.clock.now()
-        for logger in trainer.loggers:  # what was logged before this step will not be logged again
-            logger.save()
-        path = self._checkpoint(trainer, pl_module)
-        if trainer.is_global_zero:
-            self._tidy(path)
-        self.clock.wrote(trainer.global_step, began)
-
-    def _checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, where: str | None = None) -> Path:
-        """Hand a checkpoint of this step to `io`. Parameters are the same on all ranks, so all agree on them."""
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, write: bool) -> None:
+        """Keep a new best checkpoint, write one. Parameters are the same on all ranks, so all agree on them."""
         if not all_finite(pl_module):
             raise self._non_finite(trainer, trainer.fit_loop.total_batch_idx)
-        path = step_file(self.folder, trainer.global_step)
-        self.saving_now = True
-        trainer.save_checkpoint(path, weights_only=False, storage_options=where)
-        self.saving_now = False
-        return path
-
-    def _tidy(self, path: Path) -> None:
-        """Say what could not be written, or remove what has become too old."""
-        error = self.io.error
-        try:
-            if error is None:
-                keep_newest(self.folder, self.saving.keep, self.best_step)
-                self._restore_record()
-                return
-        except OSError as tidying:
-            error = tidying
-        log.warning(
-            f"checkpoint: {path} could not be written ({error.strerror or error}); the newest is "
-            f"{newest(self.folder)}. Training goes on and will try again."
-        )
-
-    def _restore_record(self) -> None:
-        """Where somebody has removed the run's folder, make it one that can be resumed again."""
-        run = self.folder.parent
-        if not (run / RECORD).exists():
-            log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
-            write_record(run, json.loads(self.facts["options"]), finished=False)
+        if self.new_best:
+            self.checkpoints.keep_best(trainer)
+            self.new_best = False
+        if write:
+            self.checkpoints.write(trainer, self.best_step)
 
     def _stop(self, trainer: pl.Trainer, cause: int) -> None:
         """Leave training, after rank 0 has put the job back into the queue: SLURM then ends the processes."""
         name = "the job's time limit is near" if cause == TIME_LIMIT else signal.Signals(cause).name
         if trainer.is_global_zero:
-            log.info(f"stopped at step {trainer.global_step} ({name}); the newest checkpoint is {newest(self.folder)}")
+            log.info(
+                f"stopped at step {trainer.global_step} ({name}); the newest checkpoint is {self.checkpoints.newest}"
+            )
             self._requeue(trainer, cause)
         trainer.strategy.barrier("stop")
         raise Preempted(name)
@@ -242,12 +197,13 @@ class StepBoundary(pl.Callback):
 
     def _non_finite(self, trainer: pl.Trainer, number: int) -> UsageError:
         """The error that names the images of a batch."""
+        self.checkpoints.write_best(trainer)
         epoch, batch_idx = divmod(number, int(trainer.num_training_batches))
         names = trainer.datamodule.batch_names(epoch, batch_idx)  # type: ignore[attr-defined]  # Lightning sets it, untyped
         more = f" and {len(names) - NAMES_IN_ERROR} more" if len(names) > NAMES_IN_ERROR else ""
         return UsageError(
             f"the loss or a weight is no finite number after batch {batch_idx} of epoch {epoch}, made of "
-            f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest(self.folder)}. "
+            f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {self.checkpoints.newest}. "
             "A lower learning rate is the usual cure; --on_nan skip leaves such batches out."
         )
 

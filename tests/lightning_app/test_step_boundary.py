@@ -89,6 +89,20 @@ def test_a_loss_that_is_no_number_stops_with_its_images_and_no_bad_checkpoint(
         assert all(bool(each.isfinite().all()) for each in weights)
 
 
+def test_the_best_checkpoint_that_waits_in_memory_is_written_before_the_run_fails(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training_step = ImageClassifier.training_step
+
+    def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
+        return training_step(module, batch, batch_idx) * (torch.nan if module.trainer.global_step == 9 else 1)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", step)
+    assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 2
+    assert checkpoints(tmp_path) == [6]
+    assert "step-00000006.ckpt. A lower learning rate" in capsys.readouterr().err
+
+
 def test_a_gpus_losses_are_looked_at_when_they_are_logged() -> None:
     watch = LossWatch()
     module: Any = SimpleNamespace(device=torch.device("cuda"))
