@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.color import jitter
+from datamodules.errors import DataError
 from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift
 
 # Columns of the draws. Each augmentation owns its columns, so switching one off leaves the others as they were.
@@ -45,20 +46,20 @@ class Augment:
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale <= 1:
-            raise ValueError(f"augment.crop_scale is {self.crop_scale}; expected a share of the area in (0, 1].")
+            raise DataError(f"data.augment.crop_scale is {self.crop_scale}; expected a share of the area in (0, 1].")
         if not self.crop_ratio >= 1:
-            raise ValueError(f"augment.crop_ratio is {self.crop_ratio}; expected the widest ratio, 1 or more.")
+            raise DataError(f"data.augment.crop_ratio is {self.crop_ratio}; expected the widest ratio, 1 or more.")
         if not 0 <= self.flip <= 1:
-            raise ValueError(f"augment.flip is {self.flip}; expected a chance between 0 and 1.")
+            raise DataError(f"data.augment.flip is {self.flip}; expected a chance between 0 and 1.")
         if not 0 <= self.rotation <= 180:
-            raise ValueError(f"augment.rotation is {self.rotation}; expected degrees between 0 and 180.")
+            raise DataError(f"data.augment.rotation is {self.rotation}; expected degrees between 0 and 180.")
         if not self.pad_crop >= 0:
-            raise ValueError(f"augment.pad_crop is {self.pad_crop}; expected 0 pixels or more.")
+            raise DataError(f"data.augment.pad_crop is {self.pad_crop}; expected 0 pixels or more.")
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name} is {getattr(self, name)}; expected a spread between 0 and 1.")
+                raise DataError(f"data.augment.{name} is {getattr(self, name)}; expected a spread between 0 and 1.")
         if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"augment.hue is {self.hue}; expected a shift between 0 and 0.5 turns.")
+            raise DataError(f"data.augment.hue is {self.hue}; expected a shift between 0 and 0.5 turns.")
 
     def __call__(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
         """Augment and resample.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Sixteen-bit greyscale modes of Pillow: convert("RGB") would clip them to white instead of scaling them.
 SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -25,7 +25,11 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
         OSError, ValueError, SyntaxError: what Pillow raises for a file that is not a readable image.
         PIL.Image.DecompressionBombError: more pixels than Pillow's limit.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    try:
+        opened = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:  # its own words name our BytesIO
+        raise UnidentifiedImageError("not an image of any kind that Pillow reads") from error
+    with opened as image:
         image.load()
         return np.asarray(fit(to_rgb(image), size)).transpose(2, 0, 1)
 

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, TQDMPro
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from datamodules.images import ImageData
+from lightning_app.batch_sizes import check_batches
 from lightning_app.callbacks.batch_norm import AverageBatchStatistics
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
@@ -27,6 +28,7 @@ from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file
 from lightning_app.checkpoints import Checkpoints
+from lightning_app.ddp import RankedDDPStrategy
 from lightning_app.errors import UsageError
 from lightning_app.launch import this_launch
 from lightning_app.loggers import run_loggers
@@ -166,6 +168,11 @@ class CLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Decide where to begin: on rank 0 alone, for it is the one that writes."""
+        launch = this_launch()
+        check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
+        log_every_epoch(self.trainer, self.datamodule.steps_per_epoch)
+        if isinstance(self.trainer.strategy, RankedDDPStrategy):
+            self.trainer.strategy.take_port()
         name, runs_dir = self._get(self.config_init, "name"), self._get(self.config_init, "runs_dir")
         job = os.environ.get("SLURM_JOB_ID"), "SLURM_RESTART_COUNT" in os.environ
         self.runs = runs = RunsFolder(Path(runs_dir) / name, self.options, self._check_fit, *job)
@@ -242,6 +249,13 @@ def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
     assert decision is not None
     os.environ[START_VARIABLE] = decision.dumps()
     return decision
+
+
+def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
+    """Let no epoch, of so many steps, pass without a training loss."""
+    if trainer.log_every_n_steps > steps:  # type: ignore[attr-defined]  # set by a connector
+        log.info(f"log_every_n_steps: {steps} instead of {trainer.log_every_n_steps} (an epoch has no more)")  # type: ignore[attr-defined]
+        trainer.log_every_n_steps = steps  # type: ignore[attr-defined]
 
 
 def data_seed(seed: bool | int) -> int:

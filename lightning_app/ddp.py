@@ -63,6 +63,15 @@ class RankedDDPStrategy(DDPStrategy):
         else:
             super().set_world_ranks()
 
+    def take_port(self) -> None:
+        """Hold the port of processes that Lightning will start here, so that a taken one is told before all else.
+
+        Raises:
+            UsageError: the user's MASTER_PORT is taken.
+        """
+        if isinstance(self.cluster_environment, LocalEnvironment):
+            self.cluster_environment.main_port  # noqa: B018 - takes it on first use
+
     def setup_distributed(self) -> None:
         """Tie the ranks together before anything can wait for one that is no more."""
         self.set_world_ranks()

@@ -37,5 +37,7 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
     # torchmetrics has summed over the ranks already.
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log\\('(val|test)/")
+    # We lower it to the steps of an epoch, but for limit_train_batches, which asks for less than an epoch.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     # lightning 2.6.6 with torch >= 2.13
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")

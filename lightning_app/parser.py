@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_app.errors import UsageError
+
+# jsonargparse's own sentences, of which it keeps no parts (jsonargparse/_typehints.py, _core.py).
+OPTION = re.compile(r'Parser key "(.+?)":')
+VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
+EXPECTED = re.compile(r"Expected an? (?!path but )(.+?)(?:\. Got value: .*)?$", re.MULTILINE)
+NOT_MADE = re.compile(
+    r"expects a function or a callable class: (?!Parser key)(.+?)(?:\. Got value: .*)?$", re.MULTILINE
+)
+MISSPELT = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
+TYPES = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "<class 'str'>": "text",
+    "<class 'list'>": "a list",
+    "<class 'NoneType'>": "null",
+}
 
 
 class Parser(LightningArgumentParser):
@@ -17,5 +37,35 @@ class Parser(LightningArgumentParser):
             super().error(message, ex)
         if isinstance(ex, UsageError):
             raise ex
-        verb = self.prog.split()[-1]
-        raise UsageError(f"{message}\nThe options are shown by: python -m lightning_app {verb} --help") from ex
+        parser = getattr(ex, "subcommand_parser", self)
+        said = in_plain_words(message, parser.get_defaults().keys())
+        verb = parser.prog.split()[-1]
+        raise UsageError(f"{said}\nThe options are shown by: python -m lightning_app {verb} --help") from ex
+
+
+def in_plain_words(message: str, options: Iterable[str]) -> str:
+    """What was found, and what was expected; a message that we do not know stays as it is.
+
+    Args:
+        message: jsonargparse's.
+        options: names of all that there are.
+    """
+    if misspelt := MISSPELT.search(message):
+        near = difflib.get_close_matches(misspelt[1], options, n=1)
+        return f"there is no option {misspelt[1]}" + (f": did you mean {near[0]}?" if near else ".")
+    option = "'s ".join(OPTION.findall(message))
+    if reason := NOT_MADE.search(message):
+        return f"{option} cannot be made: {reason[1]}."
+    value, expected = VALUE.search(message), dict.fromkeys(map(type_in_words, EXPECTED.findall(message)))
+    if option and value and expected:
+        return f"{option} is {value[1]}; expected {' or '.join(expected)}."
+    return message
+
+
+def type_in_words(name: str) -> str:
+    """A type as jsonargparse writes it, for people."""
+    if name.startswith("dot import path"):
+        return "a class path"
+    if choices := re.fullmatch(r"typing\.Literal\[(.+)\]", name):
+        return f"one of {choices[1].replace(chr(39), '')}"
+    return TYPES.get(name, name)

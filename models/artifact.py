@@ -45,6 +45,11 @@ def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
 
 def read_card(folder: Path) -> dict[str, Any]:
     """The artifact's model.json, checked to be one that we understand."""
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file; expected the folder with {CARD} that a finished fit leaves beside its checkpoints: "
+            "runs/<name>/<version>/model."
+        )
     try:
         card = json.loads((folder / CARD).read_text())
     except (OSError, ValueError) as error:

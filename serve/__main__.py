@@ -31,6 +31,8 @@ def main(args: list[str]) -> int:
             tempfile.tempdir = folder
             run(options)
     except (ModelError, DataError, OSError) as error:
+        if options.debug:
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -49,6 +51,7 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help=f"of the network (default: the cores, up to {MAX_THREADS})")
     parser.add_argument("--max_megabytes", type=float, default=20, help="size of an upload (default: 20)")
     parser.add_argument("--max_megapixels", type=float, default=40, help="size of a picture (default: 40)")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
     return parser.parse_args(args)
 
 

@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 
 # Before torch is imported: the tests share the machine with each other, one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The programs that tests start use every core; where those are busy, waiting must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory with the given options."""
+    mounted: list[Path] = []
+
+    def run(options: str) -> Path:
+        point = tmp_path / "mounted"
+        point.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(point)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a file system needs root, with the right to mount")
+        mounted.append(point)
+        return point
+
+    yield run
+    for point in mounted:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A directory that cannot be written to; root may write everywhere but on a read-only file system."""
+    if os.geteuid() == 0:
+        return request.getfixturevalue("mount")("ro")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    return tmp_path / "locked"

@@ -125,25 +125,6 @@ def test_missing_space_is_noticed_before_the_first_image_is_decoded(start: Start
     assert "stopped" not in output
 
 
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system in memory with the given options."""
-    mounted: list[Path] = []
-
-    def run(options: str) -> Path:
-        point = tmp_path / "mounted"
-        point.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(point)]
-        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("mounting a file system needs root, with the right to mount")
-        mounted.append(point)
-        return point
-
-    yield run
-    for point in mounted:
-        subprocess.run(["umount", str(point)], check=True)
-
-
 def test_full_disk_is_a_data_error_and_leaves_nothing(start: Start, mount: Callable[[str], Path]) -> None:
     cache_dir = mount("size=1m")
     status, message = finish(start(cache_dir, *BIG))
@@ -156,15 +137,6 @@ def test_read_only_directory_is_a_data_error(start: Start, read_only: Path) -> N
     assert status == 1
     assert message.startswith(f"DataError: cannot write to {read_only} (")
     assert message.endswith("set data.cache_dir elsewhere.")
-
-
-@pytest.fixture
-def read_only(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A directory that cannot be written to; root may write everywhere but on a read-only file system."""
-    if os.geteuid() == 0:
-        return request.getfixturevalue("mount")("ro")
-    (tmp_path / "locked").mkdir(mode=0o555)
-    return tmp_path / "locked"
 
 
 def test_finished_cache_on_a_read_only_disk_is_opened(start: Start, mount: Callable[[str], Path]) -> None:

@@ -1,0 +1,27 @@
+"""Whether a network can take a batch, tried without computing anything."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from models.errors import ModelError
+
+# What networks raise for images that are too small, or of a side that they were not built for.
+REFUSALS = (ValueError, RuntimeError, AssertionError)
+
+
+def check_takes(network: nn.Module, images: int, size: int) -> None:
+    """Raise a ModelError where a network, in the mode that it is in, cannot take so many images of a side.
+
+    Shapes alone decide, so it runs on torch's meta device, which has neither memory nor arithmetic.
+    """
+    shapes = copy.deepcopy(network).to("meta")
+    try:
+        with torch.no_grad():
+            shapes(torch.empty(images, 3, size, size, device="meta"))
+    except REFUSALS as error:
+        many = f"{images} image{'s' * (images > 1)}"
+        raise ModelError(f"the backbone cannot take {many} of {size} pixels at once ({error})") from error
