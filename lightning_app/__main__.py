@@ -25,6 +25,7 @@ VERBS = {
     "doctor": "what each rank thinks it is, an all-reduce, and what would go wrong; under any launcher",
     "label": "a trained model's answers for a folder, an archive or a list of files",
     "export": "a trained model for other runtimes: safetensors, ONNX, a model card",
+    "compare": "a recipe under several modes side by side: speed-up, efficiency, time, accuracy",
     "bench": "how fast a step is, against the original loop and against one fixed batch",
 }
 HELP = f"""\
@@ -44,6 +45,7 @@ OWN_PARSERS = {
     "label": "serve.label:label",
     "export": "serve.export:export",
     "bench": "lightning_app.bench:bench",
+    "compare": "lightning_app.compare.command:compare",
     "prepare": "lightning_app.prepare:prepare",
     "doctor": "lightning_app.doctor.command:doctor",
 }

@@ -7,7 +7,9 @@ step. Nothing of ours is used, the memory policy neither.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import statistics
 import time
 
 import torch
@@ -47,7 +49,7 @@ class Pictures(Dataset):
 
 
 def main() -> None:
-    """Train for some steps and print {"images_per_second": ...}."""
+    """Train for some steps and print images/s, the seconds of each step, and how it ran, as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
@@ -64,11 +66,9 @@ def main() -> None:
     )
     model = models.mobilenet_v2(num_classes=10).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    started = time.perf_counter()
+    ends: list[float] = []
     right = 0
-    for step, (pixels, labels) in enumerate(loader):
-        if step == WARMUP_STEPS:
-            started = time.perf_counter()
+    for pixels, labels in loader:
         pixels, labels = pixels.to(device), labels.to(device)
         optimizer.zero_grad()
         logits = model(pixels)
@@ -76,8 +76,11 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         right += (logits.argmax(dim=1) == labels).sum().item()
-    seconds = time.perf_counter() - started
-    print(json.dumps({"images_per_second": options.steps * options.batch_size / seconds}))
+        ends.append(time.perf_counter())
+    ends = ends[WARMUP_STEPS - 1 :]
+    steps = [end - began for began, end in itertools.pairwise(ends)]
+    ran = {"batch_size": options.batch_size, "threads": torch.get_num_threads(), "device": device.type}
+    print(json.dumps({"images_per_second": options.batch_size / statistics.mean(steps), "steps": steps, **ran}))
 
 
 if __name__ == "__main__":

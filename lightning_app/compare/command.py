@@ -1,0 +1,145 @@
+"""compare: run the modes side by side, and write results.json, report.md and report.html."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_app.checkpoint import replace_file
+from lightning_app.compare.launchers import Launchers, find_launchers
+from lightning_app.compare.markdown import markdown
+from lightning_app.compare.modes import Mode, parse_mode, why_not
+from lightning_app.compare.results import FILE, Results
+from lightning_app.compare.schedule import Recipe, Settings, schedule
+from lightning_app.compare.tables import Findings
+from lightning_app.compare.trial import Trial, run_trial
+from lightning_app.errors import UsageError
+from lightning_app.machine import Machine
+from lightning_app.recipes import resolve_configs
+
+LEAST_STEPS = 30
+DESCRIPTION = """\
+Run a recipe under several modes, each as processes of its own, and report what each one buys: images/s, speed-up,
+efficiency, time to accuracy, test accuracy with its interval. All other options are those of fit. An interrupted
+comparison is continued by the same command."""
+
+
+def compare(args: list[str]) -> None:
+    """Measure what is missing, then report on all there is."""
+    options, fit = parse(args)
+    launchers = find_launchers()
+    fit = resolve_configs(fit)
+    folder: Path = options.to or Path("runs/comparisons") / name_of(fit)
+    folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what runs is ended too
+    facts = learn(folder, fit, launchers)
+    settings = Settings(options.steps, options.rounds, options.original_steps, options.seeds)
+    command = ["python", "-m", "lightning_app", "compare", *args]
+    results = Results.begin(folder / FILE, facts, vars(settings), command)
+    modes = possible(asked_for(options), facts["machine"], launchers, results)
+    recipe = Recipe(fit, facts["batch_size"], facts["image_size"], folder)
+    measure(schedule(modes, settings, recipe, launchers), launchers, facts["machine"]["host"], results)
+    for other in options.merge:
+        results.merge(other)
+    results.save()
+    report(results, options.target)
+
+
+def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our own options, and those of fit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_app compare",
+        description=DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--modes", nargs="+", required=True, help="cpu, cpu:T (T threads), gpu, ddp:N (N ranks)")
+    parser.add_argument("--steps", type=int, help="counted steps of each mode, and no whole runs without --seeds")
+    parser.add_argument("--rounds", type=int, default=3, help="the steps are divided into, modes in turn (default: 3)")
+    parser.add_argument("--seeds", type=int, help="whole runs of each mode (default: 1, without --steps)")
+    parser.add_argument("--target", type=float, help="validation accuracy that time to accuracy is of, 0.9 say")
+    parser.add_argument("--against", choices=["original"], help="the plain loop of `bench` as the baseline")
+    parser.add_argument("--original_steps", type=int, default=9, help="its counted steps in all (default: 9)")
+    parser.add_argument("--weak", action="store_true", help="ddp also with a whole batch for each rank")
+    parser.add_argument("--to", type=Path, help="folder of the comparison (default: runs/comparisons/<config>)")
+    parser.add_argument("--merge", type=Path, nargs="+", default=[], help="results.json of other machines")
+    options, fit = parser.parse_known_args(args)
+    if options.steps is None:
+        options.steps, options.seeds = LEAST_STEPS, 1 if options.seeds is None else options.seeds
+    options.seeds = options.seeds or 0
+    if 0 < options.steps < LEAST_STEPS or options.steps < 0:
+        raise UsageError(f"--steps is {options.steps}; fewer than {LEAST_STEPS} say little (0 leaves that part out).")
+    if options.rounds < 1 or options.original_steps < 1 or options.seeds < 0:
+        raise UsageError("--rounds and --original_steps are counts of 1 or more, --seeds of 0 or more.")
+    return options, fit
+
+
+def name_of(fit: Sequence[str]) -> str:
+    """The name of the first config."""
+    configs = [value for option, value in itertools.pairwise(fit) if option == "--config"]
+    configs += [option.removeprefix("--config=") for option in fit if option.startswith("--config=")]
+    return Path(configs[0]).stem if configs else "fit"
+
+
+def learn(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, Any]:
+    """Prepare data and weights, and learn about recipe and machine.
+
+    Raises:
+        UsageError: a fit with these options would not begin.
+    """
+    file = folder / "facts.json"
+    words = launchers.words(Mode("cpu", 0))
+    command = [*words, sys.executable, "-m", "lightning_app.compare.facts", str(file), *fit]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UsageError(done.stderr.strip().split("error: ")[-1] or f"{shlex.join(command)} failed")
+    return json.loads(file.read_text())
+
+
+def asked_for(options: argparse.Namespace) -> list[Mode]:
+    """The modes in their order, the baseline first."""
+    modes = list(dict.fromkeys(parse_mode(text) for text in options.modes))
+    weak = [Mode("ddp", mode.count, weak=True) for mode in modes if mode.kind == "ddp" and options.weak]
+    return [*([Mode("original")] if options.against else []), *modes, *weak]
+
+
+def possible(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers, results: Results) -> list[Mode]:
+    """The modes that this machine can run; the others are noted with the reason."""
+    machine = Machine(facts["cores"], facts["cpu_bf16"], tuple(facts["gpus"]), facts["gpu_bf16"])
+    found = []
+    for mode in modes:
+        reason = why_not(mode, machine, bool(launchers.words(mode)))
+        if reason:
+            row = {"mode": mode.name, "machine": facts["host"], "reason": reason}
+            results.content["unavailable"].append(row)
+            print(f"{mode.name}: not here: {reason}", flush=True)
+        else:
+            found.append(mode)
+    results.save()
+    return found
+
+
+def measure(trials: Sequence[Trial], launchers: Launchers, machine: str, results: Results) -> None:
+    """Make the runs that are missing."""
+    missing = [trial for trial in trials if not results.has(machine, trial.key)]
+    for number, trial in enumerate(missing, start=1):
+        run = run_trial(trial, launchers, machine)
+        results.add(run)
+        said = run["failed"] or f"{run['seconds']:.0f} s"
+        print(f"{number}/{len(missing)} {trial.part} {trial.mode.name} {trial.number}: {said}", flush=True)
+
+
+def report(results: Results, target: float | None) -> None:
+    """Write the pages, and print the short one."""
+    found = Findings.of(results.content, target)
+    page = results.path.with_name("report.md")
+    replace_file(page, (text := markdown(found)).encode())
+    print(f"{text}\n{page}", flush=True)

@@ -1,0 +1,134 @@
+"""results.json: everything that a comparison has measured so far, written anew after every run.
+
+    {"schema": 1, "recipe": hash, "options": {...}, "batch_size": 64, "settings": {...}, "command": [...],
+     "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
+     "runs": [{"part", "mode", "number", "machine", "launcher", "command", "date", "began", "seconds", "failed",
+               "ranks": [what compare/measure.py leaves]}],
+     "sweeps": [{"machine", "ranks", "launcher", "points": [{"bytes", "seconds"}]}]}
+
+Times are in seconds (moments since 1970), sizes in bytes. What is derived is not kept: it follows from the runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning_app.checkpoint import replace_file
+from lightning_app.errors import UsageError
+
+SCHEMA = 1
+FILE = "results.json"
+
+
+class Results:
+    """The content of a results.json, and its place.
+
+    Args:
+        path: of the file.
+        content: as in the module's docstring.
+    """
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self.path, self.content = path, content
+
+    @classmethod
+    def begin(cls, path: Path, facts: dict[str, Any], settings: dict[str, Any], command: list[str]) -> Results:
+        """Continue what lies there, or begin.
+
+        Raises:
+            UsageError: what lies there is of another recipe or was measured otherwise.
+        """
+        fresh = {
+            "schema": SCHEMA,
+            **{name: facts[name] for name in ("recipe", "options", "batch_size", "image_size")},
+            "settings": settings,
+            "command": command,
+            "machines": {facts["machine"]["host"]: facts["machine"]},
+            "unavailable": [],
+            "runs": [],
+            "sweeps": [],
+        }
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return cls(path, fresh)
+        found = read(path)
+        for name in ("recipe", "settings"):
+            if found[name] != fresh[name]:
+                raise UsageError(f"{path} is of another comparison ({differing(found, fresh)}); choose another --to.")
+        found["machines"] |= fresh["machines"]
+        return cls(path, found | {"command": command, "unavailable": elsewhere(found, facts["machine"]["host"])})
+
+    def has(self, machine: str, key: tuple[str, str, int]) -> bool:
+        """Whether a run was made here, and did not fail."""
+        return any(run["machine"] == machine and run_key(run) == key and not run["failed"] for run in self.runs)
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """All that were made."""
+        return self.content["runs"]
+
+    def add(self, run: dict[str, Any]) -> None:
+        """Keep a run; it replaces an earlier one that failed."""
+        same = run["machine"], run_key(run)
+        self.content["runs"] = [old for old in self.runs if (old["machine"], run_key(old)) != same] + [run]
+        self.save()
+
+    def save(self) -> None:
+        """Put the file in place of the one before."""
+        replace_file(self.path, json.dumps(self.content, indent=1).encode())
+
+    def merge(self, path: Path) -> None:
+        """Take in the runs of another machine.
+
+        Raises:
+            UsageError: they are of another recipe, or were measured otherwise.
+        """
+        other = read(path)
+        if other["recipe"] != self.content["recipe"] or other["settings"] != self.content["settings"]:
+            raise UsageError(
+                f"{path} cannot be compared with this: {differing(other, self.content)}. Make it with the same options."
+            )
+        for name, facts in other["machines"].items():
+            here = self.content["machines"].get(name)
+            if here is not None and here != facts:
+                raise UsageError(f"{path} is of a machine that is called {name} too, but is another; rename one.")
+        self.content["machines"] |= other["machines"]
+        for part in ("runs", "unavailable", "sweeps"):
+            known = self.content[part]
+            known += [each for each in other[part] if each not in known]
+        self.save()
+
+
+def run_key(run: dict[str, Any]) -> tuple[str, str, int]:
+    """As Trial.key."""
+    return run["part"], run["mode"], run["number"]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a file.
+
+    Raises:
+        UsageError: it is no results.json of this version.
+    """
+    try:
+        content = json.loads(path.read_text())
+        schema = content["schema"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} is no results.json of compare: {error!r}") from error
+    if schema != SCHEMA:
+        raise UsageError(f"{path} has schema {schema}; this program reads {SCHEMA}. Measure again.")
+    return content
+
+
+def elsewhere(content: dict[str, Any], machine: str) -> list[dict[str, Any]]:
+    """What other machines could not run; of this one it is found out again."""
+    return [row for row in content["unavailable"] if row["machine"] != machine]
+
+
+def differing(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """In which options and settings two comparisons differ."""
+    found = {**theirs["options"], **theirs["settings"]}, {**ours["options"], **ours["settings"]}
+    names = sorted(name for name in found[0].keys() | found[1].keys() if found[0].get(name) != found[1].get(name))
+    return "; ".join(f"{name} is {found[0].get(name)} there, {found[1].get(name)} here" for name in names)

@@ -1,0 +1,135 @@
+"""Which runs a comparison consists of, in which order, and the commands that make them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_app.compare.launchers import Launchers
+from lightning_app.compare.modes import Mode
+from lightning_app.compare.trial import Trial, fit_command
+
+MEASURE = "lightning_app.compare.measure.Measure"
+# Speed alone: as many steps as are wanted, nothing evaluated, no checkpoint but the last.
+STEPS_ONLY = (
+    *("--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "0"),
+    *("--checkpoint.every_n_steps", "1000000", "--checkpoint.every_n_minutes", "1000000"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Attributes:
+        steps: counted steps of each mode over all rounds; 0 is none.
+        rounds: into which they are divided.
+        original_steps: the same for the original loop.
+        seeds: whole runs of each mode.
+    """
+
+    steps: int
+    rounds: int
+    original_steps: int
+    seeds: int
+
+    @property
+    def steps_a_round(self) -> int:
+        """Counted steps of one run."""
+        return -(-self.steps // self.rounds)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every mode runs.
+
+    Attributes:
+        options: of fit.
+        batch_size: the global batch.
+        image_size: side in pixels.
+        folder: of the comparison.
+    """
+
+    options: Sequence[str]
+    batch_size: int
+    image_size: int
+    folder: Path
+
+
+def schedule(modes: Sequence[Mode], settings: Settings, recipe: Recipe, launchers: Launchers) -> list[Trial]:
+    """All runs: rounds of counted steps first, the modes in turn, so that a slow hour slows all; then whole runs."""
+    trials = []
+    for number in range(settings.rounds if settings.steps else 0):
+        trials += [steps_trial(mode, number, settings, recipe, launchers) for mode in with_ceilings(modes)]
+    whole = [mode for mode in modes if mode.kind in ("cpu", "gpu", "ddp") and not mode.weak]
+    for seed in range(settings.seeds):
+        trials += [whole_trial(mode, seed, recipe, launchers) for mode in whole]
+    return trials
+
+
+def with_ceilings(modes: Sequence[Mode]) -> list[Mode]:
+    """After each ddp mode, as many serial processes at once."""
+    found = []
+    for mode in modes:
+        found += [mode, Mode("serial", mode.count)] if mode.kind == "ddp" and not mode.weak else [mode]
+    return found
+
+
+def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, launchers: Launchers) -> Trial:
+    """Some counted steps of a mode."""
+    folder = recipe.folder / "runs" / f"steps-{mode.name.replace(':', '-')}-{number}"
+    if mode.kind == "original":
+        return Trial(mode, "steps", number, [original_command(settings, recipe)], folder)
+    commands = []
+    for index in range(mode.count if mode.kind == "serial" else 1):
+        own = folder / str(index) if mode.kind == "serial" else folder
+        own.mkdir(parents=True, exist_ok=True)
+        together = mode.count if mode.kind == "serial" else 1
+        measure = measuring(own, steps=settings.steps_a_round, together=together)
+        options = [*recipe.options, *strategy(mode, launchers), *measure, *STEPS_ONLY]
+        options += ["--data.batch_size", str(part_of_batch(mode, recipe.batch_size)), *placed(own, recipe)]
+        commands.append(fit_command(launchers.words(mode), options))
+    return Trial(mode, "steps", number, commands, folder)
+
+
+def whole_trial(mode: Mode, seed: int, recipe: Recipe, launchers: Launchers) -> Trial:
+    """The recipe from its start to its final test."""
+    folder = recipe.folder / "runs" / f"whole-{mode.name.replace(':', '-')}-seed{seed}"
+    options = [*recipe.options, *strategy(mode, launchers), *measuring(folder), "--seed_everything", str(seed)]
+    command = fit_command(launchers.words(mode), [*options, *placed(folder, recipe)])
+    return Trial(mode, "whole", seed, [command], folder)
+
+
+def part_of_batch(mode: Mode, batch_size: int) -> int:
+    """The batch size to ask for: a rank's part for serial processes, as many batches as ranks for weak scaling."""
+    if mode.kind == "serial":
+        return -(-batch_size // mode.count)
+    return batch_size * mode.count if mode.weak else batch_size
+
+
+def strategy(mode: Mode, launchers: Launchers) -> list[str]:
+    """The one flag, and devices where Lightning starts the ranks."""
+    name = {"serial": "cpu", "cpu": "cpu", "gpu": "gpu", "ddp": "ddp"}[mode.kind]
+    local = mode.kind == "ddp" and not launchers.words(mode)
+    return ["--trainer.strategy", name, *(["--trainer.devices", str(mode.count)] if local else [])]
+
+
+def measuring(folder: Path, **arguments: int) -> list[str]:
+    """The callback, as an option."""
+    callback = {"class_path": MEASURE, "init_args": {"folder": str(folder.resolve()), **arguments}}
+    return [f"--trainer.callbacks+={json.dumps(callback)}"]
+
+
+def placed(folder: Path, recipe: Recipe) -> list[str]:
+    """Where the run's own files go; it always begins anew, for only then its times are whole."""
+    return ["--runs_dir", str(folder), "--name", "run", "--resume", "never"]
+
+
+def original_command(settings: Settings, recipe: Recipe) -> list[str]:
+    """The plain loop of `make bench`."""
+    steps = -(-settings.original_steps // settings.rounds)
+    shape = ["--batch_size", str(recipe.batch_size), "--image_size", str(recipe.image_size)]
+    return [sys.executable, "-m", "lightning_app.bench.original_loop", "--steps", str(steps), *shape]

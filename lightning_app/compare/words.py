@@ -1,0 +1,70 @@
+"""Figures as they are written in both reports."""
+
+from __future__ import annotations
+
+from lightning_app.compare.derive import Row, Spread
+
+NONE = "-"
+
+
+def number(value: float) -> str:
+    """Three digits that count."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def spread(found: Spread | None, digits: int | None = None) -> str:
+    """A median and its range."""
+    if found is None:
+        return NONE
+    words = [number(each) if digits is None else f"{each:.{digits}f}" for each in (found.median, found.low, found.high)]
+    return f"{words[0]} ({words[1]} to {words[2]})" if found.low < found.high else words[0]
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return NONE if value is None else f"{100 * value:.1f}%"
+
+
+def percent(found: Spread | None) -> str:
+    """An accuracy with its interval."""
+    if found is None:
+        return NONE
+    return f"{100 * found.median:.2f}% ({100 * found.low:.2f} to {100 * found.high:.2f})"
+
+
+def gigabytes(value: int | None) -> str:
+    """Bytes, as people count memory."""
+    return NONE if value is None else f"{value / 1e9:.1f} GB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds, or minutes where there are many."""
+    if seconds is None:
+        return NONE
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def processes(row: Row) -> str:
+    """How many, and with how many threads: 2 x 1."""
+    run = row.any_run
+    if run is None:
+        return NONE
+    rank = run["ranks"][0]
+    on = rank["threads"] if rank["device"] == "cpu" else rank["device"]
+    return f"{row.mode.processes} x {on}"
+
+
+def what_it_is(row: Row) -> str:
+    """A mode in words."""
+    kinds = {
+        "cpu": "one process on the CPU",
+        "gpu": "one process on a GPU",
+        "ddp": f"{row.mode.count} ranks",
+        "serial": f"{row.mode.count} independent processes at once: the ceiling of ddp:{row.mode.count}",
+        "original": "the plain loop of `make bench`, on noise",
+    }
+    return kinds[row.mode.kind] + (", a whole batch each" if row.mode.weak else "")
