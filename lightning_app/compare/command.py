@@ -17,6 +17,7 @@ from lightning_app.checkpoint import replace_file
 from lightning_app.compare.launchers import Launchers, find_launchers
 from lightning_app.compare.markdown import markdown
 from lightning_app.compare.modes import Mode, parse_mode, why_not
+from lightning_app.compare.page import page
 from lightning_app.compare.results import FILE, Results
 from lightning_app.compare.schedule import Recipe, Settings, schedule
 from lightning_app.compare.tables import Findings
@@ -140,6 +141,7 @@ def measure(trials: Sequence[Trial], launchers: Launchers, machine: str, results
 def report(results: Results, target: float | None) -> None:
     """Write the pages, and print the short one."""
     found = Findings.of(results.content, target)
-    page = results.path.with_name("report.md")
-    replace_file(page, (text := markdown(found)).encode())
-    print(f"{text}\n{page}", flush=True)
+    folder = results.path.parent
+    replace_file(folder / "report.md", (text := markdown(found)).encode())
+    replace_file(folder / "report.html", page(found).encode())
+    print(f"{text}\nThe same in {folder / 'report.html'}", flush=True)

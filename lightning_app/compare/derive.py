@@ -48,6 +48,7 @@ class Row:
         mode, machine: which.
         steps: its runs of counted steps, by round.
         whole: its whole runs, by seed.
+        sweep: of the link between its ranks.
         reason: why it was not run, or why its last run failed; empty otherwise.
     """
 
@@ -55,6 +56,7 @@ class Row:
     machine: str
     steps: dict[int, Run] = field(default_factory=dict)
     whole: dict[int, Run] = field(default_factory=dict)
+    sweep: dict[int, Run] = field(default_factory=dict)
     reason: str = ""
 
     @property
@@ -183,9 +185,9 @@ def rows(content: dict[str, Any]) -> list[Row]:
         key = run["machine"], run["mode"]
         row = found.setdefault(key, Row(by_name(run["mode"]), run["machine"]))
         if run["failed"]:
-            found[key] = Row(row.mode, row.machine, row.steps, row.whole, run["failed"])
+            found[key] = Row(row.mode, row.machine, row.steps, row.whole, row.sweep, run["failed"])
         else:
-            (row.steps if run["part"] == "steps" else row.whole)[run["number"]] = run
+            {"steps": row.steps, "whole": row.whole, "sweep": row.sweep}[run["part"]][run["number"]] = run
     for gone in content["unavailable"]:
         key = gone["machine"], gone["mode"]
         found.setdefault(key, Row(by_name(gone["mode"]), gone["machine"], reason=gone["reason"]))

@@ -48,6 +48,11 @@ class Launchers:
             words += ["--allow-run-as-root"] if os.geteuid() == 0 else []
         return words
 
+    def sweep_words(self, mode: Mode) -> list[str]:
+        """For a program that is no fit: where Lightning would start the ranks, torchrun does."""
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={mode.count}"]
+        return [*words, sys.executable] if (words := self.words(mode)) else torchrun
+
     def name(self, mode: Mode) -> str:
         """For reports."""
         if self.srun:
@@ -77,13 +82,16 @@ def find_launchers() -> Launchers:
 
 @contextmanager
 def on_cores(first: int, count: int) -> Iterator[None]:
-    """Processes that are started inside may use `count` of our cores, from the `first` on; the plan goes by that."""
+    """Processes that are started inside may use `count` of our cores, from the `first` on; the plan goes by that.
+
+    Where there are too few, the first come again.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     ours = os.sched_getaffinity(0)
-    chosen = sorted(ours)[first : first + count] or sorted(ours)
-    os.sched_setaffinity(0, chosen)
+    cores = sorted(ours)
+    os.sched_setaffinity(0, [cores[index % len(cores)] for index in range(first, first + count)])
     try:
         yield
     finally:

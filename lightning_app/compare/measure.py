@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_app.checkpoint import replace_file
 from lightning_app.compare.communication import Communication
 from lightning_app.compare.marks import Mark, Span, mark, seconds
-from lightning_app.compare.rules import WARM_UP
+from lightning_app.compare.rules import PAIRS, WARM_UP
 from lightning_app.launch import this_launch
 
 IMPORTED = time.time()  # the command line has been read by now, and what it names imported
@@ -36,10 +36,11 @@ class Measure(pl.Callback):
         folder: of the run; rank r writes rank-r.json there.
         steps: counted steps after which training ends; 0 lets it come to its own end.
         together: processes, each with a folder beside this one, that begin counting at the same moment.
+        pairs: steps with and without communication, after the counted ones.
     """
 
-    def __init__(self, folder: str, steps: int = 0, together: int = 1) -> None:
-        self.folder, self.steps, self.together = Path(folder), steps, together
+    def __init__(self, folder: str, steps: int = 0, together: int = 1, pairs: int = PAIRS) -> None:
+        self.folder, self.steps, self.together, self.pairs = Path(folder), steps, together, pairs
         self.batches = 0
         self.periods: list[Span] = []
         self.data: list[list[Span]] = []  # of each counted period
@@ -139,7 +140,7 @@ class Measure(pl.Callback):
     def _counted(self, trainer: pl.Trainer) -> None:
         """What comes after the last counted step."""
         if isinstance(trainer.model, DistributedDataParallel):
-            self.communication = Communication(trainer.model, self.device)
+            self.communication = Communication(trainer.model, self.device, self.pairs)
         else:
             trainer.should_stop = True
 
@@ -171,6 +172,7 @@ class Measure(pl.Callback):
             "checkpoint_s": sum(self.saves),
             "validations": self.validations,
             "communication": self.communication.seconds if self.communication else None,
+            "buckets": self.communication.buckets if self.communication else None,
             "host_memory": peak_host_memory(),
             "gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         }

@@ -3,8 +3,7 @@
     {"schema": 1, "recipe": hash, "options": {...}, "batch_size": 64, "settings": {...}, "command": [...],
      "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
      "runs": [{"part", "mode", "number", "machine", "launcher", "command", "date", "began", "seconds", "failed",
-               "ranks": [what compare/measure.py leaves]}],
-     "sweeps": [{"machine", "ranks", "launcher", "points": [{"bytes", "seconds"}]}]}
+               "ranks": [what compare/measure.py and compare/sweep.py leave]}]}
 
 Times are in seconds (moments since 1970), sizes in bytes. What is derived is not kept: it follows from the runs.
 """
@@ -48,7 +47,6 @@ class Results:
             "machines": {facts["machine"]["host"]: facts["machine"]},
             "unavailable": [],
             "runs": [],
-            "sweeps": [],
         }
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +93,7 @@ class Results:
             if here is not None and here != facts:
                 raise UsageError(f"{path} is of a machine that is called {name} too, but is another; rename one.")
         self.content["machines"] |= other["machines"]
-        for part in ("runs", "unavailable", "sweeps"):
+        for part in ("runs", "unavailable"):
             known = self.content[part]
             known += [each for each in other[part] if each not in known]
         self.save()

@@ -64,6 +64,7 @@ def schedule(modes: Sequence[Mode], settings: Settings, recipe: Recipe, launcher
     trials = []
     for number in range(settings.rounds if settings.steps else 0):
         trials += [steps_trial(mode, number, settings, recipe, launchers) for mode in with_ceilings(modes)]
+        trials += [sweep_trial(mode, recipe, launchers) for mode in modes if number == 0 and sweeps(mode)]
     whole = [mode for mode in modes if mode.kind in ("cpu", "gpu", "ddp") and not mode.weak]
     for seed in range(settings.seeds):
         trials += [whole_trial(mode, seed, recipe, launchers) for mode in whole]
@@ -93,6 +94,18 @@ def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, lau
         options += ["--data.batch_size", str(part_of_batch(mode, recipe.batch_size)), *placed(own, recipe)]
         commands.append(fit_command(launchers.words(mode), options))
     return Trial(mode, "steps", number, commands, folder)
+
+
+def sweeps(mode: Mode) -> bool:
+    """Whether the link between a mode's ranks is measured."""
+    return mode.kind == "ddp" and not mode.weak
+
+
+def sweep_trial(mode: Mode, recipe: Recipe, launchers: Launchers) -> Trial:
+    """All-reduces of many sizes between the ranks of a mode."""
+    folder = recipe.folder / "runs" / f"sweep-{mode.name.replace(':', '-')}"
+    command = [*launchers.sweep_words(mode), "-m", "lightning_app.compare.sweep", str(folder.resolve())]
+    return Trial(mode, "sweep", 0, [command], folder)
 
 
 def whole_trial(mode: Mode, seed: int, recipe: Recipe, launchers: Launchers) -> Trial:

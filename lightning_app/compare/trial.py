@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ class Trial:
 
     Attributes:
         mode: how.
-        part: `steps` (counted steps only) or `whole`.
+        part: `steps` (counted steps only), `whole`, or `sweep` (the link between ranks).
         number: the round, or the seed.
         commands: of its processes; several for independent ones at once.
         folder: where its processes leave their numbers, and what they say.
@@ -75,6 +76,9 @@ def run_trial(trial: Trial, launchers: Launchers, machine: str) -> dict[str, Any
     ranks = [] if failed else read_ranks(trial)
     if not failed and len(ranks) < trial.mode.processes:
         record["failed"] = f"{len(ranks)} of {trial.mode.processes} processes left their numbers in {trial.folder}"
+    if trial.part == "steps":
+        for left in trial.folder.glob("**/run"):
+            shutil.rmtree(left)  # a checkpoint of a model that nobody wants
     return record | {"ranks": ranks}
 
 

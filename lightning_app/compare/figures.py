@@ -1,0 +1,202 @@
+"""The figures of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log2
+
+from lightning_app.compare.charts import Axis, Bar, Line, bars, lines, nice_ticks
+from lightning_app.compare.derive import PARTS, Row, first, ratio, same_process
+from lightning_app.compare.predictions import Outlook, outlooks
+from lightning_app.compare.tables import Findings
+from lightning_app.compare.words import duration, number, share
+
+MINUTE = 60
+STEP_PARTS = ("data path", "compute and the rest", "communication")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture and the one thing that it says."""
+
+    title: str
+    picture: str
+    caption: str
+
+
+def figures(found: Findings) -> list[Figure]:
+    """Those that there is something to draw of."""
+    made = [speed(found), speedup(found), walls(found), accuracy(found), breakdown(found), steps(found), link(found)]
+    return [figure for figure in made if figure]
+
+
+def speed(found: Findings) -> Figure | None:
+    """Images per second."""
+    drawn = []
+    for row in found.rows:
+        if rates := row.images_per_second:
+            hollow = row.mode.kind == "serial"
+            shown = [(rates.median, 0)]
+            drawn.append(Bar(found.name(row), shown, number(rates.median), (rates.low, rates.high), hollow))
+    if not drawn:
+        return None
+    outlined = " Outlined: independent processes at once, what ranks could reach." if any_serial(found) else ""
+    return Figure("Training speed", bars(drawn, "images/s"), f"Median and quartiles of the counted steps.{outlined}")
+
+
+def any_serial(found: Findings) -> bool:
+    """Whether ceilings were measured."""
+    return any(row.mode.kind == "serial" and row.steps for row in found.rows)
+
+
+def speedup(found: Findings) -> Figure | None:
+    """Speed-up over one process, against the ideal; what is predicted is drawn apart."""
+    measured = [row for row in found.rows if row.steps and row.mode.kind == "ddp" and not row.mode.weak]
+    alone = [first(found.rows, lambda other, row=row: is_alone(other, row)) for row in measured]  # type: ignore[misc]  # a default binds the row
+    points = {
+        row.mode.count: each for row, base in zip(measured, alone, strict=True) if base and (each := ratio(row, base))
+    }
+    if not points:
+        return None
+    drawn = [Line("", [(1, 1), *((count, points[count].median) for count in sorted(points))], 0)]
+    for row, base in zip(measured, alone, strict=True):
+        bound = first(found.rows, lambda other, row=row: is_ceiling(other, row))  # type: ignore[misc]  # as above
+        if base and bound and (most := ratio(bound, base)):
+            drawn.append(Line("ceiling", [(row.mode.count, most.median)], 4))
+    base_rate = next(base.images_per_second for base in alone if base)
+    ahead = outlooks([row for row in measured if row.mode.count == max(points)])
+    beyond = (
+        [(each.ranks, each.images_per_second / base_rate.median) for out in ahead for each in out.predicted[1:]]
+        if base_rate
+        else []
+    )
+    if beyond:
+        drawn.append(Line("predicted", beyond, 0, "predicted"))
+    most_ranks = max([*points, *(ranks for ranks, _ in beyond), 4])
+    drawn.append(Line("ideal", [(1, 1), (most_ranks, most_ranks)], 0, "ideal"))
+    ranks = [2**power for power in range(int(log2(most_ranks)) + 1)]
+    horizontal = Axis("ranks", 0.9, most_ranks * 1.15, log=True, ticks=ranks)
+    vertical = Axis("speed-up over one process", 0.9, most_ranks * 1.15, log=True, ticks=ranks)
+    caption = "Filled: measured here, over one process with the threads of a rank. "
+    caption += (
+        "Hollow: predicted from the step and the link measured here, for ranks with cores of their own."
+        if beyond
+        else ""
+    )
+    return Figure("Speed-up against ideal", lines(drawn, horizontal, vertical), caption)
+
+
+def is_alone(other: Row, row: Row) -> bool:
+    """Whether a row is one process like a rank of the other."""
+    same = other.machine == row.machine and other.mode.kind in ("cpu", "gpu") and bool(other.steps)
+    return same and same_process(other, row)
+
+
+def is_ceiling(other: Row, row: Row) -> bool:
+    """Whether a row is as many independent processes."""
+    return (
+        other.machine == row.machine
+        and bool(other.steps)
+        and (other.mode.kind, other.mode.count) == ("serial", row.mode.count)
+    )
+
+
+def walls(found: Findings) -> Figure | None:
+    """Wall time of whole runs."""
+    drawn = [
+        Bar(found.name(row), [(row.wall.median / MINUTE, 0)], duration(row.wall.median), minutes(row))
+        for row in found.rows
+        if row.wall
+    ]
+    caption = "From the start of the command to its end; median and range over the seeds."
+    return Figure("Time of a whole run", bars(drawn, "minutes"), caption) if drawn else None
+
+
+def minutes(row: Row) -> tuple[float, float] | None:
+    """The range of wall times, where there are several."""
+    if row.wall is None or row.wall.low == row.wall.high:
+        return None
+    return row.wall.low / MINUTE, row.wall.high / MINUTE
+
+
+def accuracy(found: Findings) -> Figure | None:
+    """Validation accuracy over wall time."""
+    drawn, rows = [], [row for row in found.rows if any(row.curve(seed) for seed in row.whole)]
+    for style, row in enumerate(rows):
+        for place, seed in enumerate(row.whole):
+            points = [(when / MINUTE, 100 * share) for when, share in row.curve(seed)]
+            drawn.append(Line("" if place else found.name(row), points, style, "thin" if place else "data"))
+    points = [point for line in drawn for point in line.points]
+    if not points:
+        return None
+    longest = max(when for when, _ in points) * 1.05
+    low, high = min(share for _, share in points), max(share for _, share in points)
+    low, high = low - max(1.0, (high - low) / 10), min(100.0, high + max(1.0, (high - low) / 10))
+    if found.target and 100 * found.target > low:
+        drawn.append(Line("target", [(0, 100 * found.target), (longest, 100 * found.target)], 0, "ideal"))
+    horizontal = Axis("minutes since the start of the command", 0, longest, ticks=nice_ticks(0, longest))
+    vertical = Axis("validation images right (%)", low, high, ticks=nice_ticks(low, high))
+    thin = " Thin: further seeds." if any(line.kind == "thin" for line in drawn) else ""
+    return Figure(
+        "Accuracy over time", lines(drawn, horizontal, vertical), f"Every validation of the whole runs.{thin}"
+    )
+
+
+def breakdown(found: Findings) -> Figure | None:
+    """Parts of the wall time."""
+    drawn = [
+        Bar(
+            found.name(row),
+            [(max(seconds, 0), shade) for shade, seconds in enumerate(row.parts().values())],
+            duration(row.wall.median),
+        )
+        for row in found.rows
+        if row.wall
+    ]
+    caption = "Medians over the seeds, of the first rank."
+    return Figure("Where the time of a run went", bars(drawn, "seconds", PARTS), caption) if drawn else None
+
+
+def steps(found: Findings) -> Figure | None:
+    """Parts of a step."""
+    drawn = []
+    for row in found.rows:
+        rates = row.images_per_second
+        if rates is None or row.data_share is None:
+            continue
+        data, exchange = row.data_share, max(row.communication_share or 0.0, 0.0)
+        shares = [(100 * data, 0), (100 * (1 - data - exchange), 1), (100 * exchange, 2)]
+        drawn.append(Bar(found.name(row), shares, f"{share(data)} data, {share(row.communication_share)} exchange"))
+    caption = "Making the batch, and exchanging gradients, as shares of a step."
+    return Figure("What a step is made of", bars(drawn, "% of a step", STEP_PARTS), caption) if drawn else None
+
+
+def link(found: Findings) -> Figure | None:
+    """All-reduce times over sizes, and what was fitted to them."""
+    swept = [row for row in found.rows if row.sweep]
+    if not swept:
+        return None
+    drawn: list[Line] = []
+    for style, row in enumerate(swept):
+        measured = next(iter(row.sweep.values()))["ranks"][0]["points"]
+        drawn.append(Line(found.name(row), [(each["bytes"], 1000 * each["seconds"]) for each in measured], style))
+        drawn += [fitted(out, [each["bytes"] for each in measured]) for out in outlooks([row])]
+    times = [value for line in drawn for _, value in line.points]
+    sizes = [at for line in drawn for at, _ in line.points]
+    decades = [10.0**power for power in range(-3, 6) if min(times) * 0.7 <= 10.0**power <= max(times) * 1.4]
+    horizontal = Axis("bytes", min(sizes) * 0.8, max(sizes) * 1.3, True, [2**10, 2**15, 2**20, 2**26], size_text)
+    vertical = Axis("all-reduce (ms)", min(times) * 0.7, max(times) * 1.4, True, decades)
+    caption = "Points: medians. Dashed: a latency and a bandwidth fitted to them, which predictions are made with."
+    return Figure("The link between the ranks", lines(drawn, horizontal, vertical), caption)
+
+
+def fitted(out: Outlook, sizes: Sequence[int]) -> Line:
+    """The model of a link."""
+    points = [(float(size), 1000 * out.link.seconds(size, out.row.mode.count)) for size in sizes]
+    return Line("", points, 0, "ideal")
+
+
+def size_text(size: float) -> str:
+    """Bytes as a tick."""
+    return f"{size / 2**20:.0f} MB" if size >= 2**20 else f"{size / 2**10:.0f} kB"

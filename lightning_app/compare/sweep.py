@@ -1,0 +1,78 @@
+"""All-reduce from 1 kB to 64 MB over the present link: a program for the ranks of a launcher.
+
+    mpirun -np 2 python -m lightning_app.compare.sweep FOLDER
+
+Each rank leaves rank-r.json: {"points": [{"bytes", "seconds", "low", "high"}], ...}, the median of several.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from lightning_app.bench.buckets import connect
+from lightning_app.checkpoint import replace_file
+from lightning_app.doctor.reduction import synchronize
+from lightning_app.environment import LauncherEnvironment
+from lightning_app.machine import this_machine
+from lightning_app.plan import plan_run
+from lightning_app.trainer import set_threads
+
+SIZES = (*(1024 * 4**power for power in range(8)), 64 << 20)  # 1 kB to 16 MB by fours, and 64 MB
+SECONDS_A_SIZE = 0.5
+LEAST, MOST = 3, 50  # times that each is measured
+BYTES = 4  # of a float32
+
+
+def main(folder: Path) -> None:
+    """Measure all sizes."""
+    environment = LauncherEnvironment()
+    plan = plan_run("ddp", None, None, this_machine(), environment.launch)
+    set_threads(plan.threads)
+    device = torch.device("cpu") if plan.gpu is None else torch.device("cuda", plan.gpu)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    connect(environment, plan)
+    rank = environment.global_rank()
+    found = {
+        "rank": rank,
+        "world_size": environment.world_size(),
+        "device": device.type,
+        "backend": dist.get_backend(),
+        "points": [point(size, device) for size in SIZES],
+    }
+    replace_file(folder / f"rank-{rank}.json", json.dumps(found).encode())
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def point(size: int, device: torch.device) -> dict[str, Any]:
+    """One size: bytes, and the seconds of an all-reduce."""
+    numbers = torch.zeros(size // BYTES, device=device)
+    timed(numbers)  # connections and buffers
+    slowest = torch.tensor([timed(numbers)], device=device)
+    dist.all_reduce(slowest, op=dist.ReduceOp.MAX)  # so that all ranks measure as often
+    often = min(MOST, max(LEAST, int(SECONDS_A_SIZE / slowest.item())))
+    seconds = [timed(numbers) for _ in range(often)]
+    return {"bytes": size, "seconds": statistics.median(seconds), "low": min(seconds), "high": max(seconds)}
+
+
+def timed(numbers: torch.Tensor) -> float:
+    """Seconds of one all-reduce, all ranks beginning together."""
+    dist.barrier()
+    synchronize(numbers.device)
+    began = time.perf_counter()
+    dist.all_reduce(numbers)
+    synchronize(numbers.device)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,127 @@
+"""Results of a comparison that nobody has run, with numbers whose consequences are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+BATCH, TOTAL = 64, 10_000
+BUCKETS = [(2_000_000, 0.3), (4_000_000, 0.5), (3_000_000, 0.9)]
+
+
+def content(runs: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """Of a results.json."""
+    machine = {
+        "host": "here",
+        "cores": 2,
+        "host_cores": 2,
+        "gpus": [],
+        "versions": {"cpu": "A processor", "torch": "2.14.1"},
+        "git": "0123456789ab",
+    }
+    return {
+        "schema": 1,
+        "recipe": "0123456789abcdef",
+        "options": {"model.backbone": "mobilenet_v2", "data.dataset": "cifar10"},
+        "batch_size": BATCH,
+        "image_size": 224,
+        "settings": {"steps": 30, "rounds": 3, "original_steps": 9, "seeds": 3},
+        "command": ["python", "-m", "lightning_app", "compare", "--modes", "cpu:1", "ddp:2"],
+        "machines": {"here": machine},
+        "unavailable": [{"mode": "gpu", "machine": "here", "reason": "found no GPU"}],
+        "runs": list(runs),
+        **changes,
+    }
+
+
+def run(part: str, mode: str, number: int, ranks: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """Of one mode."""
+    return {
+        "part": part,
+        "mode": mode,
+        "number": number,
+        "machine": "here",
+        "launcher": "mpirun" if mode.startswith("ddp") else "none",
+        "command": ["python"],
+        "date": "2026-11-25T00:00:00+00:00",
+        "began": 1000.0,
+        "seconds": 100.0,
+        "failed": None,
+        "ranks": ranks,
+        **changes,
+    }
+
+
+def rank(step: float, threads: int = 1, batch_size: int = BATCH, **changes: Any) -> dict[str, Any]:
+    """What a process leaves, whose every step takes as long."""
+    return {
+        "rank": 0,
+        "threads": threads,
+        "device": "cpu",
+        "batch_size": batch_size,
+        "steps": [step * share for share in (0.98, 1, 1, 1, 1.04)],
+        "data": [0.02 * step] * 5,
+        "communication": None,
+        "buckets": None,
+        "host_memory": 10**9,
+        "gpu_memory": None,
+        "right": None,
+        **changes,
+    }
+
+
+def exchanging(step: float) -> dict[str, Any]:
+    """A rank of ddp: a tenth of its step is communication."""
+    found = {"with": [step] * 4, "without": [0.9 * step] * 4}
+    return rank(step, communication=found, buckets=[BUCKETS] * 4)
+
+
+def rounds(mode: str, *ranks: dict[str, Any]) -> list[dict[str, Any]]:
+    """Counted steps; the machine is slower in each round than in the one before, for all modes alike."""
+    return [
+        run(
+            "steps", mode, number, [each | {"steps": [step * (1 + number) for step in each["steps"]]} for each in ranks]
+        )
+        for number in range(3)
+    ]
+
+
+def sweep(mode: str, latency: float, bandwidth: float, ranks: int) -> dict[str, Any]:
+    """A link without noise."""
+    sizes = [1024 * 4**power for power in range(9)]
+    points = [{"bytes": size, "seconds": 2 * (ranks - 1) * (latency + size / ranks / bandwidth)} for size in sizes]
+    return run("sweep", mode, 0, [{"rank": 0, "points": points}])
+
+
+def whole(mode: str, seed: int, right: int, seconds: float = 100.0) -> dict[str, Any]:
+    """A run to its end: a fifth of its time passes before training, a tenth after it."""
+    began = 1000.0
+    times = {
+        "imported": began + 0.1 * seconds,
+        "training_began": began + 0.15 * seconds,
+        "first_step_ended": began + 0.2 * seconds,
+        "training_ended": began + 0.9 * seconds,
+        "validation_s": 0.1 * seconds,
+        "checkpoint_s": 0.01 * seconds,
+        "test_s": 0.06 * seconds,
+        "validations": [
+            {"time": began + share * seconds, "step": 1, "accuracy": accuracy}
+            for share, accuracy in ((0.4, 0.8), (0.6, 0.9), (0.8, right / TOTAL))
+        ],
+    }
+    return run("whole", mode, seed, [rank(0.5, right=right, total=TOTAL, **times)], seconds=seconds)
+
+
+def everything() -> dict[str, Any]:
+    """A comparison with all there can be."""
+    runs = [
+        *rounds("original", {"steps": [6.0, 6.1, 5.9], "batch_size": BATCH, "threads": 2, "device": "cpu"}),
+        *rounds("cpu:1", rank(2.0)),
+        *rounds("cpu:2", rank(1.2, threads=2)),
+        *rounds("ddp:2", exchanging(1.1), exchanging(1.1)),
+        *rounds("serial:2", rank(1.08, batch_size=BATCH // 2), rank(1.08, batch_size=BATCH // 2)),
+        sweep("ddp:2", 1e-4, 1e9, 2),
+        *(whole("cpu:1", seed, 9600 + 10 * seed, 100 + seed) for seed in range(3)),
+        *(whole("ddp:2", seed, 9590 + 10 * seed, 60 + seed) for seed in range(3)),
+    ]
+    return content(runs)
