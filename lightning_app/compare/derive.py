@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -221,20 +221,23 @@ class Scaling:
 
 def scaling(row: Row, others: Sequence[Row]) -> Scaling:
     """Of a row, among the rows of a comparison."""
-    measured = [other for other in others if other.machine == row.machine and other.steps]
-    if not row.steps or not measured:
+    baseline = next((other for other in others if other.machine == row.machine and other.steps), None)
+    if not row.steps or baseline is None:
         return Scaling()
-    speedup = ratio(row, measured[0])
-    if row.mode.kind not in ("ddp", "serial"):
-        return Scaling(speedup)
-    alone = first(measured, lambda other: other.mode.kind in ("cpu", "gpu") and same_process(other, row))
-    ceiling = first(measured, lambda other: other.mode == Mode("serial", row.mode.count))
-    efficiency = ratio(row, alone) if alone else None
+    single, bound = alone(row, others), ceiling(row, others)
     return Scaling(
-        speedup,
-        divided(efficiency, row.mode.count),
-        ratio(row, ceiling) if ceiling and row.mode.kind == "ddp" and not row.mode.weak else None,
+        ratio(row, baseline),
+        divided(ratio(row, single), row.mode.count) if single else None,
+        ratio(row, bound) if bound else None,
     )
+
+
+def alone(row: Row, others: Sequence[Row]) -> Row | None:
+    """The one process that is like a process of `row`: on the same device, with as many threads."""
+    if row.mode.kind not in ("ddp", "serial"):
+        return None
+    single = (other for other in others if other.mode.kind in ("cpu", "gpu") and other.steps)
+    return next((other for other in single if other.machine == row.machine and same_process(other, row)), None)
 
 
 def same_process(one: Row, other: Row) -> bool:
@@ -243,9 +246,14 @@ def same_process(one: Row, other: Row) -> bool:
     return (mine["device"], mine["threads"]) == (its["device"], its["threads"])
 
 
-def first(found: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:
-    """The first row of a kind."""
-    return next((row for row in found if wanted(row)), None)
+def ceiling(row: Row, others: Sequence[Row]) -> Row | None:
+    """As many independent processes at once as `row` has ranks that share a batch."""
+    if row.mode.kind != "ddp" or row.mode.weak:
+        return None
+    bound = Mode("serial", row.mode.count)
+    return next(
+        (other for other in others if (other.machine, other.mode) == (row.machine, bound) and other.steps), None
+    )
 
 
 def divided(spread: Spread | None, by: int) -> Spread | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
 from lightning_app.compare.charts import Axis, Bar, Line, bars, lines, nice_ticks
-from lightning_app.compare.derive import PARTS, Row, first, ratio, same_process
+from lightning_app.compare.derive import PARTS, Row, alone, ceiling, ratio
 from lightning_app.compare.predictions import Outlook, outlooks
 from lightning_app.compare.tables import Findings
 from lightning_app.compare.words import duration, number, share
@@ -52,54 +52,37 @@ def any_serial(found: Findings) -> bool:
 
 def speedup(found: Findings) -> Figure | None:
     """Speed-up over one process, against the ideal; what is predicted is drawn apart."""
-    measured = [row for row in found.rows if row.steps and row.mode.kind == "ddp" and not row.mode.weak]
-    alone = [first(found.rows, lambda other, row=row: is_alone(other, row)) for row in measured]  # type: ignore[misc]  # a default binds the row
-    points = {
-        row.mode.count: each for row, base in zip(measured, alone, strict=True) if base and (each := ratio(row, base))
-    }
-    if not points:
+    strong = [row for row in found.rows if row.mode.kind == "ddp" and not row.mode.weak and row.steps]
+    measured = {row.mode.count: times for row in strong if (times := over_one(row, found.rows))}
+    if not measured:
         return None
-    drawn = [Line("", [(1, 1), *((count, points[count].median) for count in sorted(points))], 0)]
-    for row, base in zip(measured, alone, strict=True):
-        bound = first(found.rows, lambda other, row=row: is_ceiling(other, row))  # type: ignore[misc]  # as above
-        if base and bound and (most := ratio(bound, base)):
-            drawn.append(Line("ceiling", [(row.mode.count, most.median)], 4))
-    base_rate = next(base.images_per_second for base in alone if base)
-    ahead = outlooks([row for row in measured if row.mode.count == max(points)])
-    beyond = (
-        [(each.ranks, each.images_per_second / base_rate.median) for out in ahead for each in out.predicted[1:]]
-        if base_rate
-        else []
-    )
-    if beyond:
-        drawn.append(Line("predicted", beyond, 0, "predicted"))
-    most_ranks = max([*points, *(ranks for ranks, _ in beyond), 4])
-    drawn.append(Line("ideal", [(1, 1), (most_ranks, most_ranks)], 0, "ideal"))
-    ranks = [2**power for power in range(int(log2(most_ranks)) + 1)]
-    horizontal = Axis("ranks", 0.9, most_ranks * 1.15, log=True, ticks=ranks)
-    vertical = Axis("speed-up over one process", 0.9, most_ranks * 1.15, log=True, ticks=ranks)
-    caption = "Filled: measured here, over one process with the threads of a rank. "
-    caption += (
-        "Hollow: predicted from the step and the link measured here, for ranks with cores of their own."
-        if beyond
-        else ""
-    )
-    return Figure("Speed-up against ideal", lines(drawn, horizontal, vertical), caption)
+    bounds = [(row.mode.count, over_one(bound, found.rows)) for row in strong if (bound := ceiling(row, found.rows))]
+    beyond = [point for out in outlooks(strong) if out.row.mode.count in measured for point in further(out, measured)]
+    most = max([4, *measured, *(ranks for ranks, _ in beyond)])
+    drawn = [
+        Line("", [(1, 1), *sorted(measured.items())]),
+        *(Line("ceiling", [(count, times)], 4) for count, times in bounds if times),
+        *([Line("predicted", beyond, 0, "predicted")] if beyond else []),
+        Line("ideal", [(1, 1), (most, most)], 0, "ideal"),
+    ]
+    ticks = [2**power for power in range(int(log2(most)) + 1)]
+    axes = [Axis(name, 0.9, most * 1.15, True, ticks) for name in ("ranks", "speed-up over one process")]
+    caption = "Filled: measured, over one process with the threads of a rank."
+    apart = " Hollow: predicted from the step and the link measured here, for ranks with cores of their own."
+    return Figure("Speed-up against ideal", lines(drawn, *axes), caption + (apart if beyond else ""))
 
 
-def is_alone(other: Row, row: Row) -> bool:
-    """Whether a row is one process like a rank of the other."""
-    same = other.machine == row.machine and other.mode.kind in ("cpu", "gpu") and bool(other.steps)
-    return same and same_process(other, row)
+def over_one(row: Row, rows: Sequence[Row]) -> float | None:
+    """Speed-up over one process that is like each of its own."""
+    single = alone(row, rows)
+    times = ratio(row, single) if single else None
+    return times.median if times else None
 
 
-def is_ceiling(other: Row, row: Row) -> bool:
-    """Whether a row is as many independent processes."""
-    return (
-        other.machine == row.machine
-        and bool(other.steps)
-        and (other.mode.kind, other.mode.count) == ("serial", row.mode.count)
-    )
+def further(out: Outlook, measured: Mapping[int, float]) -> list[tuple[float, float]]:
+    """Ranks that were not measured, and their speed-up: that of the measured ones, times what is predicted beyond."""
+    own, *others = out.predicted
+    return [(each.ranks, measured[own.ranks] * each.images_per_second / own.images_per_second) for each in others]
 
 
 def walls(found: Findings) -> Figure | None:

@@ -60,7 +60,10 @@ def tiles(found: Findings) -> Iterator[tuple[str, str]]:
     for row in timed:
         scale = scaling(row, found.rows)
         if scale.ceiling:
-            yield f"{scale.ceiling.median:.2f}", f"of what its cores can do is what {found.name(row)} reaches"
+            yield (
+                f"{scale.ceiling.median:.2f}",
+                f"of its ceiling: {found.name(row)} against {row.mode.count} serial processes at once",
+            )
     whole = [row for row in found.rows if row.accuracy]
     if whole:
         best = max(whole, key=lambda row: row.accuracy.median if row.accuracy else 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_app.compare.derive import PARTS, Row, common_target, rows, scaling
+from lightning_app.compare.predictions import Predicted, outlooks
 from lightning_app.compare.rules import RULES
 from lightning_app.compare.significance import LEAST_SEEDS, verdict
 from lightning_app.compare.words import NONE, duration, gigabytes, number, percent, processes, share, spread
@@ -71,7 +72,7 @@ class Findings:
 
 def tables(found: Findings) -> list[Table]:
     """All that have something to say."""
-    made = [throughput(found), accuracy(found), walls(found)]
+    made = [throughput(found), accuracy(found), walls(found), beyond(found)]
     return [table for table in made if table.body]
 
 
@@ -177,11 +178,33 @@ def walls(found: Findings) -> Table:
     return Table("Where the time went", ("mode", *PARTS, "in all"), body, [note])
 
 
+def beyond(found: Findings) -> Table:
+    """Ranks that were not measured; the first row of each machine were, as a check."""
+    head = ["ranks", "step (ms)", "of it waiting for gradients", "images/s", "measured (ms)"]
+    body, notes = [], []
+    for out in outlooks(found.rows):
+        body += [predicted_row(each) for each in out.predicted]
+        notes.append(
+            f"From {found.name(out.row)}: its steps without communication, its buckets of gradients, and all-reduces "
+            f"of 1 kB to 64 MB between its ranks, which fit {1e6 * out.link.latency:.0f} us and "
+            f"{out.link.bandwidth / 1e6:,.0f} MB/s. More ranks are taken to have cores and links of their own, like "
+            "these."
+        )
+    return Table("Predicted, not measured", head, body, notes)
+
+
+def predicted_row(each: Predicted) -> list[str]:
+    """One number of ranks."""
+    measured = NONE if each.measured is None else number(1000 * each.measured)
+    waiting = f"{share(each.waiting / each.seconds)}"
+    return [str(each.ranks), number(1000 * each.seconds), waiting, number(each.images_per_second), measured]
+
+
 def rules(found: Findings) -> list[str]:
     """How it was measured."""
     settings = found.content["settings"]
     counted = f"{settings['steps']} counted steps of each mode in {settings['rounds']} rounds, the modes in turn"
-    first = [f"{counted}. "] if settings["steps"] else []
+    first = [f"{counted}."] if settings["steps"] else []
     original = any(row.mode.kind == "original" for row in found.rows)
     also = [f"The original loop: {settings['original_steps']} counted steps, on noise; throughput only."]
     return [*first, *RULES, *(also if original else [])]

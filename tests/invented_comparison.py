@@ -78,12 +78,12 @@ def exchanging(step: float) -> dict[str, Any]:
 
 def rounds(mode: str, *ranks: dict[str, Any]) -> list[dict[str, Any]]:
     """Counted steps; the machine is slower in each round than in the one before, for all modes alike."""
-    return [
-        run(
-            "steps", mode, number, [each | {"steps": [step * (1 + number) for step in each["steps"]]} for each in ranks]
-        )
-        for number in range(3)
-    ]
+    return [run("steps", mode, number, [slower(each, 1 + number) for each in ranks]) for number in range(3)]
+
+
+def slower(rank: dict[str, Any], factor: int) -> dict[str, Any]:
+    """The same process on a machine that takes longer."""
+    return rank | {name: [factor * each for each in rank[name]] for name in ("steps", "data") if name in rank}
 
 
 def sweep(mode: str, latency: float, bandwidth: float, ranks: int) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""The command itself: real runs of modes, broken off and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_app.compare.command import compare, name_of
+from lightning_app.errors import UsageError
+
+REPOSITORY = Path(__file__).parents[3]
+COUNTED = 30
+DEADLINE_S = 240
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--modes", "cpu", "tpu"], "there is no mode tpu; expected cpu"),
+        (["--modes", "cpu", "--steps", "29"], "--steps is 29; fewer than 30 say little"),
+        (["--modes", "cpu", "--rounds", "0"], "counts of 1 or more"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_runs(
+    args: list[str], said: str, empty_folder: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        compare([*args, "--config", "configs/quickstart.yaml"])
+
+
+def test_options_that_fit_would_refuse_are_refused_at_once(program: Program, tmp_path: Path) -> None:
+    done = program("compare", "--modes", "cpu", "--config", "configs/quickstart.yaml", "--modle.lr", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--modle.lr" in done.stderr
+    assert not (tmp_path / "runs/comparisons/quickstart/results.json").exists()
+
+
+@pytest.mark.parametrize("fit", [["--config", "configs/a.yaml", "--config", "b.yaml"], ["--config=configs/a.yaml"]])
+def test_a_comparison_is_called_after_its_first_config(fit: list[str]) -> None:
+    assert name_of(fit) == "a"
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_broken_off_is_continued_and_ends_with_all_modes(
+    program: Program, short: list[str], tmp_path: Path
+) -> None:
+    args = ["--modes", "cpu:1", "ddp:2", "gpu", "--steps", str(COUNTED), "--rounds", "1", "--seeds", "1"]
+    command = ["compare", *short, *args, "--to", str(tmp_path), "--trainer.max_epochs", "1"]
+    begun = broken_off(command, tmp_path)
+    assert leftovers(tmp_path) == []
+
+    done = program(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads((tmp_path / "results.json").read_text())
+    runs = {(run["part"], run["mode"]): run for run in content["runs"]}
+    assert [run["failed"] for run in content["runs"]] == [None] * 6
+    assert content["runs"][0] == begun["runs"][0]
+    assert [row["mode"] for row in content["unavailable"]] == ["gpu"]
+    for mode, processes in (("cpu:1", 1), ("ddp:2", 2), ("serial:2", 2)):
+        ranks = runs["steps", mode]["ranks"]
+        assert [len(rank["steps"]) for rank in ranks] == [COUNTED] * processes
+        assert {rank["threads"] for rank in ranks} == {1}
+    assert [rank["batch_size"] for rank in runs["steps", "serial:2"]["ranks"]] == [16, 16]
+    assert [len(times) for times in runs["steps", "ddp:2"]["ranks"][0]["communication"].values()] == [4, 4]
+    for mode in ("cpu:1", "ddp:2"):
+        rank = runs["whole", mode]["ranks"][0]
+        assert rank["total"] == 250  # limit_test_batches 1
+        assert [point["step"] for point in rank["validations"]] == [6]
+    for name in ("report.md", "report.html"):
+        assert "serial:2" in (tmp_path / name).read_text()
+
+
+def broken_off(command: list[str], folder: Path) -> dict[str, Any]:
+    """Begin, and ask it to end when its first run is kept; what it has by then."""
+    results = folder / "results.json"
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen([sys.executable, "-m", "lightning_app", *command], env=environ, cwd=folder) as process:
+        deadline = time.monotonic() + DEADLINE_S
+        while not (found := json.loads(results.read_text()) if results.exists() else {"runs": []})["runs"]:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    return found
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Processes that name the folder of a comparison in their command."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(str(folder) in word for word in words) and int(place.parent.name) != os.getpid():
+            found.append(" ".join(words))
+    return found

@@ -1,0 +1,45 @@
+"""Steps over links whose times can be worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+from invented_comparison import BUCKETS, content, exchanging, rounds, sweep
+
+from lightning_app.compare.derive import rows
+from lightning_app.compare.predict import Link, Step
+from lightning_app.compare.predictions import outlooks
+
+LATENCY, BANDWIDTH = 1e-4, 1e9
+FAST, SLOW = Link(0.0, 1e15), Link(0.0, 1e7)
+STEP = Step(1.0, BUCKETS)  # the last bucket is ready at 0.9
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_a_link_is_found_again_in_its_times(ranks: int) -> None:
+    points = sweep("ddp:2", LATENCY, BANDWIDTH, ranks)["ranks"][0]["points"]
+    link = Link.fitted(points, ranks)
+    assert (link.latency, link.bandwidth) == pytest.approx((LATENCY, BANDWIDTH))
+
+
+def test_a_link_that_costs_nothing_leaves_the_step_as_it_is() -> None:
+    assert STEP.over(FAST, 2) == pytest.approx(1.0)
+
+
+def test_only_what_has_not_arrived_when_the_backward_pass_ends_is_waited_for() -> None:
+    # 0.2 s, 0.4 s and 0.3 s of travel: ready at 0.3, 0.5 and 0.9, they arrive at 0.5, 0.9 and 1.2.
+    assert STEP.over(SLOW, 2) == pytest.approx(1.2 + 0.1)
+
+
+def test_buckets_that_are_late_delay_those_behind_them() -> None:
+    # Three ranks move 4/3 of the bytes: 0.267, 0.533 and 0.4 s; arrivals at 0.567, 1.1 and 1.5.
+    assert STEP.over(SLOW, 3) == pytest.approx(0.3 + 4 / 3 * 0.9 + 0.1)
+
+
+def test_more_ranks_compute_less_each_and_are_predicted_as_far_as_there_are_images() -> None:
+    step = 1.1
+    found = content([*rounds("ddp:2", exchanging(step), exchanging(step)), sweep("ddp:2", 0.0, 1e15, 2)], batch_size=8)
+    (out,) = outlooks(rows(found))
+    assert [each.ranks for each in out.predicted] == [2, 4, 8, 16]
+    seconds = [each.seconds for each in out.predicted]
+    assert seconds == pytest.approx([0.9 * step / factor for factor in (1, 2, 4, 8)], rel=1e-6)
+    assert [each.measured is not None for each in out.predicted] == [True, False, False, False]

@@ -1,0 +1,90 @@
+"""Both reports say all there is, and the page needs nothing else."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, FLAGS, MISSING
+from invented_comparison import content, everything, run
+
+from lightning_app.compare.markdown import markdown
+from lightning_app.compare.page import page
+from lightning_app.compare.tables import Findings
+
+FOUND = Findings.of(everything(), None)
+MODES = ["original", "cpu:1", "cpu:2", "ddp:2", "serial:2", "gpu"]
+FIGURES = 7
+
+
+@pytest.mark.parametrize("report", [markdown, page])
+def test_a_report_has_every_mode_the_reason_of_what_was_not_run_and_the_command(report) -> None:  # type: ignore[no-untyped-def]  # both
+    text = report(FOUND)
+    assert [mode for mode in MODES if mode not in text] == []
+    assert "not run: found no GPU" in text
+    assert "lightning_app compare --modes cpu:1 ddp:2" in text
+    assert "no difference (p = 0.53)" in text
+    assert "A processor" in text
+    assert "0123456789ab" in text
+
+
+def test_the_rows_of_a_markdown_table_are_as_wide_as_its_head() -> None:
+    tables = re.findall(r"(?:^\|.*\|\n)+", markdown(FOUND), re.MULTILINE)
+    assert len(tables) == 4
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
+    text = page(FOUND)
+    tags: list[str] = []
+
+    class Nesting(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert {name for name, _ in attrs} & {"src", "href", "srcset"} == set()
+            if tag != "meta":
+                tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert tags.pop() == tag
+
+    Nesting().feed(re.sub(r"<(\w+)([^>]*)/>", r"<\1\2></\1>", text))
+    assert tags == []
+    assert "url(" not in text
+    assert text.count("<figure>") == FIGURES
+
+
+def test_what_a_run_says_is_no_markup() -> None:
+    failed = run("steps", "ddp:2", 0, [], failed="exit code 1: <script>alert(1)</script> | x\ny")
+    found = Findings.of(content([failed]), None)
+    assert "<script>" not in page(found)
+    assert len({line.count("|") for line in markdown(found).splitlines() if line.startswith("|")}) <= 1
+
+
+def test_a_comparison_in_which_nothing_could_be_run_still_reports() -> None:
+    found = Findings.of(content([]), None)
+    assert "<figure>" not in page(found)
+    assert markdown(found).startswith("# Comparison")
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("browser")
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1240), ("dark", 390)])
+def test_a_browser_shows_the_page_without_complaint_or_overflow(scheme: str, width: int, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason=MISSING)
+    (tmp_path / "report.html").write_text(page(FOUND))
+    complaints: list[str] = []
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        shown = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+        shown.on("console", lambda said: complaints.append(said.text))
+        shown.goto((tmp_path / "report.html").as_uri())
+        wide = shown.evaluate("document.documentElement.scrollWidth")
+        paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+        chromium.close()
+    assert complaints == []
+    assert wide == width
+    assert paper == {"light": "rgb(251, 250, 248)", "dark": "rgb(20, 23, 26)"}[scheme]
