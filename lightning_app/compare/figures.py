@@ -150,7 +150,8 @@ def steps(found: Findings) -> Figure | None:
             continue
         data, exchange = row.data_share, max(row.communication_share or 0.0, 0.0)
         shares = [(100 * data, 0), (100 * (1 - data - exchange), 1), (100 * exchange, 2)]
-        drawn.append(Bar(found.name(row), shares, f"{share(data)} data, {share(row.communication_share)} exchange"))
+        said = f"{share(data)} data" + (f", {share(exchange)} exchange" if row.communication_share is not None else "")
+        drawn.append(Bar(found.name(row), shares, said))
     caption = "Making the batch, and exchanging gradients, as shares of a step."
     return Figure("What a step is made of", bars(drawn, "% of a step", STEP_PARTS), caption) if drawn else None
 

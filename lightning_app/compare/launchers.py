@@ -25,20 +25,23 @@ class Launchers:
         mpirun: the words of an mpirun, if there is one.
         open_mpi: it is Open MPI, whose options we know.
         srun: we are in a SLURM allocation, where each run is a job step.
-        cores: that this process may use.
+        cores: that this process may use; of each node, where SLURM gave us several.
+        nodes: that SLURM gave us.
     """
 
     mpirun: str | None
     open_mpi: bool
     srun: str | None
     cores: int
+    nodes: int = 1
 
     def words(self, mode: Mode) -> list[str]:
         """What comes before `python`; nothing for a process of our own, or ranks that Lightning starts."""
         ranks = mode.count if mode.kind == "ddp" else 1
         if self.srun:
+            each = threads(mode, self.cores if mode.kind == "cpu" else self.cores * self.nodes)
             # --overlap: several serial processes at once are several steps.
-            return [self.srun, "--overlap", f"--ntasks={ranks}", f"--cpus-per-task={threads(mode, self.cores)}"]
+            return [self.srun, "--overlap", f"--ntasks={ranks}", f"--cpus-per-task={min(each, self.cores)}"]
         if ranks == 1 or not self.mpirun:
             return []
         words = [self.mpirun, "-np", str(ranks)]
@@ -77,7 +80,9 @@ def find_launchers() -> Launchers:
     mpirun = str(beside) if beside.exists() else shutil.which("mpirun")
     said = subprocess.run([mpirun, "--version"], capture_output=True, text=True).stdout if mpirun else ""
     srun = shutil.which("srun") if "SLURM_JOB_ID" in os.environ else None
-    return Launchers(mpirun, "Open MPI" in said, srun, usable_cores())
+    cores = min(usable_cores(), int(os.environ.get("SLURM_CPUS_ON_NODE", "1"))) if srun else usable_cores()
+    nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if srun else 1
+    return Launchers(mpirun, "Open MPI" in said, srun, cores, nodes)
 
 
 @contextmanager
