@@ -17,7 +17,6 @@ def content(runs: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         "host_cores": 2,
         "gpus": [],
         "versions": {"cpu": "A processor", "torch": "2.14.1"},
-        "git": "0123456789ab",
     }
     return {
         "schema": 1,
@@ -41,6 +40,7 @@ def run(part: str, mode: str, number: int, ranks: list[dict[str, Any]], **change
         "mode": mode,
         "number": number,
         "machine": "here",
+        "git": "0123456789ab",
         "launcher": "mpirun" if mode.startswith("ddp") else "none",
         "command": ["python"],
         "date": "2026-11-25T00:00:00+00:00",

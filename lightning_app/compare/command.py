@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from lightning_app.checkpoint import replace_file
+from lightning_app.compare.derive import rate
 from lightning_app.compare.launchers import Launchers, find_launchers
 from lightning_app.compare.markdown import markdown
 from lightning_app.compare.modes import Mode, parse_mode, why_not
@@ -26,7 +27,7 @@ from lightning_app.errors import UsageError
 from lightning_app.machine import Machine
 from lightning_app.recipes import resolve_configs
 
-LEAST_STEPS = 30
+LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
 DESCRIPTION = """\
 Run a recipe under several modes, each as processes of its own, and report what each one buys: images/s, speed-up,
 efficiency, time to accuracy, test accuracy with its interval. All other options are those of fit. An interrupted
@@ -40,18 +41,21 @@ def compare(args: list[str]) -> None:
     fit = resolve_configs(fit)
     folder: Path = options.to or Path("runs/comparisons") / name_of(fit)
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what runs is ended too
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     facts = learn(folder, fit, launchers)
     settings = Settings(options.steps, options.rounds, options.original_steps, options.seeds)
     command = ["python", "-m", "lightning_app", "compare", *args]
     results = Results.begin(folder / FILE, facts, vars(settings), command)
     modes = possible(asked_for(options), facts["machine"], launchers, results)
     recipe = Recipe(fit, facts["batch_size"], facts["image_size"], folder)
-    measure(schedule(modes, settings, recipe, launchers), launchers, facts["machine"]["host"], results)
+    failed = measure(schedule(modes, settings, recipe, launchers), launchers, facts["machine"], results)
     for other in options.merge:
         results.merge(other)
     results.save()
     report(results, options.target)
+    if failed:
+        sys.exit(f"error: {failed} runs failed; the same command tries them again.")
 
 
 def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -78,9 +82,15 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     options.seeds = options.seeds or 0
     if 0 < options.steps < LEAST_STEPS or options.steps < 0:
         raise UsageError(f"--steps is {options.steps}; fewer than {LEAST_STEPS} say little (0 leaves that part out).")
-    if options.rounds < 1 or options.original_steps < 1 or options.seeds < 0:
-        raise UsageError("--rounds and --original_steps are counts of 1 or more, --seeds of 0 or more.")
+    if options.rounds < 1 or options.original_steps < LEAST_ORIGINAL_STEPS or options.seeds < 0:
+        raise UsageError("--rounds is 1 or more, --original_steps 2 or more, --seeds 0 or more.")
     return options, fit
+
+
+def stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave, by an exception, so that what runs is ended too."""
+    print("broken off; the same command goes on from here", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def name_of(fit: Sequence[str]) -> str:
@@ -99,10 +109,12 @@ def learn(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, A
     file = folder / "facts.json"
     words = launchers.words(Mode("cpu", 0))
     command = [*words, sys.executable, "-m", "lightning_app.compare.facts", str(file), *fit]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)
     if done.returncode:
-        raise UsageError(done.stderr.strip().split("error: ")[-1] or f"{shlex.join(command)} failed")
-    return json.loads(file.read_text())
+        raise UsageError("a fit with these options would not begin; its own message is above.")
+    facts = json.loads(file.read_text())
+    file.unlink()
+    return facts
 
 
 def asked_for(options: argparse.Namespace) -> list[Mode]:
@@ -128,14 +140,18 @@ def possible(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers,
     return found
 
 
-def measure(trials: Sequence[Trial], launchers: Launchers, machine: str, results: Results) -> None:
-    """Make the runs that are missing."""
-    missing = [trial for trial in trials if not results.has(machine, trial.key)]
+def measure(trials: Sequence[Trial], launchers: Launchers, machine: dict[str, Any], results: Results) -> int:
+    """Make the runs that are missing; returns how many failed."""
+    missing = [trial for trial in trials if not results.has(machine["host"], trial.key)]
+    failed = 0
     for number, trial in enumerate(missing, start=1):
         run = run_trial(trial, launchers, machine)
         results.add(run)
-        said = run["failed"] or f"{run['seconds']:.0f} s"
+        failed += bool(run["failed"])
+        speed = f"{rate(run):.1f} images/s, " if trial.part == "steps" and not run["failed"] else ""
+        said = run["failed"] or f"{speed}{run['seconds']:.0f} s"
         print(f"{number}/{len(missing)} {trial.part} {trial.mode.name} {trial.number}: {said}", flush=True)
+    return failed
 
 
 def report(results: Results, target: float | None) -> None:

@@ -2,7 +2,7 @@
 
     {"schema": 1, "recipe": hash, "options": {...}, "batch_size": 64, "settings": {...}, "command": [...],
      "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
-     "runs": [{"part", "mode", "number", "machine", "launcher", "command", "date", "began", "seconds", "failed",
+     "runs": [{"part", "mode", "number", "machine", "git", "launcher", "command", "date", "began", "seconds", "failed",
                "ranks": [what compare/measure.py and compare/sweep.py leave]}]}
 
 Times are in seconds (moments since 1970), sizes in bytes. What is derived is not kept: it follows from the runs.
@@ -90,8 +90,11 @@ class Results:
             )
         for name, facts in other["machines"].items():
             here = self.content["machines"].get(name)
-            if here is not None and here != facts:
-                raise UsageError(f"{path} is of a machine that is called {name} too, but is another; rename one.")
+            if here is not None and hardware(here) != hardware(facts):
+                raise UsageError(
+                    f"{path} is of another machine that is called {name} too, and rows go by that name. Give one of "
+                    "them another hostname and measure again."
+                )
         self.content["machines"] |= other["machines"]
         for part in ("runs", "unavailable"):
             known = self.content[part]
@@ -118,6 +121,11 @@ def read(path: Path) -> dict[str, Any]:
     if schema != SCHEMA:
         raise UsageError(f"{path} has schema {schema}; this program reads {SCHEMA}. Measure again.")
     return content
+
+
+def hardware(facts: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells machines of one name apart."""
+    return facts["versions"].get("cpu"), facts["host_cores"], facts["gpus"]
 
 
 def elsewhere(content: dict[str, Any], machine: str) -> list[dict[str, Any]]:

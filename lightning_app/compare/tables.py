@@ -220,7 +220,7 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
         gpus = ", ".join(machine["gpus"]) or "no GPU"
         facts.append((name, f"{versions.get('cpu', '?')}, {machine['cores']} of {machine['host_cores']} cores; {gpus}"))
         facts.append(("", ", ".join(f"{key} {value}" for key, value in versions.items() if key != "cpu")))
-        facts.append(("", f"git {machine['git'] or 'unknown'}"))
+    facts.append(("git revision", ", ".join(sorted({run["git"] or "unknown" for run in content["runs"]}))))
     launchers = sorted({f"{run['mode']}: {run['launcher']}" for run in content["runs"] if run["launcher"] != "none"})
     facts += [("started by", ", ".join(launchers))] if launchers else []
     facts += [("recipe", content["recipe"]), ("to repeat it", shlex.join(content["command"]))]

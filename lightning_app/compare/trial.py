@@ -49,8 +49,8 @@ class Trial:
         return self.part, self.mode.name, self.number
 
 
-def run_trial(trial: Trial, launchers: Launchers, machine: str) -> dict[str, Any]:
-    """Make a run; the record of a run that failed says why."""
+def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> dict[str, Any]:
+    """Make a run on a machine of these facts; the record of a run that failed says why."""
     trial.folder.mkdir(parents=True, exist_ok=True)
     date, began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.time()
     processes: list[subprocess.Popen[bytes]] = []
@@ -65,7 +65,8 @@ def run_trial(trial: Trial, launchers: Launchers, machine: str) -> dict[str, Any
         "part": trial.part,
         "mode": trial.mode.name,
         "number": trial.number,
-        "machine": machine,
+        "machine": machine["host"],
+        "git": machine["git"],
         "launcher": launchers.name(trial.mode),
         "command": trial.commands[0],
         "date": date,

@@ -1,0 +1,53 @@
+"""A run is a tree of processes that does not outlive us, and says why it failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_app.compare.launchers import Launchers, on_cores
+from lightning_app.compare.modes import Mode
+from lightning_app.compare.trial import Trial, run_trial
+
+ALONE = Launchers(None, open_mpi=False, srun=None, cores=len(os.sched_getaffinity(0)))
+MACHINE = {"host": "here", "git": None}
+LEAVE = "import json, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(json.dumps({'rank': 0}))"
+
+
+def python(code: str, *args: str | Path) -> list[str]:
+    return [sys.executable, "-c", code, *map(str, args)]
+
+
+def test_what_its_processes_leave_is_in_the_record(tmp_path: Path) -> None:
+    trial = Trial(Mode("cpu", 1), "steps", 0, [python(LEAVE, tmp_path / "rank-0.json")], tmp_path)
+    record = run_trial(trial, ALONE, MACHINE)
+    assert (record["failed"], record["ranks"]) == (None, [{"rank": 0}])
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_a_process_that_fails_is_quoted_and_the_others_are_ended(tmp_path: Path) -> None:
+    waits, fails = python("import time; time.sleep(600)"), python("import sys; sys.exit('error: no such data')")
+    began = time.monotonic()
+    record = run_trial(Trial(Mode("serial", 2), "steps", 0, [waits, fails], tmp_path), ALONE, MACHINE)
+    assert record["failed"] == "exit code 1: no such data"
+    assert time.monotonic() - began < 60
+
+
+def test_numbers_that_are_missing_are_a_failure(tmp_path: Path) -> None:
+    trial = Trial(Mode("serial", 2), "steps", 0, [python(LEAVE, tmp_path / "rank-0.json"), python("")], tmp_path)
+    assert run_trial(trial, ALONE, MACHINE)["failed"].startswith("1 of 2 processes left their numbers")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no processes")
+def test_a_process_gets_its_cores_and_ours_come_back() -> None:
+    ours = os.sched_getaffinity(0)
+    with on_cores(len(ours) - 1, 1):
+        assert os.sched_getaffinity(0) == {max(ours)}
+    with on_cores(len(ours), 1):
+        assert os.sched_getaffinity(0) == {min(ours)}
+    assert os.sched_getaffinity(0) == ours
