@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
+from models.batch_norm import fuse_batch_norms
 from models.depthwise import replace_strided_depthwise
 
 # Channel means and deviations of ImageNet, which torchvision's weights were trained with.
@@ -36,6 +37,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
         replace_strided_depthwise(self.backbone)
+        fuse_batch_norms(self.backbone)
         self.scale: Tensor
         self.offset: Tensor
         mean_, std_ = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
