@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +137,7 @@ def fuse_batch_norms(network: nn.Module) -> None:
                     setattr(parent, behind, nn.Identity())
 
 
-def is_plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     """Whether it is torch's own batch norm with weights, and running statistics that decay."""
     return (
         type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats and module.momentum is not None
