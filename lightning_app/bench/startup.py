@@ -1,17 +1,19 @@
 """How long it is from a command to its first training step, alone and under a launcher.
 
-    python -m lightning_app.bench.startup mpirun -np 2
-
 Both fit the quickstart in turn, for one step; it counts when rank 0 has taken it.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,43 +21,60 @@ import lightning.pytorch as pl
 from lightning_app.errors import UsageError
 
 ROUNDS = 3
-SAID = "first step taken"
+SAID = "first step taken "
 FIT = ["-m", "lightning_app", "fit", "--config", "configs/quickstart.yaml"]
 SHORT = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
 CALLBACK = "--trainer.callbacks+=lightning_app.bench.startup.FirstStep"
+# What the time goes to, each until a moment that FirstStep notes.
+PHASES = ("start Python, import", "build model and data, meet", "set up training", "first step")
 
 
 class FirstStep(pl.Callback):
-    """Says so when a step has been taken."""
+    """Prints the ends of PHASES, as time.time(), when a step has been taken."""
+
+    def __init__(self) -> None:
+        self.ends = [time.time()]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.ends.append(time.time())
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.ends.append(time.time())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.is_global_zero:
-            print(SAID, flush=True)
+            print(SAID, json.dumps([*self.ends, time.time()]), flush=True)
 
 
-def main(launcher: list[str]) -> None:
+def main(launcher: list[str], plot: Path | None) -> None:
     """Print medians, ranges and the ratio."""
     with tempfile.TemporaryDirectory() as folder:
         seconds([], folder)  # packs the digits, and warms the cache of files
         rounds = [(seconds([], folder), seconds(launcher, folder)) for _ in range(ROUNDS)]
-    print(f"one process: {spread([alone for alone, _ in rounds])} s")
-    print(f"{' '.join(launcher)}: {spread([launched for _, launched in rounds])} s")
-    print(f"ratio: {spread([launched / alone for alone, launched in rounds])}")
+    alone, launched = ([each[index] for each in rounds] for index in (0, 1))
+    for number, phase in enumerate(PHASES):
+        print(f"{phase}: {spread([each[number] for each in alone])} s, {spread([each[number] for each in launched])} s")
+    print(f"one process: {spread([sum(each) for each in alone])} s")
+    print(f"{' '.join(launcher)}: {spread([sum(each) for each in launched])} s")
+    print(f"ratio: {spread([sum(ours) / sum(own) for own, ours in rounds])}")
+    if plot:
+        draw({"one process": alone, " ".join(launcher): launched}, plot)
 
 
-def seconds(launcher: list[str], folder: str) -> float:
-    """From the start of a command to its first step."""
+def seconds(launcher: list[str], folder: str) -> list[float]:
+    """From the start of a command to its first step, by phase."""
     command = [*launcher, sys.executable, *FIT, *SHORT, CALLBACK, f"--runs_dir={folder}", f"--data.cache_dir={folder}"]
-    started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        taken = next((time.perf_counter() - started for line in program.stdout if SAID in line), None)
-        said = program.communicate()[1]
-    if taken is None or program.returncode:
-        raise UsageError(f"{' '.join(command)} failed with exit code {program.returncode}: {said}")
-    return taken
+    started = time.time()
+    done = subprocess.run(command, capture_output=True, text=True)
+    ends = [line.removeprefix(SAID) for line in done.stdout.splitlines() if line.startswith(SAID)]
+    if not ends or done.returncode:
+        raise UsageError(f"{' '.join(command)} failed with exit code {done.returncode}: {done.stderr}")
+    return [end - begin for begin, end in pairwise([started, *json.loads(ends[0])])]
 
 
 def spread(values: list[float]) -> str:
@@ -63,5 +82,32 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
+def draw(found: dict[str, list[list[float]]], path: Path) -> None:
+    """A bar for each command, of its phases' medians, and the range of the whole."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.2), layout="constrained")
+    axes = figure.subplots()
+    for name, times in found.items():
+        begin = 0.0
+        for number, phase in enumerate(PHASES):
+            width = statistics.median(each[number] for each in times)
+            shade = str(0.3 + 0.2 * number)
+            axes.barh(name, width, left=begin, color=shade, label=phase if name == next(iter(found)) else None)
+            begin += width
+        totals = [sum(each) for each in times]
+        axes.plot([min(totals), max(totals)], [name, name], color="black", marker="|")
+    axes.set_xlabel("seconds from the command to the end of the first step")
+    axes.legend(ncols=2, fontsize="small", loc="lower center", bbox_to_anchor=(0.45, 1))
+    axes.invert_yaxis()
+    figure.savefig(path, dpi=120)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m lightning_app.bench.startup", description=__doc__)
+    parser.add_argument("--plot", type=Path, help="also draw it, into this .png")
+    parser.add_argument("launcher", nargs=argparse.REMAINDER, help="mpirun -np 2, say")
+    options = parser.parse_args()
+    if not options.launcher:
+        parser.error("a launcher is needed: mpirun -np 2, say")
+    main(options.launcher, options.plot)

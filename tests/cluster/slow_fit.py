@@ -5,11 +5,13 @@ python slow_fit.py SECONDS_PER_STEP SECONDS_PER_TEST_BATCH fit ...
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
 
 from lightning_app.__main__ import main
+from lightning_app.launch import this_launch
 from models.classifier import ImageClassifier
 
 training_step, test_step = ImageClassifier.training_step, ImageClassifier.test_step
@@ -30,6 +32,8 @@ def slow_test(module: ImageClassifier, batch: Any, batch_idx: int) -> None:
 
 
 if __name__ == "__main__":
+    cores = sorted(os.sched_getaffinity(0))  # two nodes may be this one host: a core for each rank
+    os.sched_setaffinity(0, {cores[this_launch().global_rank % len(cores)]})
     ImageClassifier.training_step = slow_step  # type: ignore[method-assign]  # that is what this program is for
     ImageClassifier.test_step = slow_test  # type: ignore[method-assign]  # as above
     sys.exit(main(sys.argv[3:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -224,9 +225,22 @@ def test_the_job_ends_with_the_first_error_every_time(
     for attempt in range(ROUNDS):
         (folder := tmp_path / str(attempt)).mkdir()
         failed = fail(folder, words(launcher, request), fault, rank, environment(launcher, request))
-        if (launcher, fault) == ("mpich", "kill"):  # MPICH kills the others before they can speak, and says so itself
+        if (launcher, fault) == ("mpich", "kill"):  # MPICH kills the others, mostly before they can speak
             assert failed.code != 0
             assert failed.orphans == []
             assert failed.seconds < SECONDS
+            assert any(re.fullmatch(rf"=   PID \d+ RUNNING AT {HOST}", line) for line in failed.lines)
+            assert "=   EXIT CODE: 9" in failed.lines
         else:
             assert_failed_well(failed, fault, rank)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rank", [0, 1])
+def test_mpich_that_is_told_not_to_clean_up_leaves_the_last_word_to_us(
+    rank: int, mpich: list[str], tmp_path: Path
+) -> None:
+    for attempt in range(ROUNDS):
+        (folder := tmp_path / str(attempt)).mkdir()
+        launcher = [*mpich, "-disable-auto-cleanup", "-np", "2"]
+        assert_failed_well(fail(folder, launcher, "kill", rank, dict(os.environ)), "kill", rank)

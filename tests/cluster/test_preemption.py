@@ -14,11 +14,11 @@ from equality import different_states, events
 from lightning_app.runs import read_record
 from slurm import Slurm, cancel_jobs
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 
 SLOW_FIT = Path(__file__).with_name("slow_fit.py")
 RUN = "runs/preempted/version_0"
-DEADLINE_S = 240
+DEADLINE_S = 600  # on a busy machine, where a job with a short limit may need many attempts
 OPTIONS = {
     "--config": "configs/quickstart.yaml",
     "--name": "preempted",
