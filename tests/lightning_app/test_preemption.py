@@ -105,6 +105,18 @@ def test_signals_are_noted_and_given_back() -> None:
     assert signal.getsignal(signal.SIGUSR1) is before
 
 
+def test_one_signal_is_given_back_while_the_others_are_listened_to() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    signals = StopSignals()
+    signals.listen(*before)
+    signals.restore(signal.SIGTERM, signal.SIGINT)  # the latter was not listened to
+    assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert signals.received == signal.SIGUSR1
+    signals.restore()
+    assert signal.getsignal(signal.SIGUSR1) is before[signal.SIGUSR1]
+
+
 def test_a_second_interrupt_ends_the_process() -> None:
     program = (
         "import os, signal; from lightning_app.preemption import StopSignals\n"

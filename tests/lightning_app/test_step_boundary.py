@@ -17,9 +17,12 @@ import torch
 
 from lightning_app import checkpoint
 from lightning_app.__main__ import main
+from lightning_app.callbacks import step_boundary
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.step_boundary import StepBoundary
-from lightning_app.checkpoint import read_checkpoint, step_files, write_checkpoint
+from lightning_app.checkpoint import ChecksummedIO, read_checkpoint, step_files, write_checkpoint
+from lightning_app.checkpoints import Checkpoints
+from lightning_app.saving import SavingOptions
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
 
@@ -150,6 +153,24 @@ def test_a_fit_that_skips_ends_with_finite_weights(
     network, _ = load_artifact(run / "model")
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
     assert "train/skipped" in (run / "metrics.csv").read_text()
+
+
+# ---- the final test
+
+
+@pytest.mark.parametrize(("first_step", "requeued"), [(None, 0), (18, 0), (17, 1)])
+def test_a_job_is_requeued_from_the_final_test_once_and_only_if_it_took_a_step(
+    first_step: int | None, requeued: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(step_boundary, "requeue", lambda environ, cause: calls.append(cause))
+    boundary = StepBoundary(Checkpoints(ChecksummedIO(), SavingOptions(), "{}"), "{}", None)
+    boundary.first_step, boundary.signals.received = first_step, signal.SIGUSR1
+    trainer: Any = SimpleNamespace(is_global_zero=True, global_step=18)
+    for _ in range(3):
+        boundary.on_test_batch_start(trainer)
+    boundary.signals.restore()
+    assert calls == [signal.SIGUSR1] * requeued
 
 
 # ---- the disk
