@@ -6,22 +6,34 @@ import argparse
 import getpass
 import logging
 import os
+import signal
 import sys
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 from datamodules.errors import DataError
 from models.errors import ModelError
+from serve.listening import listen
 
+log = logging.getLogger("serve")
 MAX_THREADS = 4  # unless asked for: a login node has many cores, and many users
 PASSWORD = "SERVE_PASSWORD"
+RANGES: dict[str, tuple[float, float]] = {
+    "port": (0, 65_535),
+    "threads": (1, 1024),
+    "max_megabytes": (0.001, 1000),
+    "max_megapixels": (0.001, 170),  # where Pillow itself refuses
+}
 
 
 def main(args: list[str]) -> int:
     """Start the demo; returns the exit code."""
     options = parse(args)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("serve").setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
+    clean_up_when_told_to_end()
     try:
         with tempfile.TemporaryDirectory(prefix="serve-") as folder:
             # Read when gradio is imported: uploads lie in a folder of our own, and nobody is told of them.
@@ -35,7 +47,23 @@ def main(args: list[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
     return 0
+
+
+def clean_up_when_told_to_end() -> None:
+    """Leave by SystemExit, whose way out runs the clean-up, where a signal would end the process on the spot."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)  # uvicorn knows this one, and ends in order
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 def parse(args: list[str]) -> argparse.Namespace:
@@ -55,22 +83,33 @@ def parse(args: list[str]) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+def check(options: argparse.Namespace) -> None:
+    """Raise a ModelError for a number that cannot be."""
+    for name, (low, high) in RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise ModelError(f"--{name} is {value:g}; expected {low:g} to {high:,g}.")
+
+
 def run(options: argparse.Namespace) -> None:
-    """Load the model and serve it. Everything slow is imported here: a wrong path should be told at once."""
+    """Load the model and serve it; before that, tell at once what can be told without torch."""
+    check(options)
+    auth, folder = credentials(options.user), options.model or latest(options.runs_dir)
+    listening = listen(options.host, options.port)
+    if auth is None and not ip_address(listening.getsockname()[0]).is_loopback:
+        log.warning(f"anybody who can reach {options.host} can use this page; --user asks for a password")
+    log.info(f"starting {folder}: torch, the model, its export to ONNX Runtime, the page; that takes some 15 seconds")
     import torch
 
     from serve.classifier import Classifier
-    from serve.listening import listen
-    from serve.pictures import Limits
 
-    limits, auth = Limits(options.max_megabytes, options.max_megapixels), credentials(options.user)
     torch.set_num_threads(options.threads or min(usable_cores(), MAX_THREADS))
-    classifier = Classifier(options.model or latest(options.runs_dir))
-    listening = listen(options.host, options.port)
+    classifier = Classifier(folder)
     classifier.accelerate()
+    from serve.pictures import Limits
     from serve.server import serve
 
-    serve(classifier, limits, auth, listening)
+    serve(classifier, Limits(options.max_megabytes, options.max_megapixels), auth, listening)
 
 
 def latest(runs_dir: Path) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from datamodules.archive import open_files
 from datamodules.decode import decode_image
@@ -53,7 +54,8 @@ def main() -> int:
         model.accelerate()
         paths: dict[str, Answer] = {"plain": plain_path(options.model), "served": model.probabilities}
         files, labels = pictures(options, model)
-        compare(paths, files, model.stored_size, options.requests)
+        if options.requests:
+            compare(paths, files, model.stored_size, options.requests)
         compare_answers(paths, files, labels, model)
     except (ModelError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -66,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
     parser.add_argument("--images", type=Path, help="folder or archive of test/<class>/*; else the artifact's examples")
     parser.add_argument("--limit", type=int, default=10_000, help="test images at most (default: 10000)")
-    parser.add_argument("--requests", type=int, default=300, help="single pictures of each path (default: 300)")
+    parser.add_argument("--requests", type=int, default=300, help="on each path, 0 for accuracy alone (default: 300)")
     parser.add_argument("--threads", type=int, help="(default: torch's)")
     return parser.parse_args()
 
@@ -131,7 +133,7 @@ def compare_answers(paths: dict[str, Answer], files: Sequence[bytes], labels: Se
     """How many are right on each path, and how far they are apart."""
     truth = torch.tensor([model.classes.index(label) for label in labels])
     found: dict[str, list[Tensor]] = {name: [] for name in paths}
-    for start in range(0, len(files), BATCH):
+    for start in tqdm(range(0, len(files), BATCH), unit="batch", disable=None):
         stored = np.stack([decode_image(content, model.stored_size) for content in files[start : start + BATCH]])
         for name, answer in paths.items():
             found[name].append(answer(stored))

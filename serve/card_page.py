@@ -53,7 +53,7 @@ def card_html(card: dict[str, Any]) -> str:
     if card.get("curves"):
         parts.append(section("Training", curves_svg(card["curves"])))
     parts.append(section("How a picture is prepared", preparation_html(card)))
-    parts.append(section("Where it comes from", table(card.get("provenance", {}).items())))
+    parts.append(section("Where it comes from", provenance_html(card.get("provenance", {}))))
     return f'<article class="card">{"".join(parts)}</article>'
 
 
@@ -74,6 +74,12 @@ def table(rows: Iterable[tuple[str, Any]]) -> str:
 def plain(value: Any) -> str:
     """A value for people."""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def provenance_html(provenance: dict[str, Any]) -> str:
+    """What is known of the run."""
+    date = {"date": str(provenance["date"]).replace("T", " ").replace("+00:00", " UTC")} if "date" in provenance else {}
+    return table((provenance | date).items())
 
 
 def metrics_html(card: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 250, 52, 40, 30, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 270, 52, 44, 50, 12
+LEGEND = 88  # pixels for each name
 Curve = Sequence[Sequence[float]]  # (optimizer step, value)
 Scale = Callable[[float], float]
 SYMBOLS = {"thin": "─", "line": "●", "point": "■"}
@@ -28,8 +29,8 @@ def curves_svg(curves: Mapping[str, Curve]) -> str:
 
 
 def panel(curves: Mapping[str, Curve], label: str, low: float, high: float) -> str:
-    """One plot of values from `low` to `high`."""
-    if not curves:
+    """One plot of values from `low` to `high`; none where nothing but single points would be in it."""
+    if all(len(curve) < 2 for curve in curves.values()):
         return ""
     steps = [point[0] for curve in curves.values() for point in curve]
     across, up = scale(0, max(steps), LEFT, WIDTH - RIGHT), scale(low, high, HEIGHT - BOTTOM, TOP)
@@ -38,9 +39,9 @@ def panel(curves: Mapping[str, Curve], label: str, low: float, high: float) -> s
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label} over optimizer steps">'
         f"{grid(low, high, up)}{marks}{legend(curves)}"
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">optimizer step</text>'
-        f'<text class="axis" x="{LEFT}" y="{HEIGHT - 22}" text-anchor="middle">0</text>'
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 22}" text-anchor="end">{max(steps):,.0f}</text>'
-        f'<text class="axis" x="{LEFT}" y="14">{label}</text></svg>'
+        f'<text class="axis" x="{LEFT}" y="{HEIGHT - 26}" text-anchor="middle">0</text>'
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 26}" text-anchor="end">{max(steps):,.0f}</text>'
+        f'<text class="axis" x="{LEFT - 40}" y="14">{label}</text></svg>'
     )
 
 
@@ -77,9 +78,8 @@ def draw(name: str, points: list[tuple[float, float]]) -> str:
 
 
 def legend(curves: Mapping[str, Curve]) -> str:
-    """Which mark is which, top right."""
-    parts, x = [], WIDTH - RIGHT
-    for name in reversed(list(curves)):
-        parts.append(f'<text class="axis" x="{x}" y="14" text-anchor="end">{SYMBOLS[MARKS[name]]} {name}</text>')
-        x -= 78
-    return "".join(parts)
+    """Which mark is which, above the plot."""
+    return "".join(
+        f'<text class="axis" x="{LEFT + place * LEGEND}" y="36">{SYMBOLS[MARKS[name]]} {name}</text>'
+        for place, name in enumerate(curves)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,8 @@ def check_images(model: Classifier, folder: Path | None) -> np.ndarray:
         DataError: there are none, or one cannot be read.
     """
     paths = [folder] if folder else [path for _, path in model.examples()]
-    found = [
-        (path, decode(content, model.stored_size)) for path_ in paths for path, content in contents(part_of(path_))
-    ][:CHECKED]
+    files = chain.from_iterable(contents(part_of(path)) for path in paths)
+    found = [(path, decode(content, model.stored_size)) for path, content in islice(files, CHECKED)]
     for path, image in found:
         if isinstance(image, Exception):
             raise DataError(f"cannot check with {path} ({image}).")

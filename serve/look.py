@@ -25,6 +25,7 @@ def theme() -> gr.themes.Base:
         block_background_fill="white",
         block_background_fill_dark="*neutral_900",
         block_border_width="1px",
+        block_radius="*radius_lg",
         block_shadow="0 1px 2px rgb(0 0 0 / 4%)",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",

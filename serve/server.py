@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
+import asyncio
 import socket
-import sys
-from types import FrameType
 
 import gradio as gr
 import uvicorn
@@ -54,21 +52,25 @@ def application(classifier: Classifier, limits: Limits, auth: tuple[str, str] | 
     return Guard(app, limits.bytes)
 
 
+class Server(uvicorn.Server):
+    """Hangs up when the time is over: an open page listens for ever, and uvicorn's own way out prints a traceback."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what is under way finish, then go."""
+        asyncio.get_running_loop().call_later(GRACE, self.hang_up)
+        await super().shutdown(sockets)
+
+    def hang_up(self) -> None:
+        """Close every connection; its request sees that as the visitor's leaving."""
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+
+
 def serve(classifier: Classifier, limits: Limits, auth: tuple[str, str] | None, listening: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM, then finish what is under way and return."""
+    """Answer until SIGINT or SIGTERM, then finish what is under way; uvicorn raises the signal again at the end."""
     host, port = listening.getsockname()[:2]
     app = application(classifier, limits, auth, port)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)
-    # uvicorn raises the signal again when it is done; the default action would skip our clean-up.
-    signal.signal(signal.SIGTERM, stop)
+    config = uvicorn.Config(app, log_level="warning")
     address = f"[{host}]" if ":" in host else host
     print(f"serving {classifier.folder} at http://{address}:{port}", flush=True)
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-
-
-def stop(number: int, frame: FrameType | None) -> None:
-    """End this process, cleaning up on the way."""
-    sys.exit(0)
+    Server(config).run(sockets=[listening])

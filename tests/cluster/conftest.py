@@ -83,7 +83,7 @@ def open_mpi(mpirun: Path, major: str, install: str) -> list[str]:
     """The words before `-np`, or a skip."""
     if not mpirun.exists():
         pytest.skip(f"no {mpirun}: {install}")
-    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30).stdout
+    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=120).stdout
     version = re.search(r"\(Open MPI\) (\d+)", said)
     if not version or version[1] != major:
         pytest.skip(f"{mpirun} is not Open MPI {major} ({said.splitlines()[:1]}): {install}")

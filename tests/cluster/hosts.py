@@ -59,7 +59,7 @@ class Hosts:
         return [str(self.folder / "enter"), host, *map(str, command)]
 
     def run(
-        self, host: str, *command: str | Path, environ: Mapping[str, str] | None = None, timeout: float = 60
+        self, host: str, *command: str | Path, environ: Mapping[str, str] | None = None, timeout: float = 240
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a host; its exit status is the caller's to judge."""
         return subprocess.run(
@@ -125,4 +125,4 @@ def connect(prefix: str, interface: str, addresses: tuple[str, str]) -> None:
 
 def ip(*words: str) -> None:
     """Call iproute2."""
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=30)
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=120)

@@ -25,7 +25,7 @@ CPUS_PER_NODE = 4
 GPUS_PER_NODE = 4
 MEMORY_MB = 131072
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "salloc")
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
 # A requeued job waits until the credentials of its last attempt have expired: 2 minutes by default.
 REQUEUE_DELAY_S = 20
@@ -81,7 +81,7 @@ class Slurm:
         outer = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
         return outer | {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
-    def run(self, *command: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a client command; its exit status is the caller's to judge."""
         return subprocess.run(
             command,

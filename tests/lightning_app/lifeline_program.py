@@ -21,12 +21,12 @@ def attach(rank: int, ranks: int, place: Path) -> Lifeline:
         written = place.with_suffix(".new")
         written.write_text(f"{hub.port} {hub.token}")
         written.rename(place)
-        hub.gather(timeout=20)
+        hub.gather(timeout=120)
         return hub
     while not place.exists():
         time.sleep(0.01)
     port, token = place.read_text().split(" ")
-    return join("127.0.0.1", int(port), token, rank, speaks=rank == 1, hub_host="host0", timeout=20)
+    return join("127.0.0.1", int(port), token, rank, speaks=rank == 1, hub_host="host0", timeout=120)
 
 
 def main(rank: int, ranks: int, place: Path, act: str) -> None:
@@ -40,12 +40,12 @@ def main(rank: int, ranks: int, place: Path, act: str) -> None:
     elif act == "fail":
         line = f"rank {rank} failed"
         if not lifeline.fail(Ending(line, 2), lambda: print(f"error: {line}", file=sys.stderr, flush=True)):
-            time.sleep(60)
+            time.sleep(600)
         os._exit(2)
     elif act == "end":
         lifeline.close()
     else:
-        time.sleep(60)
+        time.sleep(600)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ from lightning_app.rendezvous import Missing
 
 PROGRAM = Path(__file__).with_name("lifeline_program.py")
 REPOSITORY = Path(__file__).parents[2]
-DEADLINE_S = 15
+DEADLINE_S = 120  # on a busy machine; ranks that are not told to end sleep much longer
 
 
 def run(folder: Path, *acts: str) -> list[tuple[int, str]]:
     """One rank for each act: exit code and what it printed."""
     environ = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    start = time.monotonic()
     ranks = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), str(rank), str(len(acts)), str(folder / "place"), act],
@@ -33,8 +31,11 @@ def run(folder: Path, *acts: str) -> list[tuple[int, str]]:
         )
         for rank, act in enumerate(acts)
     ]
-    said = [rank.communicate(timeout=30)[0] for rank in ranks]
-    assert time.monotonic() - start < DEADLINE_S
+    try:
+        said = [rank.communicate(timeout=DEADLINE_S)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
     return [(rank.returncode, text) for rank, text in zip(ranks, said, strict=True)]
 
 

@@ -55,7 +55,7 @@ def run(folder: Path, mpi: str | None, timeout: float = 60) -> subprocess.Comple
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -31,7 +31,7 @@ from lightning_app.rendezvous import (
 LOOPBACK = "127.0.0.1"
 TOKEN = "openmpi-17"
 LONG = 60.0  # never waited for
-SHORT = 0.5
+SHORT = 2.0  # seconds in which a busy machine does let a thread connect
 JOBS = 50
 PROCESS = Path(__file__).with_name("rendezvous_process.py")
 
@@ -165,7 +165,7 @@ def test_everybody_is_told_who_is_missing(ranks: ThreadPoolExecutor, listener: s
     present = [other(ranks, [port_of(listener)], rank) for rank in (1, 3)]
     zero = rank_zero(ranks, listener, 5, timeout=SHORT)
     for each in (zero, *present):
-        with pytest.raises(Missing, match=r"2 of 5 ranks did not report within 0 s: rank 2, 4\. "):
+        with pytest.raises(Missing, match=r"2 of 5 ranks did not report within 2 s: rank 2, 4\. "):
             each.result()
 
 

@@ -12,6 +12,7 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 MISSING = "no Chromium here; apt-get install chromium, pip install playwright"
+PATIENCE_MS = 120_000  # on a busy machine
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -51,11 +52,12 @@ def visit(url: str, **options: Any) -> Iterator[Visit]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
         try:
             page = browser.new_context(
                 permissions=["camera", "clipboard-read", "clipboard-write"], **options
             ).new_page()
+            page.set_default_timeout(PATIENCE_MS)
             seen = Visit(page)
             page.on("request", lambda request: seen.requests.append(request.url))
             page.on("console", lambda said: seen.complaints.append(said.text) if said.type == "error" else None)

@@ -7,10 +7,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from gradio_api import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -22,6 +27,17 @@ class Server:
     url: str
     process: subprocess.Popen[str]
     temporary: Path
+    errors: BinaryIO
+
+    def said(self) -> str:
+        """Its standard error, so far."""
+        return os.pread(self.errors.fileno(), 1_000_000, 0).decode()
+
+    def wait_until_it_says(self, words: str) -> None:
+        """Wait for words in it."""
+        while words not in self.said():
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
 
     def memory(self) -> int:
         """Resident bytes."""
@@ -40,19 +56,29 @@ class Server:
 @contextmanager
 def running(model: Path, temporary: Path, *options: str, **env: str) -> Iterator[Server]:
     """Start the demo at a free port, with an empty folder for its temporary files, and end it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serve", "--model", str(model), "--port", "0", *options],
-        cwd=REPOSITORY,
-        env=os.environ | {"TMPDIR": str(temporary)} | env,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()  # it says where it is when it listens
+    with starting(model, temporary, *options, **env) as server:
+        assert server.process.stdout is not None
+        line = server.process.stdout.readline()  # it says where it is when it listens
         address = re.search(r"http://\S+", line)
-        assert address, f"the demo did not start: {line}"
-        yield Server(address[0], process, temporary)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        assert address, f"the demo did not start: {line}{server.said()}"
+        server.url = address[0]
+        yield server
+
+
+@contextmanager
+def starting(model: Path, temporary: Path, *options: str, **env: str) -> Iterator[Server]:
+    """The same, not waiting until it answers."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serve", "--model", str(model), "--port", "0", *options],
+            cwd=REPOSITORY,
+            env=os.environ | {"TMPDIR": str(temporary)} | env,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            yield Server("", process, temporary, errors)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=PATIENCE_S)

@@ -8,6 +8,13 @@ from typing import Any
 
 import httpx
 
+PATIENCE_S = 240
+
+
+def client(url: str) -> httpx.Client:
+    """Plain HTTP, without a proxy, and with patience for a busy machine."""
+    return httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False)
+
 
 class Refused(Exception):
     """The server said no."""
@@ -17,7 +24,7 @@ class Api:
     """One client of a running demo."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=f"{url}/gradio_api", timeout=30, trust_env=False)
+        self.http = client(f"{url}/gradio_api")
 
     def upload(self, content: bytes, name: str = "picture.png") -> str:
         """Upload a file; returns its path on the server."""

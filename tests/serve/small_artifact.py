@@ -32,7 +32,7 @@ def card(**changed: Any) -> dict[str, Any]:
         "metrics": {"test/acc": 0.5, "test/loss": 1.25, "val/acc": 0.5, "val/loss": 1.5},
         "confusion": {"test": confusion, "val": confusion},
         "uncertain": {"precision": 0.95, "threshold": 0.9, "reached": 0.96, "passing": 50, "images": 100},
-        "curves": {"train/loss": [[1, 2.0], [9, 1.0]], "val/acc": [[9, 0.5]], "test/acc": [[9, 0.5]]},
+        "curves": {"train/loss": [[1, 2.0], [9, 1.0]], "val/acc": [[5, 0.4], [9, 0.5]], "test/acc": [[9, 0.5]]},
         "provenance": {"data": "toys-0123", "date": "2026-11-24"},
         **changed,
     }

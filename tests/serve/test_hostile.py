@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import httpx
 import numpy as np
 import pytest
 from demo_server import Server
-from gradio_api import Api, Refused
+from gradio_api import Api, Refused, client
 from hostile import KINDS, VARIANTS, Upload, encoded, picture, uploads
 
 MORE_MEMORY = 64e6  # bytes: what an allocator may keep; one bomb alone would take four times that
@@ -39,7 +38,7 @@ def test_500_hostile_uploads_are_answered_and_leave_no_trace(server: Server) -> 
 
     assert outcomes == dict.fromkeys(KINDS, VARIANTS)
     assert unclear == []
-    assert httpx.get(f"{server.url}/health", trust_env=False).json()["status"] == "ok"
+    assert client(server.url).get("/health").json()["status"] == "ok"
     pictures = sum(VARIANTS for _, _, is_picture in KINDS.values() if is_picture)
     left = [path for path in server.files() if path not in files]
     assert len(left) <= pictures  # the refused ones are gone at once; the others go after ten minutes

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from demo_server import REPOSITORY, Server, running
-from gradio_api import Api, Refused
+from demo_server import REPOSITORY, Server, running, starting
+from gradio_api import PATIENCE_S, Api, Refused, client
 from PIL import Image
 from small_artifact import CLASSES, INPUT, STORED, stored_images
 
@@ -34,7 +34,7 @@ def api(server: Server) -> Api:
 @pytest.fixture(scope="module")
 def http(server: Server) -> httpx.Client:
     """The same, without Gradio's protocol."""
-    return httpx.Client(base_url=server.url, trust_env=False)
+    return client(server.url)
 
 
 def test_what_is_served_is_what_the_classifier_says(api: Api, artifact: Path) -> None:
@@ -158,32 +158,53 @@ def test_the_number_of_threads_is_bounded(server: Server, api: Api) -> None:
     assert server.threads() <= THREADS
 
 
-def test_it_ends_when_asked_and_takes_its_files_along(artifact: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_asked_and_takes_its_files_along(number: signal.Signals, artifact: Path, tmp_path: Path) -> None:
     with running(artifact, tmp_path) as server:
         api = Api(server.url)
         api.classify(as_png(stored_images(1)[0]))
         assert server.files()
         with api.http.stream("GET", "/heartbeat/somebody"):  # a page that is still open
-            server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(timeout=20) == 0
+            server.process.send_signal(number)
+            assert server.process.wait(timeout=PATIENCE_S) == 0
+        with pytest.raises(httpx.ConnectError):
+            client(server.url).get("/health")
+        assert "Traceback" not in server.said()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_in_order_while_it_starts_too(number: signal.Signals, artifact: Path, tmp_path: Path) -> None:
+    with starting(artifact, tmp_path) as server:
+        server.wait_until_it_says("starting")
+        assert list(tmp_path.iterdir())
+        server.process.send_signal(number)
+        assert server.process.wait(timeout=PATIENCE_S) == 0
+        assert "Traceback" not in server.said()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_listening_to_everybody_without_a_password_is_warned_of(artifact: Path, tmp_path: Path) -> None:
+    with starting(artifact, tmp_path, "--host", "0.0.0.0") as server:
+        server.wait_until_it_says("starting")
+        assert "anybody who can reach 0.0.0.0 can use this page; --user asks for a password" in server.said()
 
 
 def test_with_a_user_nothing_is_to_be_had_without_the_password(artifact: Path, tmp_path: Path) -> None:
     with running(artifact, tmp_path, "--user", "visitor", SERVE_PASSWORD="open sesame") as server:
-        client = httpx.Client(base_url=server.url, trust_env=False)
-        assert client.post("/gradio_api/upload", files={"files": b"x"}).status_code == 401
-        assert "open sesame" not in client.get("/").text
-        assert client.post("/login", data={"username": "visitor", "password": "guess"}).status_code == 400
-        assert client.post("/login", data={"username": "visitor", "password": "open sesame"}).status_code == 200
-        assert client.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
-        assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+        http = client(server.url)
+        assert http.post("/gradio_api/upload", files={"files": b"x"}).status_code == 401
+        assert "open sesame" not in http.get("/").text
+        assert http.post("/login", data={"username": "visitor", "password": "guess"}).status_code == 400
+        assert http.post("/login", data={"username": "visitor", "password": "open sesame"}).status_code == 200
+        assert http.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
+        assert client(server.url).get("/health").status_code == 200
 
 
 def start(*options: str) -> subprocess.CompletedProcess[str]:
     """Start a demo that will not start."""
     command = [sys.executable, "-m", "serve", *options]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_a_user_without_a_password_is_an_error(artifact: Path) -> None:
