@@ -9,13 +9,14 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help fit test mpich soak check bench clean
+.PHONY: help fit test test-oldest mpich soak check bench clean
 
 help:
 	@echo "make fit     train the quickstart (CONFIG=configs/... and ARGS='...' for another run)"
 	@echo "make test    lint, type check and run all tests"
 	@echo "make check   lint and type check only"
 	@echo "make soak    the long tests: hours of kills, failures and resumes"
+	@echo "make test-oldest   the tests with the lowest versions that pyproject.toml allows"
 	@echo "make bench   measure the speed of a training step here"
 	@echo "make clean   remove .venv and caches; runs/ and data/ stay"
 
@@ -39,11 +40,21 @@ check: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(PY) -m pytest -m soak --timeout 7200 -n auto --dist loadgroup $(PYTEST_ARGS)
 
+# uv, because pip resolves to the newest only. Another Python too: make test-oldest PYTHON=python3.10
+test-oldest: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+$(VENV)-oldest/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install -q uv
+	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
+	touch $@
+
 bench: $(VENV)/.installed
 	$(PY) -m lightning_app bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build dist
+	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .ruff_cache .mypy_cache build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, found " + sys.version.split()[0] + "; set PYTHON=python3.11, say")'

@@ -20,7 +20,7 @@ class Shard(NamedTuple):
     """One rank's part of one global batch.
 
     Attributes:
-        split: train, val, test or predict.
+        split: train, val or test.
         epoch: decides the order and the random draws.
         start, stop: positions in the order of the epoch; the same, where this rank has nothing to do.
         size: images to put into the batch, at least 1; those beyond `stop - start` are padding.

@@ -1,3 +1,3 @@
-"""The program: python -m lightning_app fit|validate|test|predict|bench."""
+"""The program: python -m lightning_app <verb>."""
 
 __version__ = "0.1.0"

@@ -9,7 +9,8 @@ import sys
 from typing import NoReturn
 
 # A node that lost its power closes nothing; after so long it counts as dead. Shorter pauses of a network pass.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+IDLE = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
+KEEPALIVE = {getattr(socket, IDLE): 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 LONGEST_LINE = 1024
 
 

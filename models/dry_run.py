@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.errors import ModelError
 
@@ -21,7 +21,9 @@ def check_takes(network: nn.Module, images: int, size: int) -> None:
     shapes = copy.deepcopy(network).to("meta")
     try:
         with torch.no_grad():
-            shapes(torch.empty(images, 3, size, size, device="meta"))
+            logits = shapes(torch.empty(images, 3, size, size, device="meta"))
     except REFUSALS as error:
         many = f"{images} image{'s' * (images > 1)}"
         raise ModelError(f"the backbone cannot take {many} of {size} pixels at once ({error})") from error
+    if not isinstance(logits, Tensor):  # Inception and GoogLeNet, for losses of their own
+        raise ModelError("the backbone gives several answers at once while training")

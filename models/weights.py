@@ -75,7 +75,10 @@ def imagenet(backbone: str) -> dict[str, Tensor]:
 
 @contextmanager
 def impatient_sockets(seconds: float = 15.0) -> Iterator[None]:
-    """Let new sockets time out: a compute node without a network may drop packets without a word, for minutes."""
+    """Let new sockets time out: a compute node without a network may drop packets without a word, for minutes.
+
+    As datamodules.download: neither package imports the other, and six lines are no reason for a third.
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

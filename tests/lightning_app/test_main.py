@@ -58,8 +58,8 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["--trainer.strategy", "cpu", "--trainer.devices", "2"], "error: --trainer.strategy cpu is one process"),
         (["--data.val_fraction", "1.5"], "error: data.val_fraction is 1.5"),
         (["--model.backbone", "mobilenetv2"], "error: unknown backbone mobilenetv2: did you mean mobilenet_v2?"),
-        (["--data.batch_sise", "3"], "error: unrecognized arguments: --data.batch_sise 3"),
-        (["--config", "nowhere.yaml"], 'error: Parser key "config": File does not exist'),
+        (["--data.batch_sise", "3"], "error: there is no option data.batch_sise: did you mean data.batch_size?"),
+        (["--config", "nowhere.yaml"], "error: no config at nowhere.yaml; those that come with the program: configs/"),
     ],
     ids=["usage", "data", "model", "misspelt", "no config"],
 )

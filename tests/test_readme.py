@@ -1,0 +1,156 @@
+"""The README's commands: each is run in the nearest form that needs neither a cluster, a network nor minutes.
+
+Options are parsed by the parsers that would parse them; what a launcher starts is looked at without the launcher, which
+`tests/cluster` runs for real, as `tests/test_walk_through.py` does the fit, the demo and the labelling. A command of a
+kind that is not known here fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_artifact import write_artifact
+from tensorboard.program import TensorBoard
+
+import serve.__main__
+from lightning_app.__main__ import OWN_PARSERS, VERBS
+from lightning_app.prepare import fit_options
+from models.artifact import load_artifact
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+PROGRAMS = ("make", "python", "mpirun", "torchrun", "srun", "sbatch", "tensorboard", "ssh", "pip")
+COMMAND = re.compile(rf"(?:\w+=\S+ )?(?:{'|'.join(PROGRAMS)}) .+")
+
+
+def indented() -> list[str]:
+    """Lines of the indented blocks; a backslash at the end joins two."""
+    joined = README.replace("\\\n", "")
+    return [line.strip() for line in re.findall(r"^    (\S.*)$", joined, flags=re.MULTILINE)]
+
+
+def commands() -> list[str]:
+    """All commands, of blocks, tables and sentences; `...` begins what goes on like the one above, N is a number.
+
+    A program with options alone, in a sentence, is no command.
+    """
+    found = [line.split("  #")[0].strip() for line in indented() if COMMAND.match(line)]
+    whole = "python -m lightning_app fit --config configs/cifar10.yaml"
+    inline = [
+        re.sub(r"\bN$", "2", code.replace("... --", f"{whole} --")) for code in re.findall(r"(?<!`)`([^`\n]+)`", README)
+    ]
+    return list(
+        dict.fromkeys([*found, *(code for code in inline if COMMAND.fullmatch(code) and re.search(r" [^-]", code))])
+    )
+
+
+def check(command: str) -> None:
+    """Fail where a command could not be run as it is written."""
+    words = shlex.split(command)
+    while "=" in words[0]:
+        words.pop(0)
+    CHECKS[words[0]](words[1:])
+
+
+def check_make(words: list[str]) -> None:
+    subprocess.run(["make", "--dry-run", *words], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+def check_python(words: list[str]) -> None:
+    assert words[0] == "-m"
+    if words[1] == "serve":
+        serve.__main__.parse(words[2:])
+    else:
+        assert words[1] == "lightning_app"
+        check_verb(*words[2:])
+
+
+def check_verb(verb: str, *options: str) -> None:
+    """Let a verb's own parser take its options."""
+    assert verb in VERBS
+    if verb in ("fit", "prepare"):
+        fit_options(list(options))
+        return
+    module, _ = OWN_PARSERS[verb].split(":")
+    place = __import__(module, fromlist=["parse"])
+    parse = getattr(place, "parse", None) or __import__(f"{module}.command", fromlist=["parse"]).parse
+    assert isinstance(parse(list(options)), argparse.Namespace)
+
+
+def check_launched(words: list[str]) -> None:
+    """Leave out the launcher and its options, which have a value each."""
+    start = next(place for place, word in enumerate(words) if word in ("python", "-m"))
+    assert all(word.startswith("-") for word in words[:start:2])
+    check_python(words[start:] if words[start] == "-m" else words[start + 1 :])
+
+
+def check_sbatch(words: list[str]) -> None:
+    script = next(place for place, word in enumerate(words) if word.endswith(".slurm"))
+    subprocess.run(["bash", "-n", REPOSITORY / words[script]], check=True)
+    fit_options(words[script + 1 :])
+
+
+def check_tensorboard(words: list[str]) -> None:
+    TensorBoard().configure(argv=["tensorboard", *words])
+
+
+def check_ssh(words: list[str]) -> None:
+    if not shutil.which("ssh"):
+        pytest.skip("no ssh: apt-get install openssh-client")
+    subprocess.run(["ssh", "-G", *words], check=True, capture_output=True)
+
+
+def check_pip(words: list[str]) -> None:
+    extra = re.search(r"\[(\w+)\]", " ".join(words))
+    assert extra
+    assert f"\n{extra[1]} = [" in (REPOSITORY / "pyproject.toml").read_text()
+
+
+CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "make": check_make,
+    "python": check_python,
+    "mpirun": check_launched,
+    "torchrun": check_launched,
+    "srun": check_launched,
+    "sbatch": check_sbatch,
+    "tensorboard": check_tensorboard,
+    "ssh": check_ssh,
+    "pip": check_pip,
+}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_is_as_the_program_takes_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    check(command)
+
+
+def test_a_command_that_is_not_as_the_program_takes_it_is_found() -> None:
+    with pytest.raises(ValueError, match="there is no option"):
+        check("python -m lightning_app fit --config configs/cifar10.yaml --trainer.strategey cpu")
+    with pytest.raises(subprocess.CalledProcessError):
+        check("make fitt")
+
+
+def test_no_command_is_left_out() -> None:
+    assert {command.split()[0] for command in commands()} >= {*CHECKS} - {"pip"}
+    in_blocks = [line for line in indented() if not COMMAND.match(line)]
+    # What is no command: what the program answers, and two programs in Python, which are run elsewhere.
+    python = ("from ", "client", "answer", "print", "network")
+    assert [line for line in in_blocks if not line.startswith(("357 of", *python))] == []
+
+
+def test_the_model_is_loaded_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_artifact(tmp_path / "runs/quickstart/version_0/model")
+    monkeypatch.chdir(tmp_path)
+    start = README.index("from models.artifact import load_artifact")
+    names: dict[str, object] = {"load_artifact": load_artifact}
+    exec("\n".join(line.strip() for line in README[start:].splitlines()[:2]), names)
+    assert isinstance(names["card"], dict)
