@@ -61,7 +61,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): some minutes; of PyTorch's 3 GB most are CUDA (README.md: Requirements)"
+	@echo "Installing into $(VENV): some minutes and 6 GB, most of it CUDA (smaller ones: README.md, Requirements)"
 	$(PIP) install -q -c constraints.txt $(PIP_ARGS) -e ".[serve]"
 	touch $@
 

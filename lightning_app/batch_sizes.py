@@ -45,7 +45,7 @@ def smallest_share(images: int, batch_size: int, world_size: int) -> int:
 def explain(error: ModelError, model: ImageClassifier, size: int, images: int, batch_size: int, world_size: int) -> str:
     """Whose fault it is: the size of the images, or how few come together."""
     try:
-        check_takes(model.network, batch_size, size)
+        check_takes(model.network, 2, size)
     except ModelError:
         return f"{error}; choose another data.image_size, or another model.backbone than {model.backbone}."
     share, rest = smallest_share(images, batch_size, world_size), images % batch_size

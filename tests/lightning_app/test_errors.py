@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -175,10 +176,13 @@ def here(mistaken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def _temporary_folder_as_it_was() -> Iterator[None]:
-    """The demo has one of its own."""
+def _process_as_it_was_before_the_demo() -> Iterator[None]:
+    """The demo has a temporary folder and a way of ending of its own."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     yield
     tempfile.tempdir = None
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def fit_options(mistake: str) -> list[str]:
@@ -233,7 +237,7 @@ def test_without_a_mistake_it_is_a_fit(here: Path, capsys: pytest.CaptureFixture
     assert "warn" not in said.lower()
 
 
-@pytest.mark.usefixtures("_temporary_folder_as_it_was")
+@pytest.mark.usefixtures("_process_as_it_was_before_the_demo")
 @pytest.mark.parametrize("mistake", ARTIFACT, ids=lambda mistake: mistake.name)
 def test_a_mistake_about_an_artifact_is_one_message_and_leaves_nothing(
     mistake: Mistake, here: Path, capsys: pytest.CaptureFixture[str]
@@ -246,7 +250,7 @@ def test_a_mistake_about_an_artifact_is_one_message_and_leaves_nothing(
     assert files_below(here) == before
 
 
-@pytest.mark.usefixtures("_temporary_folder_as_it_was")
+@pytest.mark.usefixtures("_process_as_it_was_before_the_demo")
 @pytest.mark.parametrize(
     "args",
     [
