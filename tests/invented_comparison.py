@@ -119,7 +119,7 @@ def everything() -> dict[str, Any]:
         *rounds("cpu:1", rank(2.0)),
         *rounds("cpu:2", rank(1.2, threads=2)),
         *rounds("ddp:2", exchanging(1.1), exchanging(1.1)),
-        *rounds("serial:2", rank(1.08, batch_size=BATCH // 2), rank(1.08, batch_size=BATCH // 2)),
+        *rounds("serial:2", rank(2.16), rank(2.16)),
         sweep("ddp:2", 1e-4, 1e9, 2),
         *(whole("cpu:1", seed, 9600 + 10 * seed, 100 + seed) for seed in range(3)),
         *(whole("ddp:2", seed, 9590 + 10 * seed, 60 + seed) for seed in range(3)),

@@ -20,8 +20,8 @@ class Mode:
     """One way to run the recipe.
 
     Attributes:
-        kind: cpu, gpu and ddp are the program's strategies; serial is `count` independent processes at once, each
-            with a rank's part of the batch: what ddp would reach if ranks never spoke; original is the plain loop of
+        kind: cpu, gpu and ddp are the program's strategies; serial is `count` independent serial runs at once: what
+            ddp would reach if ranks never spoke, and small batches cost nothing; original is the plain loop of
             `make bench`.
         count: ranks of ddp, processes of serial, threads of cpu (0: all cores); 1 otherwise.
         weak: ddp with a whole batch for each rank.

@@ -91,7 +91,8 @@ def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, lau
         together = mode.count if mode.kind == "serial" else 1
         measure = measuring(own, steps=settings.steps_a_round, together=together)
         options = [*recipe.options, *strategy(mode, launchers), *measure, *STEPS_ONLY]
-        options += ["--data.batch_size", str(part_of_batch(mode, recipe.batch_size)), *placed(own, recipe)]
+        batch_size = recipe.batch_size * (mode.count if mode.weak else 1)
+        options += ["--data.batch_size", str(batch_size), *placed(own, recipe)]
         commands.append(fit_command(launchers.words(mode), options))
     return Trial(mode, "steps", number, commands, folder)
 
@@ -114,13 +115,6 @@ def whole_trial(mode: Mode, seed: int, recipe: Recipe, launchers: Launchers) -> 
     options = [*recipe.options, *strategy(mode, launchers), *measuring(folder), "--seed_everything", str(seed)]
     command = fit_command(launchers.words(mode), [*options, *placed(folder, recipe)])
     return Trial(mode, "whole", seed, [command], folder)
-
-
-def part_of_batch(mode: Mode, batch_size: int) -> int:
-    """The batch size to ask for: a rank's part for serial processes, as many batches as ranks for weak scaling."""
-    if mode.kind == "serial":
-        return -(-batch_size // mode.count)
-    return batch_size * mode.count if mode.weak else batch_size
 
 
 def strategy(mode: Mode, launchers: Launchers) -> list[str]:

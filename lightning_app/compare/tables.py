@@ -97,8 +97,8 @@ def ceiling_notes(found: Findings) -> list[str]:
     if not any(row.mode.kind == "serial" and row.steps for row in found.rows):
         return []
     return [
-        "serial:N is N independent processes at once, each with the threads and the part of the batch of a rank of "
-        "ddp:N: the ceiling of ddp:N on this one machine, whose cores share memory and clock."
+        "serial:N is N independent serial runs at once, each with the threads of a rank of ddp:N and the whole batch: "
+        "the ceiling of ddp:N on this one machine, whose cores share memory and clock."
     ]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lightning_app.compare.command import compare, name_of
+from lightning_app.compare.derive import parts_of
 from lightning_app.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -51,33 +52,49 @@ def test_a_comparison_is_called_after_its_first_config(fit: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_comparison_that_is_broken_off_is_continued_and_ends_with_all_modes(
     program: Program, short: list[str], tmp_path: Path
 ) -> None:
-    args = ["--modes", "cpu:1", "ddp:2", "gpu", "--steps", str(COUNTED), "--rounds", "1", "--seeds", "1"]
-    command = ["compare", *short, *args, "--to", str(tmp_path), "--trainer.max_epochs", "1"]
+    modes = ["--modes", "cpu:1", "ddp:2", "gpu", "--steps", str(COUNTED), "--rounds", "1"]
+    command = ["compare", *short, *modes, "--to", str(tmp_path)]
     begun = broken_off(command, tmp_path)
     assert leftovers(tmp_path) == []
 
     done = program(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "results.json").read_text())
-    runs = {(run["part"], run["mode"]): run for run in content["runs"]}
-    assert [run["failed"] for run in content["runs"]] == [None] * 6
     assert content["runs"][0] == begun["runs"][0]
     assert [row["mode"] for row in content["unavailable"]] == ["gpu"]
-    for mode, processes in (("cpu:1", 1), ("ddp:2", 2), ("serial:2", 2)):
-        ranks = runs["steps", mode]["ranks"]
+    assert [(run["part"], run["mode"], run["failed"]) for run in content["runs"]] == [
+        ("steps", "cpu:1", None),
+        ("steps", "ddp:2", None),
+        ("steps", "serial:2", None),
+        ("sweep", "ddp:2", None),
+    ]
+    alone, ddp, serial, _ = (run["ranks"] for run in content["runs"])
+    for ranks, processes in ((alone, 1), (ddp, 2), (serial, 2)):
         assert [len(rank["steps"]) for rank in ranks] == [COUNTED] * processes
-        assert {rank["threads"] for rank in ranks} == {1}
-    assert [rank["batch_size"] for rank in runs["steps", "serial:2"]["ranks"]] == [16, 16]
-    assert [len(times) for times in runs["steps", "ddp:2"]["ranks"][0]["communication"].values()] == [4, 4]
-    for mode in ("cpu:1", "ddp:2"):
-        rank = runs["whole", mode]["ranks"][0]
-        assert rank["total"] == 250  # limit_test_batches 1
-        assert [point["step"] for point in rank["validations"]] == [6]
+        assert {(rank["threads"], rank["batch_size"]) for rank in ranks} == {(1, 32)}
+    assert [len(times) for times in ddp[0]["communication"].values()] == [4, 4]
     for name in ("report.md", "report.html"):
         assert "serial:2" in (tmp_path / name).read_text()
+
+
+@pytest.mark.slow
+def test_a_whole_run_leaves_its_accuracy_and_where_its_time_went(
+    program: Program, short: list[str], tmp_path: Path
+) -> None:
+    done = program("compare", *short, "--modes", "cpu:1", "--steps", "0", "--seeds", "1", "--to", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = json.loads((tmp_path / "results.json").read_text())["runs"]
+    (rank,) = run["ranks"]
+    assert rank["total"] == 250  # limit_test_batches 1
+    assert [point["step"] for point in rank["validations"]] == [6, 12, 18]
+    assert len(rank["steps"]) == 12  # of 18: neither the first of three epochs, nor three of the first to warm up
+    parts = parts_of(run)
+    assert min(parts.values()) > 0
+    assert sum(parts.values()) == pytest.approx(run["seconds"])
 
 
 def broken_off(command: list[str], folder: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_every_mode_runs_the_same_recipe(launchers: Launchers, tmp_path: Path) -
             fit = command[command.index("fit") + 1 :]
             assert fit[: len(OPTIONS)] == OPTIONS
             assert option(command, "--resume") == "never"
-            expected = {"serial": "32", "ddp": "128" if trial.mode.weak else "64"}.get(trial.mode.kind, "64")
+            expected = "128" if trial.mode.weak else "64"
             assert trial.part == "whole" or option(command, "--data.batch_size") == expected
 
 
