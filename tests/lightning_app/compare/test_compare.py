@@ -91,7 +91,7 @@ def test_a_whole_run_leaves_its_accuracy_and_where_its_time_went(
     (rank,) = run["ranks"]
     assert rank["total"] == 250  # limit_test_batches 1
     assert [point["step"] for point in rank["validations"]] == [6, 12, 18]
-    assert len(rank["steps"]) == 12  # of 18: neither the first of three epochs, nor three of the first to warm up
+    assert len(rank["steps"]) == 13  # of 18: not the first of each epoch, nor two more to warm up
     parts = parts_of(run)
     assert min(parts.values()) > 0
     assert sum(parts.values()) == pytest.approx(run["seconds"])
