@@ -24,7 +24,7 @@ def content(runs: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         "options": {"model.backbone": "mobilenet_v2", "data.dataset": "cifar10"},
         "batch_size": BATCH,
         "image_size": 224,
-        "settings": {"steps": 30, "rounds": 3, "original_steps": 9, "seeds": 3},
+        "settings": {"steps": 30, "rounds": 3, "original_steps": 9},
         "command": ["python", "-m", "lightning_app", "compare", "--modes", "cpu:1", "ddp:2"],
         "machines": {"here": machine},
         "unavailable": [{"mode": "gpu", "machine": "here", "reason": "found no GPU"}],

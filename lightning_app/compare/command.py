@@ -44,12 +44,13 @@ def compare(args: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     facts = learn(folder, fit, launchers)
-    settings = Settings(options.steps, options.rounds, options.original_steps, options.seeds)
+    settings = Settings(options.steps, options.rounds, options.original_steps)
     command = ["python", "-m", "lightning_app", "compare", *args]
     results = Results.begin(folder / FILE, facts, vars(settings), command)
     modes = possible(asked_for(options), facts["machine"], launchers, results)
     recipe = Recipe(fit, facts["batch_size"], facts["image_size"], folder)
-    failed = measure(schedule(modes, settings, recipe, launchers), launchers, facts["machine"], results)
+    trials = schedule(modes, settings, options.seeds, recipe, launchers)
+    failed = measure(trials, launchers, facts["machine"], results)
     for other in options.merge:
         results.merge(other)
     results.save()

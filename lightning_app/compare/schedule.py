@@ -22,19 +22,17 @@ STEPS_ONLY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """How steps are counted: the same in all that goes into one results.json.
 
     Attributes:
-        steps: counted steps of each mode over all rounds; 0 is none.
+        steps: of each mode over all rounds; 0 is none.
         rounds: into which they are divided.
         original_steps: the same for the original loop.
-        seeds: whole runs of each mode.
     """
 
     steps: int
     rounds: int
     original_steps: int
-    seeds: int
 
     @property
     def steps_a_round(self) -> int:
@@ -59,14 +57,16 @@ class Recipe:
     folder: Path
 
 
-def schedule(modes: Sequence[Mode], settings: Settings, recipe: Recipe, launchers: Launchers) -> list[Trial]:
+def schedule(
+    modes: Sequence[Mode], settings: Settings, seeds: int, recipe: Recipe, launchers: Launchers
+) -> list[Trial]:
     """All runs: rounds of counted steps first, the modes in turn, so that a slow hour slows all; then whole runs."""
     trials = []
     for number in range(settings.rounds if settings.steps else 0):
         trials += [steps_trial(mode, number, settings, recipe, launchers) for mode in with_ceilings(modes)]
         trials += [sweep_trial(mode, recipe, launchers) for mode in modes if number == 0 and sweeps(mode)]
     whole = [mode for mode in modes if mode.kind in ("cpu", "gpu", "ddp") and not mode.weak]
-    for seed in range(settings.seeds):
+    for seed in range(seeds):
         trials += [whole_trial(mode, seed, recipe, launchers) for mode in whole]
     return trials
 

@@ -46,8 +46,8 @@ def test_another_recipe_or_measure_is_refused(tmp_path: Path) -> None:
     begin(tmp_path).save()
     with pytest.raises(UsageError, match="another comparison"):
         begin(tmp_path, recipe="another")
-    with pytest.raises(UsageError, match="seeds is 3 there, 5 here"):
-        Results.begin(tmp_path / FILE, facts(), SETTINGS | {"seeds": 5}, [])
+    with pytest.raises(UsageError, match="rounds is 3 there, 5 here"):
+        Results.begin(tmp_path / FILE, facts(), SETTINGS | {"rounds": 5}, [])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}'])

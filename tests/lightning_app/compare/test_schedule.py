@@ -23,7 +23,7 @@ SLURM = Launchers("mpirun", open_mpi=True, srun="srun", cores=4)
 
 def planned(folder: Path, launchers: Launchers = MPI, seeds: int = 2) -> list[Trial]:
     recipe = Recipe(OPTIONS, batch_size=64, image_size=96, folder=folder)
-    return schedule(MODES, Settings(steps=31, rounds=3, original_steps=9, seeds=seeds), recipe, launchers)
+    return schedule(MODES, Settings(steps=31, rounds=3, original_steps=9), seeds, recipe, launchers)
 
 
 def option(command: list[str], name: str) -> str:
