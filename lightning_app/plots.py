@@ -46,7 +46,7 @@ def curves_figure(metrics_csv: Path) -> Figure:
     """Loss and accuracy over optimizer steps, from a run's metrics.csv."""
     from matplotlib.figure import Figure
 
-    rows = list(csv.DictReader(metrics_csv.read_text().splitlines()))
+    rows = logged(metrics_csv)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2, sharex=True)
     draw(loss, rows, {"train/loss": "-", "val/loss": "o--", "test/loss": "s"})
@@ -58,6 +58,11 @@ def curves_figure(metrics_csv: Path) -> Figure:
     return figure
 
 
+def logged(metrics_csv: Path) -> list[dict[str, str]]:
+    """The rows of a run's table; none where it ended before anything was logged."""
+    return list(csv.DictReader(metrics_csv.read_text().splitlines())) if metrics_csv.exists() else []
+
+
 def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent: bool = False) -> None:
     """Plot those columns of the table that have values."""
     for (name, style), color in zip(styles.items(), ("0.6", "black", "black"), strict=False):
@@ -65,4 +70,5 @@ def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent
         if points:
             axes.plot(*zip(*points, strict=True), style, color=color, label=name, markersize=5)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.has_data():
+        axes.legend()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 import platform
 import subprocess
@@ -19,7 +18,7 @@ from datamodules.images import ImageData
 from lightning_app import __version__
 from lightning_app.examples import choose_examples
 from lightning_app.machine import cpu_name
-from lightning_app.plots import confusion_figure, curves_figure
+from lightning_app.plots import confusion_figure, curves_figure, logged
 from models.artifact import save_artifact
 from models.classifier import ImageClassifier
 from models.metrics import scalars
@@ -121,7 +120,7 @@ def uncertainty(run: Run) -> dict[str, Any] | None:
 
 def curves(metrics_csv: Path) -> dict[str, list[tuple[int, float]]]:
     """Losses and accuracies as (optimizer step, value), thinned out to what a plot can show."""
-    rows = list(csv.DictReader(metrics_csv.read_text().splitlines()))
+    rows = logged(metrics_csv)
     found = {name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in CURVES}
     return {name: points[:: -(-len(points) // CURVE_POINTS)] for name, points in found.items() if points}
 
