@@ -95,10 +95,10 @@ class Row:
         return statistics.median(sum(rank["data"]) / sum(rank["steps"]) for rank in ranks) if ranks else None
 
     @property
-    def communication_share(self) -> float | None:
-        """Of a step's time, what exchanging gradients takes: 1 - step without it / step with it.
+    def communication_share(self) -> Spread | None:
+        """Of a step's time, what exchanging gradients takes, over the rounds: 1 - step without it / step with it.
 
-        Of each the slowest rank counts, as the others wait for it.
+        Of each the slowest rank counts, as the others wait for it. Below zero, it is less than the machine's noise.
         """
         shares = []
         for run in self.steps.values():
@@ -106,7 +106,7 @@ class Row:
             if found:
                 slowest = [max(statistics.median(rank[kind]) for rank in found) for kind in ("without", "with")]
                 shares.append(1 - slowest[0] / slowest[1])
-        return statistics.median(shares) if shares else None
+        return over_all(shares)
 
     def memory(self, kind: str) -> int | None:
         """The most that all processes of a run had at their peaks, in bytes: `host_memory` or `gpu_memory`."""

@@ -148,9 +148,10 @@ def steps(found: Findings) -> Figure | None:
         rates = row.images_per_second
         if rates is None or row.data_share is None:
             continue
-        data, exchange = row.data_share, max(row.communication_share or 0.0, 0.0)
+        data, measured = row.data_share, row.communication_share
+        exchange = max(measured.median, 0.0) if measured else 0.0
         shares = [(100 * data, 0), (100 * (1 - data - exchange), 1), (100 * exchange, 2)]
-        said = f"{share(data)} data" + (f", {share(exchange)} exchange" if row.communication_share is not None else "")
+        said = f"{share(data)} data" + (f", {share(exchange)} exchange" if measured else "")
         drawn.append(Bar(found.name(row), shares, said))
     caption = "Making the batch, and exchanging gradients, as shares of a step."
     return Figure("What a step is made of", bars(drawn, "% of a step", STEP_PARTS), caption) if drawn else None

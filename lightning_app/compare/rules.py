@@ -13,6 +13,7 @@ RULES = (
     "share of the step.",
     f"Communication: after the counted steps, {PAIRS} steps with and {PAIRS} without the exchange of gradients in "
     "turn, all ranks beginning each together; the share is what a step is shorter by, of the slowest rank. It "
-    "includes what the exchange takes from the cores that compute.",
+    "includes what the exchange takes from the cores that compute. Its range is over the rounds; below zero it is less "
+    "than the machine's noise.",
     "Memory: the sum of the processes' peaks.",
 )

@@ -118,7 +118,7 @@ def throughput_row(found: Findings, row: Row) -> list[str]:
         spread(scale.efficiency, 2),
         spread(scale.ceiling, 3),
         share(row.data_share),
-        share(row.communication_share),
+        percent(row.communication_share, 1),
         gigabytes(row.memory("host_memory")),
         gigabytes(row.memory("gpu_memory")),
     ]

@@ -27,11 +27,12 @@ def share(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f}%"
 
 
-def percent(found: Spread | None) -> str:
-    """An accuracy with its interval."""
+def percent(found: Spread | None, digits: int = 2) -> str:
+    """A share with its interval or range."""
     if found is None:
         return NONE
-    return f"{100 * found.median:.2f}% ({100 * found.low:.2f} to {100 * found.high:.2f})"
+    median, low, high = (f"{100 * each:.{digits}f}" for each in (found.median, found.low, found.high))
+    return f"{median}% ({low} to {high})" if low != high else f"{median}%"
 
 
 def gigabytes(value: int | None) -> str:
