@@ -42,17 +42,22 @@ class BatchMaker:
         rows: for each split, the int64 row numbers it consists of.
         seed: with the epoch, decides order and draws.
         augment: applied to the split `train`.
-        device: where batches are made. On a GPU with room for it, the data set moves there once.
+        device: where batches are made.
+
+    Attributes:
+        home: where the data set is: on a GPU with room for it, which it then never leaves, else in the CPU's memory.
+            What is looked up in it is looked up there, so that nothing is ever read back from a GPU.
     """
 
     def __init__(
         self, packed: PackedImages, rows: dict[str, Tensor], seed: int, augment: Augment, device: torch.device
     ) -> None:
         self.seed, self.augment, self.device = seed, augment, device
-        self.rows = {split: numbers.to(device) for split, numbers in rows.items()}
         images = torch.from_numpy(packed.images)
-        self.images = images.to(device) if fits(images, device) else images
-        self.labels = torch.from_numpy(packed.labels).to(device)
+        self.home = device if fits(images, device) else torch.device("cpu")
+        self.images = images.to(self.home)
+        self.labels = torch.from_numpy(packed.labels).to(self.home)
+        self.rows = {split: numbers.to(self.home) for split, numbers in rows.items()}
         self.epoch = -1
         self.drawn: EpochDraws
 
@@ -67,23 +72,31 @@ class BatchMaker:
         span = span_of(shard)
         rows = self.rows["train"][self.drawn.order[span]]
         images = self.augment(self.gather(rows), self.drawn.draws[span], size)
-        return ImageBatch(images, self.labels[rows], rows, shard.stop - shard.start, shard.global_size)
+        return self._batch(images, rows, shard)
 
     def _eval(self, shard: Shard, size: int) -> ImageBatch:
         rows = self.rows[shard.split][span_of(shard)]
         rows = torch.cat([rows, rows[-1:].expand(shard.size - len(rows))])
-        images = resample(self.gather(rows), size)
-        return ImageBatch(images, self.labels[rows], rows, shard.stop - shard.start, shard.global_size)
+        return self._batch(resample(self.gather(rows), size), rows, shard)
+
+    def _batch(self, images: Tensor, rows: Tensor, shard: Shard) -> ImageBatch:
+        labels, rows = self._to_device(self.labels[rows]), self._to_device(rows)
+        return ImageBatch(images, labels, rows, shard.stop - shard.start, shard.global_size)
 
     def _enter(self, epoch: int) -> None:
         if epoch != self.epoch:
             order, draws = draw_epoch(len(self.rows["train"]), self.seed, epoch)
-            self.drawn, self.epoch = EpochDraws(order.to(self.device), draws.to(self.device)), epoch
+            self.drawn, self.epoch = EpochDraws(order.to(self.home), draws.to(self.device)), epoch
 
     def gather(self, rows: Tensor) -> Tensor:
         """Stored images as float32 [n, 3, S, S] in [0, 1], on the device."""
-        stored = self.images[rows.to(self.images.device)]
-        return stored.to(self.device, non_blocking=True).float().div_(255)
+        return self._to_device(self.images[rows]).float().div_(255)
+
+    def _to_device(self, values: Tensor) -> Tensor:
+        """Without waiting for the device: what may be paged out, CUDA copies only once all before it is done."""
+        if self.device.type == "cuda" and self.home.type == "cpu":
+            values = values.pin_memory()
+        return values.to(self.device, non_blocking=True)
 
 
 def span_of(shard: Shard) -> slice:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from datamodules.images import ImageData
 from lightning_app.batch_sizes import check_batches
+from lightning_app.callbacks.bar import Bar
 from lightning_app.callbacks.batch_norm import AverageBatchStatistics
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
@@ -143,7 +144,7 @@ class CLI(LightningCLI):
     def _callbacks(self) -> list[pl.Callback]:
         # mpirun gives its ranks a terminal, but what they print is no place for a bar.
         on_terminal = sys.stdout.isatty() and not this_launch().external
-        progress = TQDMProgressBar() if on_terminal else PlainProgress()
+        progress = Bar() if on_terminal else PlainProgress()
         if self.subcommand != "fit":
             return [progress]
         ema_decay = self._get(self.config_init, "ema_decay")

@@ -119,7 +119,8 @@ class ImageClassifier(pl.LightningModule):
         self.loss_since_log.append(loss)
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             mean = torch.stack(self.loss_since_log).mean()
-            self.log("train/loss", mean, prog_bar=True, sync_dist=True, reduce_fx="sum", batch_size=1)
+            # Not for the progress bar: from the first log on, Lightning would read it in every step.
+            self.log("train/loss", mean, sync_dist=True, reduce_fx="sum", batch_size=1)
             self.loss_since_log.clear()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

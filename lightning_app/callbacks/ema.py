@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMA(WeightAveraging):
@@ -22,18 +21,14 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        super().__init__(multi_avg_fn=self._average)
+        super().__init__()
         self.decay = decay
-        self._step = 0
 
     @property
     def average(self) -> torch.nn.Module:
         """The averaged model, while training."""
         assert self._average_model is not None
         return self._average_model.module
-
-    def _average(self, averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
-        get_ema_multi_avg_fn(min(self.decay, (1 + self._step) / (10 + self._step)))(averaged, current, num_averaged)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # The average is built before the model moves; without this it would stay on the CPU.
@@ -43,5 +38,28 @@ class EMA(WeightAveraging):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._step = trainer.global_step
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step = trainer.global_step
+        if step > self._latest_update_step:  # not between the batches of an accumulated one
+            kept = min(self.decay, (1 + step) / (10 + step)) if self._latest_update_step else 0.0
+            self._update(pl_module, kept)
+            self._latest_update_step = step
+
+    @torch.no_grad()
+    def _update(self, pl_module: pl.LightningModule, kept: float) -> None:
+        """AveragedModel.update_parameters, which reads its own count from the device several times in each step."""
+        assert self._average_model is not None
+        pairs = zip(everything(self.average), everything(pl_module), strict=True)
+        averaged, current = map(list, zip(*((a, c) for a, c in pairs if a.is_floating_point()), strict=True))
+        if kept:
+            torch._foreach_lerp_(averaged, current, 1 - kept)
+        else:
+            torch._foreach_copy_(averaged, current)
+        for average, count in zip(self.average.buffers(), pl_module.buffers(), strict=True):
+            if not average.is_floating_point():  # batch norm's count of batches
+                average.copy_(count)
+        self._average_model.n_averaged += 1
+
+
+def everything(module: torch.nn.Module) -> list[Tensor]:
+    """Parameters and buffers."""
+    return [*module.parameters(), *module.buffers()]

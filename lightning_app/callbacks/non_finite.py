@@ -31,8 +31,13 @@ class LossWatch(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._unseen.append((trainer.fit_loop.total_batch_idx, outputs["loss"].detach()))
-        if pl_module.device.type == "cpu" or trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
+        if self.at_once(pl_module.device) or trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             self.look()
+
+    @staticmethod
+    def at_once(device: torch.device) -> bool:
+        """Whether looking costs nothing."""
+        return device.type == "cpu"
 
     def look(self) -> None:
         """Look at what has not been seen; on a GPU this waits for it."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules.augment import Augment
 from datamodules.batches import BatchMaker, ImageBatch, fits
@@ -135,3 +137,35 @@ def test_making_batches_leaves_the_stored_images_alone(packed: PackedImages) -> 
 
 def test_on_a_cpu_the_images_stay_where_they_are() -> None:
     assert not fits(torch.zeros(1), CPU)
+
+
+class Moves(TorchDispatchMode):
+    """Notes what goes from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and args[0].device != result.device:
+            self.found.append((args[0].device.type, result.device.type))
+        return result
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_batch_never_comes_back_from_the_device_and_goes_there_only_if_the_data_does_not_live_there(
+    packed: PackedImages, split: str, resident: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On torch's `meta` device, in a GPU's place: its tensors cannot be read, so whoever waits for one fails."""
+    monkeypatch.setattr("datamodules.batches.fits", lambda images, device: resident)
+    rows = {name: torch.from_numpy(packed.rows(name)) for name in ("train", "test")}
+    batches = BatchMaker(packed, rows, 5, AUGMENT, torch.device("meta"))
+    shard = Shard(split, 0, 0, 8, 8, 8)
+    batches.make(shard, 12)  # the first one brings the epoch's draws
+    with Moves() as moves:
+        batch = batches.make(shard, 12)
+    assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
+    images_labels_rows = [("cpu", "meta")] * 3
+    assert moves.found == ([] if resident else images_labels_rows)
