@@ -65,6 +65,9 @@ class StepBoundary(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.agreement = Agreement(trainer.world_size)
         self.signals.listen(signal.SIGTERM, signal.SIGINT)
+        # Lightning's own agreement on SIGTERM, which never sees ours: a broadcast from the device, waited for, in each
+        # step of several ranks (training_epoch_loop.py, _broadcast_sigterm_tensor).
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         if trainer.is_global_zero:
             self.deadline = job_deadline(os.environ)
         self.first_step = trainer.global_step

@@ -15,9 +15,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_app.__main__ import main
 from lightning_app.bench.noise import CLASSES, NoiseData
 from lightning_app.callbacks.bar import Bar
 from lightning_app.callbacks.ema import EMA
@@ -146,3 +148,22 @@ def test_no_value_is_asked_for_between_two_logs(
     train([count, watch(), progress()], tmp_path, fused=True, strategy="cpu")
     assert count.steps == STEPS - LOG_EVERY - 2
     assert count.waits.found == []
+
+
+def test_lightnings_own_broadcast_in_each_step_of_several_ranks_is_left_out(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the loop calls there before each step does nothing in a fit of the program."""
+    broadcasts: list[Any] = []
+    steps: list[int] = []
+    monkeypatch.setattr(_TrainingEpochLoop, "_broadcast_sigterm_tensor", broadcasts.append)
+    advance = _TrainingEpochLoop.advance
+
+    def as_one_of_several(loop: _TrainingEpochLoop, data_fetcher: Any) -> None:
+        loop._broadcast_sigterm_tensor()
+        steps.append(loop.global_step)
+        advance(loop, data_fetcher)
+
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", as_one_of_several)
+    assert main(["fit", *short, "--trainer.max_steps", "2", "--runs_dir", str(tmp_path)]) == 0
+    assert (steps, broadcasts) == ([0, 1], [])
