@@ -70,8 +70,16 @@ class _BatchNorm(torch.autograd.Function):
         images = images.contiguous(memory_format=torch.channels_last)
         normalised = torch.empty_like(images)
         mean, rstd, var = torch.empty(3, len(weight)).unbind()
-        call(
-            *("batch_norm_forward", images, normalised, images.numel() // len(weight), len(weight)),
+        compiling.call(
+            *(
+                SOURCE,
+                options(images),
+                "batch_norm_forward",
+                images,
+                normalised,
+                images.numel() // len(weight),
+                len(weight),
+            ),
             *(weight, bias, ctypes.c_double(eps), low, high, mean, rstd, var),
         )
         ctx.save_for_backward(images, weight, bias, mean, rstd)
@@ -86,29 +94,25 @@ class _BatchNorm(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_images = torch.empty_like(images)
         of_weight, of_bias = torch.empty(2, len(weight)).unbind()
-        call(
-            *("batch_norm_backward", images, grad, of_images, images.numel() // len(weight), len(weight)),
+        compiling.call(
+            *(
+                SOURCE,
+                options(images),
+                "batch_norm_backward",
+                images,
+                grad,
+                of_images,
+                images.numel() // len(weight),
+                len(weight),
+            ),
             *(weight, bias, mean, rstd, *ctx.bounds, of_weight, of_bias),
         )
         return of_images, of_weight, of_bias, None, None, None
 
 
-def call(function: str, *arguments: Any) -> None:
-    """Call a function of the library of the first tensor's type, with this process's threads."""
-    library = compiling.load(SOURCE, f"-DELEMENT_BITS={BITS[arguments[0].dtype]}")
-    assert library is not None
-    failed = getattr(library, function)(*map(c_argument, arguments), torch.get_num_threads())
-    if failed:
-        raise MemoryError(f"{function}: no memory for its sums")
-
-
-def c_argument(value: Any) -> Any:
-    """A tensor as its address, numbers as C takes them."""
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    if isinstance(value, float):
-        return ctypes.c_float(value)
-    return ctypes.c_long(value) if isinstance(value, int) else value
+def options(images: Tensor) -> tuple[str]:
+    """Of the compiler, for this type."""
+    return (f"-DELEMENT_BITS={BITS[images.dtype]}",)
 
 
 def is_ours(images: Tensor) -> bool:
@@ -118,7 +122,7 @@ def is_ours(images: Tensor) -> bool:
         and images.dtype in BITS
         and images.numel() > images.shape[1]  # of a single value, torch complains
         and not torch.compiler.is_compiling()
-        and compiling.load(SOURCE, f"-DELEMENT_BITS={BITS[images.dtype]}") is not None
+        and compiling.load(SOURCE, *options(images)) is not None
     )
 
 

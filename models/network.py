@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.backbones import build_backbone
 from models.batch_norm import fuse_batch_norms
-from models.depthwise import replace_strided_depthwise
+from models.depthwise import replace_depthwise
 
 # Channel means and deviations of ImageNet, which torchvision's weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -36,7 +36,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
-        replace_strided_depthwise(self.backbone)
+        replace_depthwise(self.backbone)
         fuse_batch_norms(self.backbone)
         self.scale: Tensor
         self.offset: Tensor

@@ -13,6 +13,10 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC", "-std=gnu11")
@@ -25,7 +29,7 @@ def load(source: Path, *options: str) -> ctypes.CDLL | None:
     """The library of a C file; None, and a line in the log, where it cannot be compiled."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(compiler[0]) is None:
-        log.info(f"kernels: torch's own for batch norm, 1.3 times the time of a step (no C compiler: {compiler[0]})")
+        log.info(f"kernels: torch's own instead of {source.name}, which is slower (no C compiler: {compiler[0]})")
         return None
     flags = [*FLAGS, *(X86_FLAGS if platform.machine() == "x86_64" else ()), *options]
     library = cache_folder() / f"{source.stem}-{fingerprint(source, compiler, flags)}.so"
@@ -35,7 +39,7 @@ def load(source: Path, *options: str) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
-        log.warning(f"kernels: torch's own for batch norm, 1.3 times the time of a step ({compiler[0]} failed: {said})")
+        log.warning(f"kernels: torch's own instead of {source.name}, which is slower ({compiler[0]} failed: {said})")
         return None
 
 
@@ -66,3 +70,24 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     return "\n".join(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
+
+
+def call(source: Path, options: tuple[str, ...], function: str, *arguments: Any) -> None:
+    """Call a function of a C file with tensors, numbers, and last this process's number of threads.
+
+    Raises:
+        MemoryError: it says that it had none.
+    """
+    library = load(source, *options)
+    assert library is not None, f"{source} is to be loaded before"
+    if getattr(library, function)(*map(c_argument, arguments), torch.get_num_threads()):
+        raise MemoryError(f"{function} got no memory for its sums")
+
+
+def c_argument(value: Any) -> Any:
+    """A tensor as its address, int as long, float as float; ctypes' own as they are."""
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, float):
+        return ctypes.c_float(value)
+    return ctypes.c_long(value) if isinstance(value, int) else value

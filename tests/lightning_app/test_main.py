@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +85,15 @@ def test_what_measures_a_checkpoint_is_not_run_without_one(
 ) -> None:
     assert main([verb, *tiny]) == 2
     assert f"error: {verb} needs a checkpoint" in capsys.readouterr().err
+
+
+def test_a_fit_imports_only_what_it_uses_from_the_start() -> None:
+    """torchmetrics brings matplotlib by itself; nothing of ours may bring it, or what is heavier."""
+    code = (
+        "import sys, torchmetrics; before = set(sys.modules); import lightning_app.cli; "
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(process.stdout.split())
+    assert {"lightning_app", "models", "datamodules"} <= imported
+    assert imported & {"gradio", "matplotlib", "tensorboard", "sklearn", "onnx", "onnxruntime", "serve"} == set()

