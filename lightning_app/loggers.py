@@ -59,9 +59,10 @@ class ContinuedWriter(ExperimentWriter):
         self.path = Path(self.metrics_file_path)
         rows = [row for row in read_rows(self.path) if int(row["step"]) < self.step]
         self.metrics_keys = list(rows[0]) if rows else []
-        self.path.unlink(missing_ok=True)
-        if rows:
+        if rows:  # in one rename: a process that is killed here must not take them along
             replace_file(self.path, table(self.metrics_keys, rows))
+        else:
+            self.path.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Append what was logged; where that fails, it is kept for the next time."""

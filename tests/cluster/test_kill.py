@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from equality import different_states, events
+from equality import curves, different_states, events
 from killing import Moment, descendants, run_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -91,6 +91,7 @@ def assert_same(folder: Path, whole: Path) -> None:
     assert "Traceback" not in (folder / "output").read_text()
     assert [path.name for path in killed.parent.iterdir()] == ["version_0"]
     assert different_states(killed, whole) == []
+    assert curves(killed) == curves(whole)
     assert events(killed) == events(whole)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from equality import different_states, events
+from equality import curves, different_states, events
 
 from lightning_app.runs import read_record
 from slurm import Slurm, cancel_jobs
@@ -104,6 +104,7 @@ def assert_same(folder: Path, whole: Path) -> None:
     """The bits of the run that was not stopped, in one folder."""
     assert [path.name for path in (folder / RUN).parent.iterdir()] == ["version_0"]
     assert different_states(folder / RUN, whole) == []
+    assert curves(folder / RUN) == curves(whole)
     assert events(folder / RUN) == events(whole)
 
 
