@@ -29,6 +29,8 @@ README = (REPOSITORY / "README.md").read_text()
 PROGRAMS = ("make", "python", "mpirun", "torchrun", "srun", "sbatch", "tensorboard", "ssh", "pip")
 COMMAND = re.compile(rf"(?:\w+=\S+ )?(?:{'|'.join(PROGRAMS)}) .+")
 
+SAYS_WHAT = re.compile(r" -m |^(?!mpirun|srun|torchrun).* [^-]")
+
 
 def indented() -> list[str]:
     """Lines of the indented blocks; a backslash at the end joins two."""
@@ -39,16 +41,13 @@ def indented() -> list[str]:
 def commands() -> list[str]:
     """All commands, of blocks, tables and sentences; `...` begins what goes on like the one above, N is a number.
 
-    A program with options alone, in a sentence, is no command.
+    A program with options alone, or a launcher that launches nothing, is no command but is spoken of.
     """
     found = [line.split("  #")[0].strip() for line in indented() if COMMAND.match(line)]
     whole = "python -m lightning_app fit --config configs/cifar10.yaml"
-    inline = [
-        re.sub(r"\bN$", "2", code.replace("... --", f"{whole} --")) for code in re.findall(r"(?<!`)`([^`\n]+)`", README)
-    ]
-    return list(
-        dict.fromkeys([*found, *(code for code in inline if COMMAND.fullmatch(code) and re.search(r" [^-]", code))])
-    )
+    quoted = [code.replace("... --", f"{whole} --") for code in re.findall(r"(?<!`)`([^`\n]+)`", README)]
+    inline = [re.sub(r"\bN$", "2", code) for code in quoted if COMMAND.fullmatch(code) and SAYS_WHAT.search(code)]
+    return list(dict.fromkeys([*found, *inline]))
 
 
 def check(command: str) -> None:
