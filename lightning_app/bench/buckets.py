@@ -66,19 +66,21 @@ def connect(environment: LauncherEnvironment, plan: Plan) -> None:
     distributed.init_process_group(backend, rank=environment.global_rank(), world_size=environment.world_size())
 
 
-def stepper(setting: dict[str, Any], plan: Plan, options: argparse.Namespace) -> Callable[[], None]:
-    """A training step on one fixed batch."""
+def stepper(setting: dict[str, Any] | None, plan: Plan, options: argparse.Namespace) -> Callable[[], None]:
+    """A training step on one fixed batch; without a setting, without DDP."""
     torch.manual_seed(0)
     device = torch.device(plan.accelerator, plan.gpu) if plan.gpu is not None else torch.device("cpu")
     network = Network("mobilenet_v2", CLASSES, IMAGENET_MEAN, IMAGENET_STD, dropout=0.0).to(device)
-    ddp = DistributedDataParallel(network, static_graph=True, **no_buffer_broadcast(), **setting)
-    optimizer = torch.optim.AdamW(ddp.parameters(), lr=1e-4)
+    model: torch.nn.Module = network
+    if setting is not None:
+        model = DistributedDataParallel(network, static_graph=True, **no_buffer_broadcast(), **setting)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     images = torch.rand(options.batch_size, 3, options.image_size, options.image_size, device=device)
     labels = torch.randint(CLASSES, (options.batch_size,), device=device)
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16-mixed"):
-            loss = F.cross_entropy(ddp(images).float(), labels)
+            loss = F.cross_entropy(model(images).float(), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

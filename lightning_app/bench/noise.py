@@ -28,7 +28,7 @@ class NoiseData(ImageData):
     """ImageData over noise."""
 
     def __init__(self, images: int, batch_size: int, image_size: int) -> None:
-        super().__init__(batch_size=batch_size, image_size=image_size, augment=original_augment(), val_fraction=0)
+        super().__init__(batch_size=batch_size, image_size=image_size, val_fraction=0)
         pixels, labels = noise(images)
         meta = Meta(
             format=1,

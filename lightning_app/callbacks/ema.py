@@ -41,12 +41,12 @@ class EMA(WeightAveraging):
         step = trainer.global_step
         if step > self._latest_update_step:  # not between the batches of an accumulated one
             kept = min(self.decay, (1 + step) / (10 + step)) if self._latest_update_step else 0.0
-            self._update(pl_module, kept)
+            self.update(pl_module, kept)
             self._latest_update_step = step
 
     @torch.no_grad()
-    def _update(self, pl_module: pl.LightningModule, kept: float) -> None:
-        """AveragedModel.update_parameters, which reads its own count from the device several times in each step."""
+    def update(self, pl_module: pl.LightningModule, kept: float) -> None:
+        """Move the average. (AveragedModel.update_parameters reads its own count from the device, several times.)"""
         assert self._average_model is not None
         pairs = zip(everything(self.average), everything(pl_module), strict=True)
         averaged, current = map(list, zip(*((a, c) for a, c in pairs if a.is_floating_point()), strict=True))

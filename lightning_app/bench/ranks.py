@@ -1,0 +1,49 @@
+"""Two ranks of one run beside two independent ones: what they have to wait for each other.
+
+    torchrun --standalone --nproc-per-node 2 -m lightning_app.bench.ranks
+
+Each process has an equal part of the cores and of the batch, and takes steps in turn with and without DDP around the
+same model; both start every turn together. Rank 0 prints JSON: images/s of all processes, by contestant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from torch import distributed
+
+from lightning_app.bench.buckets import STEPS, connect, seconds, stepper
+from lightning_app.ddp import BUCKET_MB
+from lightning_app.environment import LauncherEnvironment
+from lightning_app.machine import this_machine
+from lightning_app.memory import keep_freed_memory
+from lightning_app.plan import plan_run
+from lightning_app.trainer import set_threads
+
+OURS = {"gradient_as_bucket_view": True, "bucket_cap_mb": BUCKET_MB}
+
+
+def main() -> None:
+    """Measure both, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--batch_size", type=int, default=64, help="of all ranks together (default: 64)")
+    parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
+    options = parser.parse_args()
+    keep_freed_memory()
+    environment = LauncherEnvironment()
+    plan = plan_run("ddp", None, None, this_machine(), environment.launch)
+    set_threads(plan.threads)
+    connect(environment, plan)
+    images = options.batch_size
+    options.batch_size //= environment.world_size()
+    contestants = {"ddp": stepper(OURS, plan, options), "independent": stepper(None, plan, options)}
+    turns = [{name: seconds(step) for name, step in contestants.items()} for _ in range(options.turns + 1)][1:]
+    if environment.global_rank() == 0:
+        print(json.dumps({name: STEPS * images * len(turns) / sum(turn[name] for turn in turns) for name in turns[0]}))
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

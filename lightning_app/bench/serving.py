@@ -1,0 +1,56 @@
+"""The served path beside plain eager fp32, by serve.bench, on a model and pictures made for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from lightning_app.bench.noise import CLASSES, noise
+from lightning_app.errors import UsageError
+from models.artifact import save_artifact
+from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+
+PICTURES, REQUESTS, SIZE = 8, 100, 224
+SAID = re.compile(r"served / plain: median ([\d.]+) times as fast, batches ([\d.]+)")
+
+
+def main() -> None:
+    """Print, as JSON, how many times as fast it is."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(folder / "model")
+        make_pictures(folder / "pictures")
+        command = [sys.executable, "-m", "serve.bench", "--requests", str(REQUESTS)]
+        command += ["--model", str(folder / "model"), "--images", str(folder / "pictures")]
+        done = subprocess.run(command, capture_output=True, text=True)
+    found = SAID.search(done.stdout)
+    if done.returncode or not found:
+        raise UsageError(f"serve.bench failed with exit code {done.returncode}: {done.stderr or done.stdout}")
+    print(json.dumps({"one picture": float(found[1]), "batches": float(found[2])}))
+
+
+def make_model(folder: Path) -> None:
+    """An artifact of random weights, which take as long as others."""
+    torch.manual_seed(0)
+    classes = [f"class {number}" for number in range(CLASSES)]
+    card = {"backbone": "mobilenet_v2", "classes": classes, "input_size": SIZE, "stored_size": 32}
+    card |= {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "metrics": {}, "provenance": {}}
+    save_artifact(folder, Network("mobilenet_v2", CLASSES), card)
+
+
+def make_pictures(folder: Path) -> None:
+    """Noise, as test images of the first class."""
+    (folder / "test/class 0").mkdir(parents=True)
+    for number, image in enumerate(noise(PICTURES)[0]):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"test/class 0/{number}.png")
+
+
+if __name__ == "__main__":
+    main()
