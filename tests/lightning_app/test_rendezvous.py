@@ -207,7 +207,7 @@ def test_a_rank_that_came_early_waits_for_as_long_as_rank_zero_does(
 ) -> None:
     early = other(ranks, [port_of(listener)], 1, timeout=SHORT)
     with pytest.raises(Missing, match="rank 2"):
-        rank_zero(ranks, listener, 3, timeout=2 * SHORT).result()
+        rank_zero(ranks, listener, 3, timeout=SHORT + REPLY_SECONDS / 2).result()
     with pytest.raises(Missing, match=r"1 of 3 .* rank 2\. "):
         early.result()
 

@@ -225,7 +225,7 @@ def test_a_port_that_is_taken_is_an_error(artifact: Path) -> None:
 def test_a_model_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
     process = start("--model", str(tmp_path / "nowhere"))
     assert process.returncode == 2
-    assert process.stderr.startswith(f"error: no model artifact at {tmp_path}/nowhere")
+    assert process.stderr.splitlines()[-1].startswith(f"error: no model artifact at {tmp_path}/nowhere")
 
 
 def test_the_input_is_larger_than_what_is_stored() -> None:
