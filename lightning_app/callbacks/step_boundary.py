@@ -15,6 +15,7 @@ from lightning_app.agreement import NO_BATCH, Agreement, Votes
 from lightning_app.callbacks.non_finite import LossWatch, all_finite
 from lightning_app.checkpoints import Checkpoints
 from lightning_app.errors import UsageError
+from lightning_app.machine import cpu_name
 from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class StepBoundary(pl.Callback):
             "threads": torch.get_num_threads(),
             "precision": str(trainer.precision),
             "device": trainer.strategy.root_device.type,
+            "processor": cpu_name(),
             "torch": str(torch.__version__),
         }
 
