@@ -1,13 +1,12 @@
 // Gradients of a depthwise 3x3 convolution with padding 1, of channels_last bfloat16 with a multiple of 16 channels.
 //
-// oneDNN 3.12 takes four times as long for these; sums are float along a row, double beyond. They depend on the number
-// of threads, on nothing else.
+// Sums are float over a block of rows, double beyond. They depend on the number of threads, on nothing else.
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANES = 16 };
+enum { LANES = 16, CACHED = 1 << 16 };  // elements of the input that a block of rows may have
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
 typedef float floats __attribute__((vector_size(4 * LANES)));
@@ -24,43 +23,59 @@ static inline void store(uint16_t *to, floats values) {  // rounded to nearest, 
   memcpy(to, &h, sizeof h);
 }
 
-typedef struct { long images, height, width, channels, stride, out_height, out_width; } shape;
+typedef struct { long height, width, channels, out_height, out_width; } shape;
 
-// The three taps of one kernel row, along one row of the output and of the input, for LANES channels.
-static inline void row_weights(const uint16_t *x, const uint16_t *dy, shape s, double *to) {
-  floats zero = {0}, sum[3] = {zero, zero, zero}, left = zero, middle = load(x), right;
+// One kernel row, whose three taps meet an output row and an input row: adds to their sums, for LANES channels.
+static inline __attribute__((always_inline)) void row_weights(const uint16_t *x, const uint16_t *dy, shape s,
+                                                              long stride, floats sum[3]) {
+  floats zero = {0}, left = zero, middle = load(x), right;
   for (long ox = 0; ox < s.out_width; ox++) {
-    long ix = ox * s.stride;
-    if (s.stride > 1) middle = load(x + ix * s.channels);
+    long ix = ox * stride;
+    if (stride > 1) middle = load(x + ix * s.channels);
     right = ix + 1 < s.width ? load(x + (ix + 1) * s.channels) : zero;
     floats g = load(dy + ox * s.channels);
     sum[0] += g * left;
     sum[1] += g * middle;
     sum[2] += g * right;
-    left = s.stride > 1 ? right : middle;
+    left = stride > 1 ? right : middle;
     middle = right;
   }
-  for (int tap = 0; tap < 3; tap++)
-    for (int lane = 0; lane < LANES; lane++) to[tap * s.channels + lane] += sum[tap][lane];
+}
+
+// The output rows from `first` to `last` of one image, which stay in the cache while the channels are walked through.
+static inline __attribute__((always_inline)) void block_weights(const uint16_t *x, const uint16_t *dy, shape s,
+                                                                long stride, long first, long last, double *to) {
+  for (long c = 0; c < s.channels; c += LANES)
+    for (long ky = 0; ky < 3; ky++) {
+      floats zero = {0}, sum[3] = {zero, zero, zero};
+      for (long oy = first; oy < last; oy++) {
+        long iy = oy * stride + ky - 1;
+        if (iy < 0 || iy >= s.height) continue;
+        row_weights(x + iy * s.width * s.channels + c, dy + oy * s.out_width * s.channels + c, s, stride, sum);
+      }
+      for (int tap = 0; tap < 3; tap++)
+        for (int lane = 0; lane < LANES; lane++) to[(3 * ky + tap) * s.channels + c + lane] += sum[tap][lane];
+    }
 }
 
 // dw[9][channels] from the input x and the output's gradient dy. Returns 0, or -1 where there is no memory for sums.
 int depthwise_weights(const uint16_t *x, const uint16_t *dy, float *dw, long images, long height, long width,
                       long channels, long stride, int threads) {
-  shape s = {images, height, width, channels, stride, (height - 1) / stride + 1, (width - 1) / stride + 1};
-  long rows = images * s.out_height;
+  shape s = {height, width, channels, (height - 1) / stride + 1, (width - 1) / stride + 1};
+  long in_block = CACHED / (stride * width * channels) + 1, in_image = (s.out_height - 1) / in_block + 1;
   double *sums = calloc(9 * channels * threads, sizeof *sums);
   if (!sums) return -1;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int t = 0; t < threads; t++)
-    for (long r = rows * t / threads; r < rows * (t + 1) / threads; r++)
-      for (long c = 0; c < channels; c += LANES)
-        for (long ky = 0; ky < 3; ky++) {
-          long iy = r % s.out_height * stride + ky - 1;
-          if (iy < 0 || iy >= height) continue;
-          row_weights(x + ((r / s.out_height * height + iy) * width) * channels + c,
-                      dy + r * s.out_width * channels + c, s, sums + (9 * t + 3 * ky) * channels + c);
-        }
+    for (long b = images * in_image * t / threads; b < images * in_image * (t + 1) / threads; b++) {
+      long image = b / in_image, first = b % in_image * in_block;
+      long last = first + in_block < s.out_height ? first + in_block : s.out_height;
+      const uint16_t *of_x = x + image * height * width * channels;
+      const uint16_t *of_dy = dy + image * s.out_height * s.out_width * channels;
+      double *to = sums + 9 * t * channels;
+      if (stride == 1) block_weights(of_x, of_dy, s, 1, first, last, to);
+      else block_weights(of_x, of_dy, s, 2, first, last, to);
+    }
   for (long at = 0; at < 9 * channels; at++) {
     double total = 0;
     for (int t = 0; t < threads; t++) total += sums[9 * t * channels + at];
