@@ -26,7 +26,7 @@ VERBS = {
     "label": "a trained model's answers for a folder, an archive or a list of files",
     "export": "a trained model for other runtimes: safetensors, ONNX, a model card",
     "compare": "a recipe under several modes side by side: speed-up, efficiency, time, accuracy",
-    "bench": "how fast a step is, against the original loop and against one fixed batch",
+    "bench": "how fast step, data path, loop, ranks and serving are, each beside what it is compared to",
 }
 HELP = f"""\
 Fine-tune an image classifier serially on a CPU, on one GPU, or with DDP, by one flag.
