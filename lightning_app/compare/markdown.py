@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning_app.compare.tables import Findings, Table, provenance, rules, tables
-from lightning_app.compare.words import NONE
 
 
 def markdown(found: Findings) -> str:
@@ -17,13 +16,9 @@ def markdown(found: Findings) -> str:
 
 
 def section(table: Table) -> str:
-    """A table under its title, without columns that say nothing."""
-    full = [list(row) for row in table.body if len(row) == len(table.head)]
-    kept = [index for index in range(len(table.head)) if any(row[index] != NONE for row in full)]
-    lines = [line([table.head[index] for index in kept]), line(["---"] * len(kept))]
-    for row in table.body:
-        short = len(row) < len(table.head)
-        lines.append(line([*row, *[""] * (len(kept) - len(row))] if short else [row[index] for index in kept]))
+    """A table under its title."""
+    lines = [line(table.head), line(["---"] * len(table.head))]
+    lines += [line([*row, *[""] * (len(table.head) - len(row))]) for row in table.body]
     return "\n\n".join([f"## {table.title}", "\n".join(lines), *table.notes])
 
 

@@ -68,9 +68,11 @@ class Results:
         return self.content["runs"]
 
     def add(self, run: dict[str, Any]) -> None:
-        """Keep a run; it replaces an earlier one that failed."""
+        """Keep a run; it takes the place of an earlier one that failed, for rows come in the order of runs."""
+        keys = [(old["machine"], run_key(old)) for old in self.runs]
         same = run["machine"], run_key(run)
-        self.content["runs"] = [old for old in self.runs if (old["machine"], run_key(old)) != same] + [run]
+        place = keys.index(same) if same in keys else len(keys)
+        self.runs[place : place + 1] = [run]
         self.save()
 
     def save(self) -> None:

@@ -32,6 +32,14 @@ class Table:
     body: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
 
+    def compact(self) -> Table:
+        """Without the columns that say nothing."""
+        full = [row for row in self.body if len(row) == len(self.head)]
+        kept = [index for index in range(len(self.head)) if any(row[index] != NONE for row in full)]
+        head = [self.head[index] for index in kept]
+        body = [[row[index] for index in kept] if len(row) == len(self.head) else row for row in self.body]
+        return Table(self.title, head, body, self.notes)
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -73,7 +81,7 @@ class Findings:
 def tables(found: Findings) -> list[Table]:
     """All that have something to say."""
     made = [throughput(found), accuracy(found), walls(found), beyond(found)]
-    return [table for table in made if table.body]
+    return [table.compact() for table in made if table.body]
 
 
 def throughput(found: Findings) -> Table:

@@ -38,8 +38,10 @@ def test_a_run_that_failed_is_made_again_and_replaced(tmp_path: Path) -> None:
     results = begin(tmp_path)
     results.add(run("steps", "cpu:1", 0, [], failed="exit code 1"))
     assert not results.has("here", KEY)
+    results.add(run("steps", "ddp:2", 0, [rank(1.0)]))
     results.add(run("steps", "cpu:1", 0, [rank(1.0)]))
-    assert [each["failed"] for each in read(tmp_path / FILE)["runs"]] == [None]
+    found = [(each["mode"], each["failed"]) for each in read(tmp_path / FILE)["runs"]]
+    assert found == [("cpu:1", None), ("ddp:2", None)]
 
 
 def test_another_recipe_or_measure_is_refused(tmp_path: Path) -> None:
