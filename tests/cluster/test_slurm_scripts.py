@@ -125,7 +125,7 @@ def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, sl
         arguments += ["--trainer.strategy", "cpu"]  # the job gets a GPU of SLURM's word only
     options = [*FEWER[name], f"slurm/{name}.slurm", *arguments]
     number = submit(slurm, checkout, options)
-    wait_for(lambda: ended(slurm, number), 200, f"job {number} is over")
+    wait_for(lambda: ended(slurm, number), 300, f"job {number} is over")
     log = (checkout / f"slurm/logs/laptop-to-cluster-{name}-{number}.out").read_text()
     assert job(slurm, number)["ExitCode"] == "0:0", log[-3000:]
     ranks = {"ddp": "slurm started 2 ranks", "mpi": "openmpi started 2 ranks"}
@@ -143,7 +143,7 @@ def probed(slurm: Slurm, checkout: Path, name: str, *options: str) -> tuple[str,
     words = [*FEWER[name], *options, f"slurm/{name}.slurm"]
     variables = {"PROBE_FOLDER": str(notes), "PYTHONPATH": str(package.parent)}
     number = submit(slurm, checkout, words, **variables)
-    wait_for(lambda: len(list(notes.glob("started-*"))) == 2, 60, "both ranks run")
+    wait_for(lambda: len(list(notes.glob("started-*"))) == 2, 240, "both ranks run")
     return number, notes
 
 
@@ -154,7 +154,7 @@ def test_the_signal_that_the_script_asks_for_reaches_every_rank(name: str, slurm
     # What --signal=USR1 and --signal=B:USR1 do two minutes before the end.
     batch = ["--batch"] if "--signal=B:USR1" in (checkout / f"slurm/{name}.slurm").read_text() else []
     slurm.run("scancel", *batch, "--signal=USR1", number)
-    wait_for(lambda: ended(slurm, number), 60, f"job {number} is over")
+    wait_for(lambda: ended(slurm, number), 240, f"job {number} is over")
     assert len(list(notes.glob("signalled-*"))) == 2
     assert job(slurm, number)["ExitCode"] == "0:0"
 
@@ -165,6 +165,6 @@ def test_the_signal_that_the_script_asks_for_reaches_every_rank(name: str, slurm
 def test_slurm_sends_it_in_time_before_the_limit(name: str, slurm: Slurm, checkout: Path) -> None:
     kind = "B:" if "--signal=B:USR1" in (checkout / f"slurm/{name}.slurm").read_text() else ""
     number, notes = probed(slurm, checkout, name, "--time=2", f"--signal={kind}USR1@60")
-    wait_for(lambda: ended(slurm, number), 150, f"job {number} is over")
+    wait_for(lambda: ended(slurm, number), 240, f"job {number} is over")
     assert len(list(notes.glob("signalled-*"))) == 2
     assert job(slurm, number)["JobState"] == "COMPLETED"
