@@ -166,20 +166,13 @@ def link(found: Findings) -> Figure | None:
     for style, row in enumerate(swept):
         measured = next(iter(row.sweep.values()))["ranks"][0]["points"]
         drawn.append(Line(found.name(row), [(each["bytes"], 1000 * each["seconds"]) for each in measured], style))
-        drawn += [fitted(out, [each["bytes"] for each in measured]) for out in outlooks([row])]
     times = [value for line in drawn for _, value in line.points]
     sizes = [at for line in drawn for at, _ in line.points]
     decades = [10.0**power for power in range(-3, 6) if min(times) * 0.7 <= 10.0**power <= max(times) * 1.4]
     horizontal = Axis("bytes", min(sizes) * 0.8, max(sizes) * 1.3, True, [2**10, 2**15, 2**20, 2**26], size_text)
     vertical = Axis("all-reduce (ms)", min(times) * 0.7, max(times) * 1.4, True, decades)
-    caption = "Points: medians. Dashed: a latency and a bandwidth fitted to them, which predictions are made with."
+    caption = "Medians, all ranks beginning together; predictions are made with these."
     return Figure("The link between the ranks", lines(drawn, horizontal, vertical), caption)
-
-
-def fitted(out: Outlook, sizes: Sequence[int]) -> Line:
-    """The model of a link."""
-    points = [(float(size), 1000 * out.link.seconds(size, out.row.mode.count)) for size in sizes]
-    return Line("", points, 0, "ideal")
 
 
 def size_text(size: float) -> str:

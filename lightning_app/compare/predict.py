@@ -18,30 +18,41 @@ BEYOND = (2, 4, 8)  # times the largest number of ranks that was measured
 
 @dataclass(frozen=True)
 class Link:
-    """A ring's: each of 2 (N - 1) rounds costs a latency and moves 1/N of the bytes (Patarasu and Yuan, J. Parallel
-    Distrib. Comput. 69, 2009, 117-124); gloo and, among few ranks, nccl reduce so.
+    """What all-reduces took between some ranks, carried over to other numbers of them.
+
+    As a ring's: 2 (N - 1) rounds, each of which moves 1/N of the bytes (Patarasu and Yuan, J. Parallel Distrib. Comput.
+    69, 2009, 117-124); gloo and, among few ranks, nccl reduce so. Nothing is fitted: what a round takes is measured,
+    for shapers and kernels bend any line.
 
     Attributes:
-        latency: seconds of a round.
-        bandwidth: bytes per second.
+        sizes: bytes, ascending; seconds: of an all-reduce of each.
+        ranks: between which they were measured.
     """
 
-    latency: float
-    bandwidth: float
+    sizes: Sequence[float]
+    seconds: Sequence[float]
+    ranks: int
 
     @classmethod
-    def fitted(cls, points: Sequence[dict[str, Any]], ranks: int) -> Link:
-        """From measured all-reduces, each counting by its relative error."""
-        rounds = 2 * (ranks - 1)
-        seconds = np.array([point["seconds"] for point in points])
-        sizes = np.array([point["bytes"] for point in points], dtype=float)
-        columns = np.stack([np.full_like(seconds, rounds), rounds / ranks * sizes], axis=1) / seconds[:, None]
-        (latency, per_byte), *_ = np.linalg.lstsq(columns, np.ones_like(seconds), rcond=None)
-        return cls(max(float(latency), 0.0), 1 / max(float(per_byte), 1e-15))
+    def measured(cls, points: Sequence[dict[str, Any]], ranks: int) -> Link:
+        """From what compare/sweep.py leaves."""
+        return cls([point["bytes"] for point in points], [point["seconds"] for point in points], ranks)
 
-    def seconds(self, size: float, ranks: int) -> float:
-        """An all-reduce of `size` bytes."""
-        return 2 * (ranks - 1) * (self.latency + size / ranks / self.bandwidth)
+    def taking(self, size: float, ranks: int) -> float:
+        """Seconds of an all-reduce of `size` bytes: linear between sizes, in proportion beyond the largest."""
+        alike = size * self.ranks / ranks  # whose rounds move as much
+        beyond = max(alike / self.sizes[-1], 1.0)
+        return float(np.interp(alike, self.sizes, self.seconds)) * beyond * (ranks - 1) / (self.ranks - 1)
+
+    @property
+    def latency(self) -> float:
+        """Seconds of a round of the fewest bytes."""
+        return self.seconds[0] / (2 * (self.ranks - 1))
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second that each rank sends, with the most of them."""
+        return 2 * (self.ranks - 1) / self.ranks * self.sizes[-1] / self.seconds[-1]
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Step:
         """Seconds of the step with its gradients exchanged over a link."""
         arrived = 0.0
         for size, ready in self.buckets:
-            arrived = max(arrived, ready) + link.seconds(size, ranks)
+            arrived = max(arrived, ready) + link.taking(size, ranks)
         last = self.buckets[-1][1]
         return max(arrived, last) + self.seconds - last
 

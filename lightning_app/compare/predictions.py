@@ -52,7 +52,7 @@ def has_buckets(row: Row) -> bool:
 def outlook(row: Row) -> Outlook:
     """Of a row: its own ranks for a check, and more of them."""
     count = row.mode.count
-    link = Link.fitted(next(iter(row.sweep.values()))["ranks"][0]["points"], count)
+    link = Link.measured(next(iter(row.sweep.values()))["ranks"][0]["points"], count)
     run = sorted(row.steps.values(), key=rate)[len(row.steps) // 2]  # the round of the median speed
     step, batch = Step.measured(run["ranks"]), run["ranks"][0]["batch_size"]
     found = []

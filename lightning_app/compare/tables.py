@@ -194,7 +194,7 @@ def beyond(found: Findings) -> Table:
         body += [predicted_row(each) for each in out.predicted]
         notes.append(
             f"From {found.name(out.row)}: its steps without communication, its buckets of gradients, and all-reduces "
-            f"of 1 kB to 64 MB between its ranks, which fit {1e6 * out.link.latency:.0f} us and "
+            f"of 1 kB to 64 MB between its ranks: {1e6 * out.link.latency:.0f} us a round, and "
             f"{out.link.bandwidth / 1e6:,.0f} MB/s. More ranks are taken to have cores and links of their own, like "
             "these."
         )

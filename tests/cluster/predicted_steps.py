@@ -93,7 +93,7 @@ def check(
     """Predict from a sweep between two ranks, and measure all numbers of ranks."""
     slow_down(hosts, megabits)
     program = "lightning_app.compare.sweep", str(folder / "sweep")
-    link = Link.fitted(launch(hosts, launcher, across(2), 2, folder / "sweep", *program)[0]["points"], 2)
+    link = Link.measured(launch(hosts, launcher, across(2), 2, folder / "sweep", *program)[0]["points"], 2)
     found = []
     for ranks, base in bases.items():
         measured = fit(hosts, launcher, across(ranks), ranks, folder / f"ddp-{ranks}", pairs=0)

@@ -10,15 +10,27 @@ from lightning_app.compare.predict import Link, Step
 from lightning_app.compare.predictions import outlooks
 
 LATENCY, BANDWIDTH = 1e-4, 1e9
-FAST, SLOW = Link(0.0, 1e15), Link(0.0, 1e7)
+
+
+def link(latency: float, bandwidth: float, ranks: int = 2) -> Link:
+    """As a sweep between some ranks would find it."""
+    return Link.measured(sweep("ddp:2", latency, bandwidth, ranks)["ranks"][0]["points"], ranks)
+
+
+FAST, SLOW = link(0.0, 1e15), link(0.0, 1e7)
 STEP = Step(1.0, BUCKETS)  # the last bucket is ready at 0.9
 
 
+@pytest.mark.parametrize("size", [5_000, 2_000_000, 500_000_000])
 @pytest.mark.parametrize("ranks", [2, 3, 8])
-def test_a_link_is_found_again_in_its_times(ranks: int) -> None:
-    points = sweep("ddp:2", LATENCY, BANDWIDTH, ranks)["ranks"][0]["points"]
-    link = Link.fitted(points, ranks)
-    assert (link.latency, link.bandwidth) == pytest.approx((LATENCY, BANDWIDTH))
+def test_a_ring_of_two_tells_of_more_ranks(ranks: int, size: int) -> None:
+    expected = 2 * (ranks - 1) * (LATENCY + size / ranks / BANDWIDTH)
+    assert link(LATENCY, BANDWIDTH).taking(size, ranks) == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_link_is_told_by_its_latency_and_bandwidth() -> None:
+    found = link(LATENCY, BANDWIDTH, ranks=3)
+    assert (found.latency, found.bandwidth) == pytest.approx((LATENCY, BANDWIDTH), rel=1e-2)
 
 
 def test_a_link_that_costs_nothing_leaves_the_step_as_it_is() -> None:
