@@ -42,7 +42,8 @@ class BatchNormActivation(nn.BatchNorm2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """float [n, C, H, W] to the same."""
-        if not (self.training and self.weight.dtype == torch.float32 and is_ours(images)):
+        decays = self.momentum is not None  # else the running statistics are cumulative means
+        if not (self.training and decays and self.weight.dtype == torch.float32 and is_ours(images)):
             return self.activation(super().forward(images))
         normalised, mean, var = _BatchNorm.apply(images, self.weight, self.bias, self.eps, *self.bounds)
         self._track(mean, var, images.numel() // self.num_features)

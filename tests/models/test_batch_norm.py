@@ -189,3 +189,13 @@ def test_what_was_compiled_is_found_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(compiling, "compile_to", None)
     assert compiling.load(SOURCE, "-DELEMENT_BITS=32") is not None
     compiling.load.cache_clear()
+
+
+def test_statistics_that_are_cumulative_means_are_torchs() -> None:
+    norm, images = norm_of(24), torch.randn(4, 24, 7, 7)
+    ours = BatchNormActivation(copy.deepcopy(norm), None)
+    for module in (norm, ours):  # as a calibration sets it, after the network was made
+        module.momentum = None
+        module(images)
+    assert torch.equal(ours.running_mean, norm.running_mean)
+    assert torch.equal(ours.running_var, norm.running_var)
