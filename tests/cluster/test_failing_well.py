@@ -233,14 +233,3 @@ def test_the_job_ends_with_the_first_error_every_time(
             assert "=   EXIT CODE: 9" in failed.lines
         else:
             assert_failed_well(failed, fault, rank)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("rank", [0, 1])
-def test_mpich_that_is_told_not_to_clean_up_leaves_the_last_word_to_us(
-    rank: int, mpich: list[str], tmp_path: Path
-) -> None:
-    for attempt in range(ROUNDS):
-        (folder := tmp_path / str(attempt)).mkdir()
-        launcher = [*mpich, "-disable-auto-cleanup", "-np", "2"]
-        assert_failed_well(fail(folder, launcher, "kill", rank, dict(os.environ)), "kill", rank)
