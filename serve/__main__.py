@@ -6,6 +6,7 @@ import argparse
 import getpass
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -33,9 +34,9 @@ def main(args: list[str]) -> int:
     options = parse(args)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
-    clean_up_when_told_to_end()
     try:
         with tempfile.TemporaryDirectory(prefix="serve-") as folder:
+            clean_up_when_told_to_end(folder)
             # Read when gradio is imported: uploads lie in a folder of our own, and nobody is told of them.
             os.environ.update(
                 GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", TMPDIR=folder
@@ -52,11 +53,15 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def clean_up_when_told_to_end() -> None:
-    """Leave by SystemExit, whose way out runs the clean-up, where a signal would end the process on the spot."""
+def clean_up_when_told_to_end(folder: str) -> None:
+    """Remove our temporary files at a signal that would end the process on the spot; uvicorn has its own way, later.
+
+    Not by an exception: while torch is imported there are places that swallow one.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        sys.exit(0)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGTERM)  # uvicorn knows this one, and ends in order
