@@ -65,6 +65,11 @@ def running(model: Path, temporary: Path, *options: str, **env: str) -> Iterator
         yield server
 
 
+def hear_hang_ups() -> None:
+    """As a terminal's program does; under nohup, tests inherit that they are ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def starting(model: Path, temporary: Path, *options: str, **env: str) -> Iterator[Server]:
     """The same, not waiting until it answers."""
@@ -76,6 +81,7 @@ def starting(model: Path, temporary: Path, *options: str, **env: str) -> Iterato
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            preexec_fn=hear_hang_ups,
         )
         try:
             yield Server("", process, temporary, errors)
