@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import pickle
 import re
 from pathlib import Path
@@ -21,6 +20,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from lightning_app.errors import UsageError
+from lightning_app.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -71,33 +71,6 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with content.getbuffer() as bytes_:
         replace_file(path, bytes_, FORMAT, hashlib.sha256(bytes_).digest())
-
-
-def replace_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Put a file in place of another, or of none, so that it survives a power cut whole.
-
-    Raises:
-        OSError: it could not be written; the file that was there still is.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

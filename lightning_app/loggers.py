@@ -11,7 +11,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from lightning_app.checkpoint import replace_file
+from lightning_app.files import replace_file
 from lightning_app.runs import Start
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightning_app.checkpoint import CheckpointError, read_checkpoint, replace_file, step_files
+from lightning_app.checkpoint import CheckpointError, read_checkpoint, step_files
 from lightning_app.errors import UsageError
+from lightning_app.files import replace_file
 
 log = logging.getLogger(__name__)
 

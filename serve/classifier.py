@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from datamodules.geometry import resample
 from models.artifact import EXAMPLES, load_artifact
 from models.errors import ModelError
-from serve.onnx_pipeline import OnnxPipeline, largest_difference, onnx_bytes
+from serve.onnx_pipeline import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
 
 log = logging.getLogger(__name__)
-TOLERANCE = 1e-4  # of probabilities: ONNX Runtime against torch
 
 
 class Pipeline(nn.Module):

@@ -16,11 +16,10 @@ from models.errors import ModelError
 from serve.classifier import Classifier
 from serve.label import contents, decode, part_of
 from serve.model_card import model_card
-from serve.onnx_pipeline import OnnxPipeline, largest_difference, onnx_bytes
+from serve.onnx_pipeline import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
 
 ONNX = "model.onnx"
 CHECKED = 64  # images, unless there are fewer
-TOLERANCE = 1e-4  # of probabilities
 
 
 def export(args: list[str]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXTRA = "pip install 'laptop-to-cluster[serve]'"
 IMAGES, PROBABILITIES = "images", "probabilities"
+TOLERANCE = 1e-4  # of probabilities: ONNX Runtime against torch
 
 
 def onnx_bytes(pipeline: nn.Module, stored_size: int) -> bytes:

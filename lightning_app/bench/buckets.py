@@ -9,7 +9,6 @@ round, to DDP's own setting (buckets of 25 MB, gradients copied).
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -22,11 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_app.bench.noise import CLASSES
 from lightning_app.ddp import no_buffer_broadcast
-from lightning_app.environment import LauncherEnvironment
-from lightning_app.machine import this_machine
 from lightning_app.memory import keep_freed_memory
-from lightning_app.plan import Plan, plan_run
-from lightning_app.trainer import set_threads
+from lightning_app.plan import Plan
+from lightning_app.process_group import process_group
 from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
 
 OWN = "25 MB, copied"
@@ -48,22 +45,11 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=96, help="side in pixels (default: 96)")
     options = parser.parse_args()
     keep_freed_memory()
-    environment = LauncherEnvironment()
-    plan = plan_run("ddp", None, None, this_machine(), environment.launch)
-    set_threads(plan.threads)
-    connect(environment, plan)
-    steps = {name: stepper(setting, plan, options) for name, setting in SETTINGS.items()}
-    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(options.rounds + 1)][1:]
-    if environment.global_rank() == 0:
-        print(table(rounds))
-    distributed.destroy_process_group()
-
-
-def connect(environment: LauncherEnvironment, plan: Plan) -> None:
-    """Make the process group as a Trainer would."""
-    os.environ.update(MASTER_ADDR=environment.main_address, MASTER_PORT=str(environment.main_port))
-    backend = "nccl" if plan.accelerator == "cuda" else "gloo"
-    distributed.init_process_group(backend, rank=environment.global_rank(), world_size=environment.world_size())
+    with process_group() as plan:
+        steps = {name: stepper(setting, plan, options) for name, setting in SETTINGS.items()}
+        rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(options.rounds + 1)][1:]
+        if distributed.get_rank() == 0:
+            print(table(rounds))
 
 
 def stepper(setting: dict[str, Any] | None, plan: Plan, options: argparse.Namespace) -> Callable[[], None]:

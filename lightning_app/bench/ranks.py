@@ -13,13 +13,10 @@ import json
 
 from torch import distributed
 
-from lightning_app.bench.buckets import STEPS, connect, seconds, stepper
+from lightning_app.bench.buckets import STEPS, seconds, stepper
 from lightning_app.ddp import BUCKET_MB
-from lightning_app.environment import LauncherEnvironment
-from lightning_app.machine import this_machine
 from lightning_app.memory import keep_freed_memory
-from lightning_app.plan import plan_run
-from lightning_app.trainer import set_threads
+from lightning_app.process_group import process_group
 
 OURS = {"gradient_as_bucket_view": True, "bucket_cap_mb": BUCKET_MB}
 
@@ -32,17 +29,14 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
     options = parser.parse_args()
     keep_freed_memory()
-    environment = LauncherEnvironment()
-    plan = plan_run("ddp", None, None, this_machine(), environment.launch)
-    set_threads(plan.threads)
-    connect(environment, plan)
     images = options.batch_size
-    options.batch_size //= environment.world_size()
-    contestants = {"ddp": stepper(OURS, plan, options), "independent": stepper(None, plan, options)}
-    turns = [{name: seconds(step) for name, step in contestants.items()} for _ in range(options.turns + 1)][1:]
-    if environment.global_rank() == 0:
-        print(json.dumps({name: STEPS * images * len(turns) / sum(turn[name] for turn in turns) for name in turns[0]}))
-    distributed.destroy_process_group()
+    with process_group() as plan:
+        options.batch_size //= distributed.get_world_size()
+        contestants = {"ddp": stepper(OURS, plan, options), "independent": stepper(None, plan, options)}
+        turns = [{name: seconds(step) for name, step in contestants.items()} for _ in range(options.turns + 1)][1:]
+        if distributed.get_rank() == 0:
+            totals = {name: sum(turn[name] for turn in turns) for name in contestants}
+            print(json.dumps({name: STEPS * images * len(turns) / total for name, total in totals.items()}))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMA(WeightAveraging):
@@ -50,10 +51,7 @@ class EMA(WeightAveraging):
         assert self._average_model is not None
         pairs = zip(everything(self.average), everything(pl_module), strict=True)
         averaged, current = map(list, zip(*((a, c) for a, c in pairs if a.is_floating_point()), strict=True))
-        if kept:
-            torch._foreach_lerp_(averaged, current, 1 - kept)
-        else:
-            torch._foreach_copy_(averaged, current)
+        get_ema_multi_avg_fn(kept)(averaged, current, 0)
         for average, count in zip(self.average.buffers(), pl_module.buffers(), strict=True):
             if not average.is_floating_point():  # batch norm's count of batches
                 average.copy_(count)

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from lightning_app.checkpoint import replace_file
 from lightning_app.compare.derive import rate
 from lightning_app.compare.launchers import Launchers, find_launchers
 from lightning_app.compare.markdown import markdown
@@ -24,6 +23,7 @@ from lightning_app.compare.schedule import Recipe, Settings, schedule
 from lightning_app.compare.tables import Findings
 from lightning_app.compare.trial import Trial, run_trial
 from lightning_app.errors import UsageError
+from lightning_app.files import replace_file
 from lightning_app.machine import Machine
 from lightning_app.recipes import resolve_configs
 

@@ -36,6 +36,8 @@ def over_all(values: Iterable[float]) -> Spread | None:
 
 def over_steps(values: Sequence[float]) -> Spread:
     """Median and quartiles."""
+    if len(values) == 1:  # statistics knows no quartiles of it before Python 3.13
+        return Spread(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Spread(median, low, high)
 

@@ -18,10 +18,10 @@ import lightning.pytorch as pl
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_app.checkpoint import replace_file
 from lightning_app.compare.communication import Communication
 from lightning_app.compare.marks import Mark, Span, mark, seconds
 from lightning_app.compare.rules import PAIRS, WARM_UP
+from lightning_app.files import replace_file
 from lightning_app.launch import this_launch
 
 IMPORTED = time.time()  # the command line has been read by now, and what it names imported

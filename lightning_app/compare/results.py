@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lightning_app.checkpoint import replace_file
 from lightning_app.errors import UsageError
+from lightning_app.files import replace_file
 
 SCHEMA = 1
 FILE = "results.json"

@@ -75,7 +75,7 @@ def with_ceilings(modes: Sequence[Mode]) -> list[Mode]:
     """After each ddp mode, as many serial processes at once."""
     found = []
     for mode in modes:
-        found += [mode, Mode("serial", mode.count)] if mode.kind == "ddp" and not mode.weak else [mode]
+        found += [mode, Mode("serial", mode.count)] if sweeps(mode) else [mode]
     return found
 
 
@@ -92,7 +92,7 @@ def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, lau
         measure = measuring(own, steps=settings.steps_a_round, together=together)
         options = [*recipe.options, *strategy(mode, launchers), *measure, *STEPS_ONLY]
         batch_size = recipe.batch_size * (mode.count if mode.weak else 1)
-        options += ["--data.batch_size", str(batch_size), *placed(own, recipe)]
+        options += ["--data.batch_size", str(batch_size), *placed(own)]
         commands.append(fit_command(launchers.words(mode), options))
     return Trial(mode, "steps", number, commands, folder)
 
@@ -113,7 +113,7 @@ def whole_trial(mode: Mode, seed: int, recipe: Recipe, launchers: Launchers) -> 
     """The recipe from its start to its final test."""
     folder = recipe.folder / "runs" / f"whole-{mode.name.replace(':', '-')}-seed{seed}"
     options = [*recipe.options, *strategy(mode, launchers), *measuring(folder), "--seed_everything", str(seed)]
-    command = fit_command(launchers.words(mode), [*options, *placed(folder, recipe)])
+    command = fit_command(launchers.words(mode), [*options, *placed(folder)])
     return Trial(mode, "whole", seed, [command], folder)
 
 
@@ -130,7 +130,7 @@ def measuring(folder: Path, **arguments: int) -> list[str]:
     return [f"--trainer.callbacks+={json.dumps(callback)}"]
 
 
-def placed(folder: Path, recipe: Recipe) -> list[str]:
+def placed(folder: Path) -> list[str]:
     """Where the run's own files go; it always begins anew, for only then its times are whole."""
     return ["--runs_dir", str(folder), "--name", "run", "--resume", "never"]
 

@@ -17,13 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from lightning_app.bench.buckets import connect
-from lightning_app.checkpoint import replace_file
 from lightning_app.doctor.reduction import synchronize
-from lightning_app.environment import LauncherEnvironment
-from lightning_app.machine import this_machine
-from lightning_app.plan import plan_run
-from lightning_app.trainer import set_threads
+from lightning_app.files import replace_file
+from lightning_app.process_group import process_group
 
 SIZES = (*(1024 * 4**power for power in range(8)), 64 << 20)  # 1 kB to 16 MB by fours, and 64 MB
 SECONDS_A_SIZE = 0.5
@@ -33,24 +29,20 @@ BYTES = 4  # of a float32
 
 def main(folder: Path) -> None:
     """Measure all sizes."""
-    environment = LauncherEnvironment()
-    plan = plan_run("ddp", None, None, this_machine(), environment.launch)
-    set_threads(plan.threads)
-    device = torch.device("cpu") if plan.gpu is None else torch.device("cuda", plan.gpu)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    connect(environment, plan)
-    rank = environment.global_rank()
-    found = {
-        "rank": rank,
-        "world_size": environment.world_size(),
-        "device": device.type,
-        "backend": dist.get_backend(),
-        "points": [point(size, device) for size in SIZES],
-    }
-    replace_file(folder / f"rank-{rank}.json", json.dumps(found).encode())
-    dist.barrier()
-    dist.destroy_process_group()
+    with process_group() as plan:
+        device = torch.device("cpu") if plan.gpu is None else torch.device("cuda", plan.gpu)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        rank = dist.get_rank()
+        found = {
+            "rank": rank,
+            "world_size": dist.get_world_size(),
+            "device": device.type,
+            "backend": dist.get_backend(),
+            "points": [point(size, device) for size in SIZES],
+        }
+        replace_file(folder / f"rank-{rank}.json", json.dumps(found).encode())
+        dist.barrier()
 
 
 def point(size: int, device: torch.device) -> dict[str, Any]:

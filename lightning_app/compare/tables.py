@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,13 +116,12 @@ def throughput_row(found: Findings, row: Row) -> list[str]:
     if not row.steps or row.any_run is None:
         return [found.name(row), f"not run: {row.reason or 'no counted steps were asked for'}"]
     scale = scaling(row, found.rows)
-    milliseconds = [1000 * step for step in row.step_times]
     return [
         found.name(row),
         processes(row),
         row.any_run["launcher"],
         spread(row.images_per_second),
-        number(sorted(milliseconds)[len(milliseconds) // 2]),
+        number(1000 * statistics.median(row.step_times)),
         spread(scale.speedup, 2),
         spread(scale.efficiency, 2),
         spread(scale.ceiling, 3),

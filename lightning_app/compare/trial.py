@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ class Trial:
     number: int
     commands: Sequence[list[str]]
     folder: Path
-    environ: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -93,7 +92,6 @@ def start(trial: Trial, index: int, command: list[str], cores: int) -> subproces
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | trial.environ,
             start_new_session=True,
         )
 

@@ -24,6 +24,14 @@ def test_help_names_every_verb_and_imports_neither_torch_nor_lightning(program: 
     assert imported & {"torch", "lightning", "numpy"} == set()
 
 
+@pytest.mark.parametrize("verb", ["doctor", "compare", "bench"])
+def test_verbs_with_options_of_their_own_explain_them_without_torch(program: Program, verb: str) -> None:
+    process = program(verb, "--help", python_options=("-X", "importtime"))
+    imported = {line.split("|")[-1].strip() for line in process.stderr.splitlines()}
+    assert f"python -m lightning_app {verb}" in process.stdout
+    assert imported & {"torch", "lightning"} == set()
+
+
 def test_an_unknown_verb_suggests_the_nearest_in_one_line_and_exits_2(program: Program) -> None:
     process = program("validat", "--config", "x.yaml")
     assert process.returncode == 2

@@ -19,8 +19,6 @@ from models.depthwise import (
 from models.kernels import compiling
 
 CHANNELS = 8
-
-
 SHAPES = [(8, 8), (7, 9), (1, 2)]
 
 
