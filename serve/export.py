@@ -23,16 +23,16 @@ CHECKED = 64  # images, unless there are fewer
 
 
 def export(args: list[str]) -> None:
-    """Write safetensors, JSON and README.md, and ONNX where it is asked for."""
+    """Write safetensors, JSON and README.md, and ONNX where it is asked for; nothing where its answers are others."""
     options = parse(args)
     model = Classifier(options.model)
+    onnx = checked_onnx(model, check_images(model, options.images)) if options.onnx else None
     options.to.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CARD):
         shutil.copyfile(options.model / name, options.to / name)
+    if onnx is not None:
+        (options.to / ONNX).write_bytes(onnx)
     (options.to / "README.md").write_text(model_card(model.card, with_onnx=options.onnx))
-    if options.onnx:
-        images = check_images(model, options.images)
-        write_onnx(model, options.to / ONNX, images)
     print(f"exported to {options.to}: {', '.join(sorted(path.name for path in options.to.iterdir()))}")
 
 
@@ -63,8 +63,8 @@ def check_images(model: Classifier, folder: Path | None) -> np.ndarray:
     return np.stack([image for _, image in found if isinstance(image, np.ndarray)])
 
 
-def write_onnx(model: Classifier, path: Path, images: np.ndarray) -> None:
-    """Write the pipeline as ONNX if its answers are torch's.
+def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
+    """The pipeline as an ONNX file whose answers on these images are torch's.
 
     Raises:
         ModelError: they are not.
@@ -74,4 +74,4 @@ def write_onnx(model: Classifier, path: Path, images: np.ndarray) -> None:
     print(f"ONNX against torch on {len(images)} images: probabilities differ by {worst:.1e} at most")
     if worst > TOLERANCE:
         raise ModelError(f"the ONNX answers differ by {worst:.1e} from torch's, more than {TOLERANCE:g}; not written.")
-    path.write_bytes(content)
+    return content

@@ -21,6 +21,7 @@ from datamodules.decode import decode_image
 from datamodules.errors import DataError
 from datamodules.image_folder import IMAGE_SUFFIXES
 from serve.classifier import Classifier, Verdict
+from serve.pictures import said
 
 BATCH = 64
 MANY = 2000  # images from which on going over to ONNX Runtime pays
@@ -133,7 +134,7 @@ def csv_writer(file: TextIO, classes: list[str]) -> Write:
 
     def write(path: str, answer: Answer) -> None:
         if isinstance(answer, Exception):
-            writer.writerow([path, "", "", "", words(answer), *("" for _ in classes)])
+            writer.writerow([path, "", "", "", said(answer), *("" for _ in classes)])
             return
         uncertain = "" if answer.uncertain is None else str(answer.uncertain).lower()
         shares = [f"{answer.probabilities[name]:.6f}" for name in classes]
@@ -148,18 +149,13 @@ def jsonl_writer(file: TextIO, classes: list[str]) -> Write:
     def write(path: str, answer: Answer) -> None:
         row: dict[str, object] = {"path": path, "label": None, "confidence": None, "uncertain": None, "error": None}
         if isinstance(answer, Exception):
-            row |= {"error": words(answer), "probabilities": None}
+            row |= {"error": said(answer), "probabilities": None}
         else:
             row |= {"label": answer.label, "confidence": answer.confidence, "uncertain": answer.uncertain}
             row |= {"probabilities": answer.probabilities}
         file.write(json.dumps(row) + "\n")
 
     return write
-
-
-def words(error: Exception) -> str:
-    """An error's own words, or its name where it has none."""
-    return str(error) or type(error).__name__
 
 
 WRITERS = {".csv": csv_writer, ".jsonl": jsonl_writer}
