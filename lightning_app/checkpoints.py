@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import lightning.pytorch as pl
 
 from lightning_app.checkpoint import IN_MEMORY, ChecksummedIO, keep_newest, step_file, step_files
+from lightning_app.files import replace_file
 from lightning_app.runs import RECORD, write_record
 from lightning_app.saving import SavingClock, SavingOptions
 
@@ -44,6 +46,13 @@ class Checkpoints:
     def start(self, step: int) -> None:
         """Training begins, after so many steps."""
         self.clock = SavingClock(self.options, step)
+
+    def take_over(self, step: int, folder: Path) -> None:
+        """Have the best checkpoint here too, where a run goes on from one in another's folder."""
+        theirs, ours = step_file(folder, step), step_file(self.folder, step)
+        if theirs.exists() and not ours.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(ours, theirs.read_bytes())
 
     def keep_best(self, trainer: pl.Trainer) -> None:
         """Put a checkpoint aside, to be written before the next one that is."""
@@ -95,4 +104,4 @@ class Checkpoints:
         run = self.folder.parent
         if not (run / RECORD).exists():
             log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
-            write_record(run, json.loads(self.identity), finished=False)
+            write_record(run, json.loads(self.identity), finished=False, job=os.environ.get("SLURM_JOB_ID"))

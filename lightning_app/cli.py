@@ -60,9 +60,9 @@ class CLI(LightningCLI):
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise
+            then = "the same command then goes on from the newest checkpoint" if self.runs else "then try again"
             raise UsageError(
-                f"{error.filename or 'the run'} cannot be written ({error.strerror}). Mend that; the same command then "
-                "goes on from the newest checkpoint."
+                f"{error.filename or 'the run'} cannot be written ({error.strerror}). Mend that; {then}."
             ) from error
         finally:
             if self.runs:
@@ -133,7 +133,8 @@ class CLI(LightningCLI):
         self.throughput = Throughput()
         self.io = ChecksummedIO()
         own = as_list(config.callbacks)
-        kwargs["callbacks"] = [*own, *self._callbacks()]
+        first, *others = self._callbacks()
+        kwargs["callbacks"] = [first, *own, *others]
         kwargs["plugins"] = [*as_list(config.plugins), self.io]
         # Without it, Lightning adds a ModelCheckpoint beside ours.
         kwargs["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
@@ -192,14 +193,16 @@ class CLI(LightningCLI):
             raise CheckpointError(str(error)) from error
 
     def after_predict(self) -> None:
-        """Write predictions.csv into the run's folder of the checkpoint, or here where none was given."""
+        """Write predictions.csv into the run's folder of the checkpoint."""
         predictions = gather_predictions(self.trainer.predict_loop.predictions)
         if self.trainer.is_global_zero:
-            checkpoint = self._get(self.config_init, "ckpt_path")
-            folder = Path(checkpoint).parent.parent if checkpoint else Path()
+            file = Path(self._get(self.config_init, "ckpt_path")).parent.parent / "predictions.csv"
             packed = self.datamodule.packed
-            write_predictions(folder / "predictions.csv", predictions, packed.names(), packed.classes)
-            print(f"{len(predictions)} predictions in {folder / 'predictions.csv'}")
+            try:
+                write_predictions(file, predictions, packed.names(), packed.classes)
+            except OSError as error:
+                raise UsageError(f"{file} cannot be written ({error.strerror}).") from error
+            print(f"{len(predictions)} predictions in {file}")
 
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
@@ -253,7 +256,13 @@ def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
 
 
 def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
-    """Let no epoch, of so many steps, pass without a training loss."""
+    """Let no epoch, of so many steps, pass without a training loss.
+
+    Raises:
+        UsageError: it never logs.
+    """
+    if trainer.log_every_n_steps < 1:  # type: ignore[attr-defined]  # set by a connector
+        raise UsageError(f"--trainer.log_every_n_steps is {trainer.log_every_n_steps}; expected 1 or more.")  # type: ignore[attr-defined]
     if trainer.log_every_n_steps > steps:  # type: ignore[attr-defined]  # set by a connector
         log.info(f"log_every_n_steps: {steps} instead of {trainer.log_every_n_steps} (an epoch has no more)")  # type: ignore[attr-defined]
         trainer.log_every_n_steps = steps  # type: ignore[attr-defined]

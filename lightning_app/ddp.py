@@ -106,8 +106,14 @@ def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None
     return wanted or (LauncherEnvironment() if launch.external else LocalEnvironment())
 
 
-def ddp_strategy(plan: Plan, launch: Launch, environment: ClusterEnvironment) -> RankedDDPStrategy:
-    """The strategy of a plan: nccl on GPUs, gloo on CPUs."""
+def ddp_strategy(
+    plan: Plan, launch: Launch, environment: ClusterEnvironment, accumulated: int = 1
+) -> RankedDDPStrategy:
+    """The strategy of a plan: nccl on GPUs, gloo on CPUs.
+
+    Args:
+        accumulated: batches whose gradients are added up before a step.
+    """
     device = torch.device(plan.accelerator, plan.gpu) if plan.gpu is not None else torch.device("cpu")
     return RankedDDPStrategy(
         cluster_environment=environment,
@@ -116,7 +122,8 @@ def ddp_strategy(plan: Plan, launch: Launch, environment: ClusterEnvironment) ->
         process_group_backend="nccl" if plan.accelerator == "cuda" else "gloo",
         gradient_as_bucket_view=True,
         bucket_cap_mb=BUCKET_MB,
-        static_graph=True,
+        # With batches that exchange nothing, a static graph ends in an assertion of torch's (pytorch#143580).
+        static_graph=accumulated == 1,
         **no_buffer_broadcast(),
     )
 

@@ -59,7 +59,7 @@ def plan_run(
         count, why_devices = choose_devices(chosen, devices, machine)
     on_gpu = chosen != "cpu" and bool(machine.gpus)
     precise, why_precision = (precision, "asked for") if precision else choose_precision(on_gpu, machine)
-    threads, why_threads = choose_threads(count, machine)
+    threads, why_threads = choose_threads(count, machine, launch.external)
     reasons = (
         f"strategy: {chosen} ({why})",
         f"devices: {count} on this node ({why_devices})",
@@ -149,9 +149,9 @@ def choose_precision(on_gpu: bool, machine: Machine) -> tuple[str, str]:
     return "32-true", "the CPU has no bf16 instructions"
 
 
-def choose_threads(processes: int, machine: Machine) -> tuple[int, str]:
+def choose_threads(processes: int, machine: Machine, launched: bool) -> tuple[int, str]:
     """Share the node's cores out once."""
-    if machine.bound:
+    if machine.bound and launched:
         return machine.cores, f"the launcher bound this process to {machine.cores} of the node's cores"
     shared = f"{machine.cores} usable cores for {processes} process{'es' if processes > 1 else ''}"
     return max(1, machine.cores // processes), shared

@@ -41,6 +41,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received = 0
+        self._interrupted = False
         self._before: dict[int, Any] = {}
 
     def listen(self, *signals: int) -> None:
@@ -56,9 +57,10 @@ class StopSignals:
                 signal.signal(number, self._before.pop(number))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received == signal.SIGINT:
+        if number == signal.SIGINT and self._interrupted:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        self._interrupted |= number == signal.SIGINT
         self.received = self.received or number
 
 

@@ -147,10 +147,12 @@ def provenance(run: Run) -> dict[str, Any]:
 
 def git_revision() -> str | None:
     """The commit of this checkout with a + when it has changes, or None outside of one."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    git = ["git", "-C", str(Path(__file__).parent)]
+    known = [*git, "ls-files", "--error-unmatch", Path(__file__).name]  # else it is whose folder we are installed in
+    describe = [*git, "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(known, capture_output=True, check=True)
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

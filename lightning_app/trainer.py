@@ -57,7 +57,8 @@ class Trainer(pl.Trainer):
         wanted, plugins = take_environment(as_list(kwargs.get("plugins")))
         environment = cluster_environment(launch, wanted)
         if plan.strategy == "ddp":
-            kwargs["strategy"], kwargs["plugins"] = ddp_strategy(plan, launch, environment), plugins
+            accumulated = kwargs.get("accumulate_grad_batches") or 1
+            kwargs["strategy"], kwargs["plugins"] = ddp_strategy(plan, launch, environment, accumulated), plugins
         else:
             kwargs["strategy"] = SingleDeviceStrategy("cpu" if plan.gpu is None else f"cuda:{plan.gpu}")
             kwargs["plugins"] = [*plugins, environment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from typing import Any
 
@@ -50,8 +51,11 @@ class PlainProgress(ProgressBar):
 
     def _eta(self, trainer: pl.Trainer) -> str:
         done = trainer.global_step - self._first_step
-        left = int(self.total_train_batches) * (trainer.max_epochs or 1) - trainer.global_step
-        seconds = (time.monotonic() - self._started) / max(done, 1) * left
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        ends = [steps for steps in (per_epoch * (trainer.max_epochs or 1), trainer.max_steps) if steps > 0]
+        if not ends:
+            return "no end"
+        seconds = (time.monotonic() - self._started) / max(done, 1) * (min(ends) - trainer.global_step)
         return f"ETA {datetime.timedelta(seconds=round(seconds))}"
 
     def _line(self, text: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -72,6 +73,8 @@ class StepBoundary(pl.Callback):
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         if trainer.is_global_zero:
             self.deadline = job_deadline(os.environ)
+            if self.best_step is not None and trainer.ckpt_path:
+                self.checkpoints.take_over(self.best_step, Path(trainer.ckpt_path).parent)
         self.first_step = trainer.global_step
         self.checkpoints.start(trainer.global_step)
 
@@ -175,12 +178,20 @@ class StepBoundary(pl.Callback):
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, write: bool) -> None:
         """Keep a new best checkpoint, write one. Parameters are the same on all ranks, so all agree on them."""
         if not all_finite(pl_module):
-            raise self._non_finite(trainer, trainer.fit_loop.total_batch_idx)
+            raise self._non_finite(trainer, self._last_batch(trainer))
         if self.new_best:
             self.checkpoints.keep_best(trainer)
             self.new_best = False
         if write:
             self.checkpoints.write(trainer, self.best_step)
+
+    def _last_batch(self, trainer: pl.Trainer) -> int:
+        """The first batch whose loss was no number; if all were, the last one that was trained on."""
+        if self.watch:
+            self.watch.look()
+            if self.watch.bad:
+                return self.watch.bad.number
+        return trainer.fit_loop.epoch_loop.batch_progress.total.completed - 1
 
     def _stop(self, trainer: pl.Trainer, cause: int) -> None:
         """Leave training, after rank 0 has put the job back into the queue: SLURM then ends the processes."""
@@ -206,10 +217,11 @@ class StepBoundary(pl.Callback):
         epoch, batch_idx = divmod(number, int(trainer.num_training_batches))
         names = trainer.datamodule.batch_names(epoch, batch_idx)  # type: ignore[attr-defined]  # Lightning sets it, untyped
         more = f" and {len(names) - NAMES_IN_ERROR} more" if len(names) > NAMES_IN_ERROR else ""
+        skip = "; --on_nan skip leaves such batches out" if self.watch else ""
         return UsageError(
             f"the loss or a weight is no finite number after batch {batch_idx} of epoch {epoch}, made of "
             f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {self.checkpoints.newest}. "
-            "A lower learning rate is the usual cure; --on_nan skip leaves such batches out."
+            f"A lower learning rate is the usual cure{skip}."
         )
 
 

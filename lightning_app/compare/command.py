@@ -27,6 +27,7 @@ from lightning_app.files import replace_file
 from lightning_app.machine import Machine
 from lightning_app.recipes import resolve_configs
 
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
 DESCRIPTION = """\
 Run a recipe under several modes, each as processes of its own, and report what each one buys: images/s, speed-up,
@@ -41,8 +42,9 @@ def compare(args: list[str]) -> None:
     fit = resolve_configs(fit)
     folder: Path = options.to or Path("runs/comparisons") / name_of(fit)
     folder.mkdir(parents=True, exist_ok=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for number in STOPPED_BY:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+            signal.signal(number, stop)
     facts = learn(folder, fit, launchers)
     settings = Settings(options.steps, options.rounds, options.original_steps)
     command = ["python", "-m", "lightning_app", "compare", *args]
@@ -89,7 +91,9 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave, by an exception, so that what runs is ended too."""
+    """Leave, by an exception, so that what runs is ended too; whoever asks again does not keep us from it."""
+    for other in STOPPED_BY:
+        signal.signal(other, signal.SIG_IGN)
     print("broken off; the same command goes on from here", file=sys.stderr)
     sys.exit(128 + number)
 

@@ -53,6 +53,7 @@ class Measure(pl.Callback):
         self._began = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.device = trainer.strategy.root_device
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, untyped
         data.make = self._timed_make(data.make)

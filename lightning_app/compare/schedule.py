@@ -87,7 +87,6 @@ def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, lau
     commands = []
     for index in range(mode.count if mode.kind == "serial" else 1):
         own = folder / str(index) if mode.kind == "serial" else folder
-        own.mkdir(parents=True, exist_ok=True)
         together = mode.count if mode.kind == "serial" else 1
         measure = measuring(own, steps=settings.steps_a_round, together=together)
         options = [*recipe.options, *strategy(mode, launchers), *measure, *STEPS_ONLY]

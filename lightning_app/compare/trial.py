@@ -50,7 +50,8 @@ class Trial:
 
 def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> dict[str, Any]:
     """Make a run on a machine of these facts; the record of a run that failed says why."""
-    trial.folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(trial.folder, ignore_errors=True)  # of an attempt that failed: its processes were ready then
+    trial.folder.mkdir(parents=True)
     date, began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.time()
     processes: list[subprocess.Popen[bytes]] = []
     try:

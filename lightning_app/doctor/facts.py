@@ -99,10 +99,11 @@ class Facts:
 
 def look_around(cache_dir: Path, runs_dir: Path) -> Facts:
     """Everything that this process can tell alone."""
-    launch, machine = launch_or_alone(), this_machine()
+    machine = this_machine()
+    launch, unclear = launch_or_alone()
     gpus = visible_gpus()
     try:
-        plan, refused = plan_run("auto", None, None, machine, launch), ""
+        plan, refused = plan_run("auto", None, None, machine, launch), unclear
     except UsageError as error:
         plan, refused = None, str(error)
     return Facts(
@@ -128,12 +129,12 @@ def look_around(cache_dir: Path, runs_dir: Path) -> Facts:
     )
 
 
-def launch_or_alone() -> Launch:
-    """The launch; where its variables contradict each other, a process of its own whose reason says so."""
+def launch_or_alone() -> tuple[Launch, str]:
+    """The launch; where its variables make no sense, a process of its own, and why a fit would refuse them."""
     try:
-        return this_launch()
+        return this_launch(), ""
     except UsageError as error:
-        return Launch("none", 1, 0, 0, 1, 0, 1, reason=str(error))
+        return Launch("none", 1, 0, 0, 1, 0, 1, reason="the variables make no sense"), str(error)
 
 
 def launch_facts(launch: Launch) -> dict:
@@ -234,10 +235,26 @@ def memory_gib() -> float:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return 0.0
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        if path.exists() and path.read_text().strip().isdecimal():
-            total = min(total, int(path.read_text()))
-    return round(total / 2**30, 1)
+    return round(min([total, *memory_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]) / 2**30, 1)
+
+
+def memory_limits(own: Path, root: Path) -> list[int]:
+    """Limits of this process's control group and of all above it, in bytes.
+
+    Args:
+        own: which group that is, in the kernel's words: a line `0::/path` for version 2, `9:memory:/path` for 1.
+        root: where the groups are mounted.
+    """
+    found = []
+    for line in own.read_text().splitlines() if own.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        for group in (top / path.strip("/"), *(top / path.strip("/")).parents):
+            if group.is_relative_to(top) and (limit := group / name).exists() and limit.read_text().strip().isdecimal():
+                found.append(int(limit.read_text()))
+    return found
 
 
 def resolve(host: str) -> str:

@@ -22,11 +22,6 @@ def refused(ranks: Sequence[Facts]) -> list[str]:
     return [f"rank {rank.rank} on {rank.host} would not run: {rank.refused}" for rank in ranks if rank.refused]
 
 
-def launcher_unclear(ranks: Sequence[Facts]) -> list[str]:
-    """Variables that contradict each other."""
-    return [rank.reason for rank in ranks if rank.launcher == "none" and "\n" in rank.reason]
-
-
 def forgotten_srun(ranks: Sequence[Facts]) -> list[str]:
     """A single process in a job of several tasks."""
     tasks = ranks[0].variables.get("SLURM_NTASKS", "1")
@@ -167,7 +162,6 @@ def network_runs(ranks: Sequence[Facts]) -> list[str]:
 
 
 CHECKS: Sequence[Callable[[Sequence[Facts]], list[str]]] = (
-    launcher_unclear,
     refused,
     forgotten_srun,
     shared_gpus,

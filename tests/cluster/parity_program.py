@@ -1,6 +1,7 @@
-"""Trains with everything that depends on the rank frozen, and writes per-step losses and counts, for two cases.
+"""Trains with everything that depends on the rank frozen, and writes per-step losses and counts, for three cases.
 
-wide: shards of many images. narrow: one or two images a rank, and for one of four ranks none.
+wide: shards of many images. narrow: one or two images a rank, and for one of four ranks
+none. accumulated: as wide, with a step for every two batches.
 
 Run under any launcher: python parity_program.py OUTPUT.json [processes to start itself]
 """
@@ -33,6 +34,7 @@ class Case(NamedTuple):
 
     batch_size: int
     val_fraction: float
+    accumulated: int = 1
 
 
 CASES = {
@@ -40,6 +42,7 @@ CASES = {
     "wide": Case(batch_size=43, val_fraction=0.0),
     # 71 images: 23 batches of 3, of which one in four ranks gets none, and one of 2.
     "narrow": Case(batch_size=3, val_fraction=0.95),
+    "accumulated": Case(batch_size=43, val_fraction=0.0, accumulated=2),
 }
 
 
@@ -101,6 +104,7 @@ def train(case: Case, cache_dir: Path, processes: int | None) -> dict[str, Any]:
         devices=processes,
         precision="32-true",
         max_epochs=1,
+        accumulate_grad_batches=case.accumulated,
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,

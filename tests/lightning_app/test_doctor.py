@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_app.doctor.facts import GPU, Facts, file_system, look_around, to_facts
+from lightning_app.__main__ import main
+from lightning_app.doctor.facts import GPU, Facts, file_system, look_around, memory_limits, to_facts
 from lightning_app.doctor.problems import problems, runs_on
 from lightning_app.doctor.report import table
 
@@ -110,7 +111,6 @@ def test_where_all_is_well_nothing_is_found() -> None:
             [healthy(0, 1, launcher="none", variables={"SLURM_NTASKS": "8"})],
             "this is one process, but the SLURM job has 8 tasks: put srun",
         ),
-        ([healthy(0, 1, launcher="none", reason="variables. Found:\n  RANK=1")], "variables. Found:"),
     ],
 )
 def test_what_would_go_wrong_is_named_first(ranks: list[Facts], beginning: str) -> None:
@@ -177,3 +177,38 @@ def test_asking_for_the_mpi_library_leaves_mpi_out_of_this_process() -> None:
     )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert asked.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"LIGHTNING_APP_LAUNCHER": "mpi"}, "LIGHTNING_APP_LAUNCHER"),
+        ({"LIGHTNING_APP_LAUNCHER": "openmpi", "OMPI_COMM_WORLD_RANK": "5"}, "OMPI_COMM_WORLD_SIZE"),
+    ],
+    ids=["unknown", "half"],
+)
+def test_variables_that_a_fit_would_refuse_are_what_goes_wrong(
+    variables: dict[str, str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="1"):
+        main(["doctor"])
+    assert said in capsys.readouterr().out.partition("What would go wrong:")[2]
+
+
+def test_the_memory_is_the_least_limit_of_the_groups_that_a_job_is_in(tmp_path: Path) -> None:
+    (tmp_path / "slurm/job_7/step_0").mkdir(parents=True)
+    (tmp_path / "slurm/job_7/memory.max").write_text("4000\n")
+    (tmp_path / "slurm/job_7/step_0/memory.max").write_text("max\n")
+    (tmp_path / "slurm/memory.max").write_text("9000\n")
+    (tmp_path / "memory/old").mkdir(parents=True)
+    (tmp_path / "memory/old/memory.limit_in_bytes").write_text("5000\n")
+    own = tmp_path / "own"
+    own.write_text("9:memory:/old\n3:cpu,cpuacct:/slurm\n0::/slurm/job_7/step_0\n")
+    assert sorted(memory_limits(own, tmp_path)) == [4000, 5000, 9000]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -62,6 +63,26 @@ def test_a_step_says_where_it_is_what_the_loss_is_and_what_is_left(lines: list[s
     assert steps == [
         f"epoch {epoch}/2  step {step}/3  train/loss 2.0000  ETA" for epoch in (1, 2) for step in (1, 2, 3)
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "left"),
+    [
+        ({}, "ETA 0:00:32"),  # 20 steps, 4 of them in 8 s
+        ({"accumulate_grad_batches": 2}, "ETA 0:00:12"),
+        ({"max_steps": 6}, "ETA 0:00:04"),
+        ({"max_epochs": -1, "max_steps": -1}, "no end"),
+    ],
+)
+def test_what_is_left_is_counted_in_steps(changed: dict[str, int], left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {"global_step": 0, "max_epochs": 2, "max_steps": -1, "num_training_batches": 10}
+    trainer = SimpleNamespace(**numbers | {"accumulate_grad_batches": 1} | changed)
+    now = 100.0
+    monkeypatch.setattr(plain_progress.time, "monotonic", lambda: now)
+    progress = PlainProgress()
+    progress.on_train_start(trainer, None)  # type: ignore[arg-type]
+    now, trainer.global_step = 108.0, 4
+    assert progress._eta(trainer) == left  # type: ignore[arg-type]
 
 
 def test_a_validation_says_what_it_found(lines: list[str]) -> None:

@@ -140,3 +140,8 @@ def test_wishes_that_contradict_the_launcher_are_refused_with_both_numbers(
 def test_cores_that_the_launcher_bound_to_a_rank_are_not_shared_out_again() -> None:
     bound = Machine(cores=3, cpu_bf16=False, bound=True)
     assert plan_run("auto", None, None, bound, ranks("openmpi", 4)).threads == 3
+
+
+def test_cores_that_taskset_left_are_shared_out_among_the_ranks_we_start() -> None:
+    bound = Machine(cores=4, cpu_bf16=False, bound=True)
+    assert plan_run("ddp", 2, None, bound, ALONE).threads == 2

@@ -117,10 +117,12 @@ def test_one_signal_is_given_back_while_the_others_are_listened_to() -> None:
     assert signal.getsignal(signal.SIGUSR1) is before[signal.SIGUSR1]
 
 
-def test_a_second_interrupt_ends_the_process() -> None:
+@pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])
+def test_a_second_interrupt_ends_the_process(first: str) -> None:
+    before = "" if first == "SIGINT" else f"os.kill(os.getpid(), signal.{first})\n"
     program = (
         "import os, signal; from lightning_app.preemption import StopSignals\n"
-        "StopSignals().listen(signal.SIGINT)\n"
+        f"StopSignals().listen(signal.SIGINT, signal.SIGTERM)\n{before}"
         "for count in range(2): os.kill(os.getpid(), signal.SIGINT); print(count, flush=True)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_app import rendezvous
 from lightning_app.errors import UsageError
 from lightning_app.rendezvous import (
     CANDIDATES,
@@ -97,13 +98,14 @@ def test_an_answer_may_be_longer_than_a_buffer(ranks: ThreadPoolExecutor, listen
 
 
 def test_silent_strangers_at_rank_zero_s_port_keep_nobody_waiting(
-    ranks: ThreadPoolExecutor, listener: socket.socket
+    ranks: ThreadPoolExecutor, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rendezvous, "REPLY_SECONDS", LONG)
     port = port_of(listener)
     with ExitStack() as strangers:
         for _ in range(20):
             strangers.enter_context(socket.create_connection((LOOPBACK, port)))
-        zero = rank_zero(ranks, listener, 2, timeout=REPLY_SECONDS / 2)  # less than one of them would be waited for
+        zero = rank_zero(ranks, listener, 2, timeout=LONG / 2)  # less than one of them would be waited for
         assert other(ranks, [port], 1).result() == "1:node1"
         zero.result()
 

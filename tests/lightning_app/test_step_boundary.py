@@ -20,7 +20,7 @@ from lightning_app.__main__ import main
 from lightning_app.callbacks import step_boundary
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.step_boundary import StepBoundary
-from lightning_app.checkpoint import ChecksummedIO, read_checkpoint, step_files, write_checkpoint
+from lightning_app.checkpoint import ChecksummedIO, read_checkpoint, step_file, step_files, write_checkpoint
 from lightning_app.checkpoints import Checkpoints
 from lightning_app.saving import SavingOptions
 from models.artifact import load_artifact
@@ -74,6 +74,19 @@ def test_of_each_new_best_only_the_last_is_written_and_once(
         written.clear()
 
 
+@pytest.mark.usefixtures("_ever_worse")
+def test_a_run_that_goes_on_from_anothers_checkpoint_has_its_best_too(
+    short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = ["fit", *short, *EVERY_STEP, "--runs_dir", str(tmp_path)]
+    assert main(fit) == 0
+    assert main([*fit, "--resume", str(step_file(tmp_path / "short/version_0/checkpoints", 17))]) == 0
+    again = tmp_path / "short/version_1/checkpoints"
+    assert list(step_files(again)) == [18, 6]
+    assert read_checkpoint(again / "best.ckpt")["global_step"] == 6
+    assert "Testing the last weights" not in capsys.readouterr().err
+
+
 # ---- numbers that are none
 
 
@@ -104,6 +117,18 @@ def test_the_best_checkpoint_that_waits_in_memory_is_written_before_the_run_fail
     assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 2
     assert checkpoints(tmp_path) == [6]
     assert "step-00000006.ckpt. A lower learning rate" in capsys.readouterr().err
+
+
+def test_a_weight_that_is_no_number_names_the_batch_that_was_trained_on(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(module: ImageClassifier, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if module.trainer.global_step == 10:
+            module.head.bias.data.fill_(torch.inf)
+
+    monkeypatch.setattr(ImageClassifier, "on_train_batch_end", spoil)
+    assert main(["fit", *short, *EVERY_STEP, "--runs_dir", str(tmp_path)]) == 2
+    assert "no finite number after batch 3 of epoch 1, made of" in capsys.readouterr().err
 
 
 def test_a_gpus_losses_are_looked_at_when_they_are_logged() -> None:

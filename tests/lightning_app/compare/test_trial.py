@@ -44,6 +44,15 @@ def test_numbers_that_are_missing_are_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no processes")
+def test_what_an_attempt_left_that_failed_is_gone(tmp_path: Path) -> None:
+    ready = tmp_path / "trial/0/ready"
+    ready.parent.mkdir(parents=True)
+    ready.touch()
+    trial = Trial(Mode("cpu", 1), "steps", 0, [python(LEAVE, tmp_path / "trial/rank-0.json")], tmp_path / "trial")
+    assert run_trial(trial, ALONE, MACHINE)["failed"] is None
+    assert not ready.exists()
+
+
 def test_a_process_gets_its_cores_and_ours_come_back() -> None:
     ours = os.sched_getaffinity(0)
     with on_cores(len(ours) - 1, 1):
