@@ -2,7 +2,7 @@
 
 glibc hands large blocks back to the kernel as soon as they are freed, and a training step frees
 hundreds of megabytes: the next step faults every page in again. Kept, a bf16 step of MobileNetV2 at 224
-ran 1.6 times as fast on two cores (docs/performance.md).
+ran 1.6 times as fast on two cores.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from lightning_app.files import replace_file
 log = logging.getLogger(__name__)
 
 RECORD, LOCK, CHECKPOINTS = "run.json", ".lock", "checkpoints"
-# Options that do not change what is learnt: where things lie, on what machine, what is shown and how often it is saved.
-# `on_nan` too, so that a run which NaN stopped can be continued with the other answer.
+# Options that do not change what is learnt: where runs and caches are kept, on what machine, what is shown, how often
+# it is saved. `on_nan` too, so that a run which NaN stopped can be continued with the other answer.
 NOT_IDENTITY = (
     "config",
     "name",

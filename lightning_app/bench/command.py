@@ -13,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-
 def bench(args: list[str]) -> None:
     """Measure rounds and print the ratios with their spread."""
     options = parse(args)
+    options.parts = possible(options.parts)
     rounds = []
     for number in range(1, options.rounds + 1):
         rounds.append(measure_round(options))
@@ -58,6 +60,23 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(default: all)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args(args)
+
+
+def possible(parts: Sequence[str]) -> list[str]:
+    """Those that this machine can measure: two ranks share no GPU.
+
+    Raises:
+        UsageError: there are none.
+    """
+    import torch
+
+    if "ranks" not in parts or torch.cuda.device_count() != 1:
+        return list(parts)
+    rest = [part for part in parts if part != "ranks"]
+    if not rest:
+        raise UsageError("--parts ranks needs two GPUs, or none, and there is one.")
+    print("ranks: left out, as two of them would share the one GPU", flush=True)
+    return rest
 
 
 def measure_round(options: argparse.Namespace) -> dict[str, float]:

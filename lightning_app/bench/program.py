@@ -118,6 +118,7 @@ def main() -> None:
     ema = EMA()
     timing = StepsInBetween(ema)
     trainer = Trainer(
+        strategy="gpu" if torch.cuda.is_available() else "cpu",  # one device, as what it is compared to
         max_epochs=1,
         callbacks=[Reseed(0), ema, LossWatch(), Throughput(), timing],
         logger=False,

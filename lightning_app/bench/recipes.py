@@ -1,6 +1,6 @@
 """Accuracy over minutes: several recipes in one picture, from the TensorBoard logs of their runs.
 
-    python -m lightning_app.bench.recipes docs/images/recipes.png "30 minutes=runs/cifar10_quick/version_0" ...
+    python -m lightning_app.bench.recipes docs/images/recipes.png "at 160=runs/cifar10/version_0" ...
 
 The clock starts with a run's first log, some seconds after its command. Lines are validation, squares the final test.
 """

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from lightning_app.bench.command import RATIOS, bench, ratios, table
+from lightning_app.bench.command import RATIOS, bench, possible, ratios, table
 
 ROUNDS = [
     {"program": 8.0, "fixed_batch": 10.0, "batches": 3.0},
@@ -27,6 +28,12 @@ def test_the_table_has_median_and_range_of_each() -> None:
     assert table(ratios(ROUNDS)).splitlines()[2].split() == (
         ["the", "whole", "program", "/", "our", "model", "on", "one", "fixed", "batch", "0.900", "0.800", "1.500"]
     )
+
+
+@pytest.mark.parametrize(("gpus", "left"), [(0, ["program", "ranks"]), (1, ["program"]), (2, ["program", "ranks"])])
+def test_two_ranks_are_not_measured_on_one_gpu(gpus: int, left: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert possible(["program", "ranks"]) == left
 
 
 def measured(parts: list[str], json_file: Path) -> dict[str, dict[str, float]]:
