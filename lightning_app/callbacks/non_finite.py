@@ -49,8 +49,9 @@ class LossWatch(pl.Callback):
 
 
 class SkipNonFinite(pl.Callback):
-    """A batch whose gradients are not finite changes nothing but the optimizer's momentum, which decays.
+    """A batch whose gradients are not finite is a step with gradients of zero, and no part of the batch statistics.
 
+    So momentum and weight decay move the weights on, as they would after a batch that had nothing to teach.
     Decided on the device, without waiting for it. The gradients are those of all ranks, so all decide alike.
     """
 

@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 REPOSITORY = Path(__file__).parents[2]
 DOCTOR = [sys.executable, "-m", "lightning_app", "doctor"]
-SECONDS = 30
 LAUNCHERS = {"openmpi5": "openmpi", "openmpi4": "openmpi", "mpich": "hydra", "torchrun": "torchrun"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
 
@@ -33,13 +31,12 @@ def test_both_ranks_are_in_the_report_and_their_sum_is_right(
     launcher: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     words = TORCHRUN if launcher == "torchrun" else [*request.getfixturevalue(launcher), "-np", "2"]
-    start = time.monotonic()
-    done = subprocess.run([*words, *DOCTOR, "--json"], env=environ(), cwd=tmp_path, capture_output=True, text=True)
+    command = [*words, *DOCTOR, "--json", "--timeout", "60"]
+    done = subprocess.run(command, env=environ(), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert [(rank["launcher"], rank["rank"]) for rank in found["ranks"]] == [(name, 0), (name, 1)]
     assert [(each["backend"], each["right"]) for each in found["reductions"]] == [("gloo", True)]
-    assert time.monotonic() - start < SECONDS
 
 
 def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> None:

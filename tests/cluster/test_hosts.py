@@ -102,9 +102,11 @@ def test_ranks_of_torchrun_on_two_hosts_use_the_network_between_them(hosts: Host
     second = subprocess.Popen(
         hosts.command("two", *torchrun, "--nproc-per-node", "1", MEETING, tmp_path), stderr=subprocess.PIPE, text=True
     )
-    with second:
+    try:
         first = hosts.run("one", *torchrun, "--nproc-per-node", "2", MEETING, tmp_path, timeout=TIMEOUT_S)
         said = second.communicate(timeout=TIMEOUT_S)[1]
+    finally:
+        second.kill()
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-2000:] + said[-2000:]
     found = read(tmp_path)
     # Which agent is the first is for torchrun to decide.

@@ -22,11 +22,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_app.__main__ import main
 from lightning_app.bench.noise import CLASSES, NoiseData
 from lightning_app.callbacks.bar import Bar
+from lightning_app.callbacks.batch_norm import AverageBatchStatistics
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.plain_progress import PlainProgress
+from lightning_app.callbacks.rank_state import RankState
 from lightning_app.callbacks.reseed import Reseed
+from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
+from lightning_app.checkpoint import ChecksummedIO
+from lightning_app.checkpoints import Checkpoints
+from lightning_app.saving import SavingOptions
 from lightning_app.trainer import Trainer
 from models.classifier import ImageClassifier
 
@@ -104,11 +110,16 @@ class CountBetweenLogs(pl.Callback):
 
 def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: Any) -> None:
     """Train a small network with our callbacks and a logger, on noise."""
+    checkpoints = Checkpoints(ChecksummedIO(), SavingOptions(), "{}")
+    checkpoints.folder = folder / "checkpoints"
+    watch = next(callback for callback in callbacks if isinstance(callback, (LossWatch, SkipNonFinite)))
+    boundary = StepBoundary(checkpoints, "{}", watch if isinstance(watch, LossWatch) else None)
+    ours = [Reseed(0), EMA(), RankState(), AverageBatchStatistics(), Throughput(), LearningRateMonitor("step")]
     trainer = Trainer(
         max_epochs=1,
         log_every_n_steps=LOG_EVERY,
         logger=CSVLogger(folder),
-        callbacks=[*callbacks, Reseed(0), EMA(), Throughput(), LearningRateMonitor("step")],
+        callbacks=[boundary, *callbacks, *ours],
         enable_checkpointing=False,
         enable_model_summary=False,
         precision="32-true",
@@ -117,7 +128,10 @@ def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: An
     model = ImageClassifier(
         CLASSES, "mobilenet_v2", "none", optimizer=lambda params: torch.optim.AdamW(params, lr=1e-3, fused=fused)
     )
-    trainer.fit(model, datamodule=NoiseData(2 * STEPS, 2, 32))
+    try:
+        trainer.fit(model, datamodule=NoiseData(2 * STEPS, 2, 32))
+    finally:
+        boundary.signals.restore()
 
 
 @pytest.mark.parametrize("watch", [LossWatch, SkipNonFinite])

@@ -144,7 +144,7 @@ def test_a_gpus_losses_are_looked_at_when_they_are_logged() -> None:
     assert watch.bad.number == 1
 
 
-def test_a_skipped_batch_changes_neither_weights_nor_batch_statistics() -> None:
+def test_a_skipped_batch_gives_no_gradient_and_changes_no_batch_statistics() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     module: Any = network

@@ -105,11 +105,12 @@ def broken_off(command: list[str], folder: Path) -> dict[str, Any]:
     with subprocess.Popen([sys.executable, "-m", "lightning_app", *command], env=environ, cwd=folder) as process:
         deadline = time.monotonic() + DEADLINE_S
         while not (found := json.loads(results.read_text()) if results.exists() else {"runs": []})["runs"]:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
+            if process.poll() is not None or time.monotonic() > deadline:
+                break  # what follows fails, after the processes have been ended
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
+        assert found["runs"]
     return found
 
 
