@@ -134,7 +134,7 @@ def possible(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers,
     machine = Machine(facts["cores"], facts["cpu_bf16"], tuple(facts["gpus"]), facts["gpu_bf16"])
     found = []
     for mode in modes:
-        reason = why_not(mode, machine, bool(launchers.words(mode)))
+        reason = why_not(mode, machine, bool(launchers.words(mode)), launchers.nodes)
         if reason:
             row = {"mode": mode.name, "machine": facts["host"], "reason": reason}
             results.content["unavailable"].append(row)

@@ -221,9 +221,14 @@ class Scaling:
     ceiling: Spread | None = None
 
 
+def baseline_of(row: Row, others: Sequence[Row]) -> Row | None:
+    """The first mode of the same machine; ratios never cross machines."""
+    return next((other for other in others if other.machine == row.machine and other.steps), None)
+
+
 def scaling(row: Row, others: Sequence[Row]) -> Scaling:
     """Of a row, among the rows of a comparison."""
-    baseline = next((other for other in others if other.machine == row.machine and other.steps), None)
+    baseline = baseline_of(row, others)
     if not row.steps or baseline is None:
         return Scaling()
     single, bound = alone(row, others), ceiling(row, others)

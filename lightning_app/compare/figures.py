@@ -53,23 +53,34 @@ def any_serial(found: Findings) -> bool:
 def speedup(found: Findings) -> Figure | None:
     """Speed-up over one process, against the ideal; what is predicted is drawn apart."""
     strong = [row for row in found.rows if row.mode.kind == "ddp" and not row.mode.weak and row.steps]
-    measured = {row.mode.count: times for row in strong if (times := over_one(row, found.rows))}
-    if not measured:
+    drawn: list[Line] = []
+    for style, machine in enumerate(dict.fromkeys(row.machine for row in strong)):
+        here = [row for row in strong if row.machine == machine]
+        drawn += lines_of(here, found, f" @ {machine}" if found.several_machines else "", style)
+    if not drawn:
         return None
-    bounds = [(row.mode.count, over_one(bound, found.rows)) for row in strong if (bound := ceiling(row, found.rows))]
-    beyond = [point for out in outlooks(strong) if out.row.mode.count in measured for point in further(out, measured)]
-    most = max([4, *measured, *(ranks for ranks, _ in beyond)])
-    drawn = [
-        Line("", [(1, 1), *sorted(measured.items())]),
-        *(Line("ceiling", [(count, times)], 4) for count, times in bounds if times),
-        *([Line("predicted", beyond, 0, "predicted")] if beyond else []),
-        Line("ideal", [(1, 1), (most, most)], 0, "ideal"),
-    ]
+    beyond = any(line.kind == "predicted" for line in drawn)
+    most = max([4, *(ranks for line in drawn for ranks, _ in line.points)])
+    drawn.append(Line("ideal", [(1, 1), (most, most)], 0, "ideal"))
     ticks = [2**power for power in range(int(log2(most)) + 1)]
     axes = [Axis(name, 0.9, most * 1.15, True, ticks) for name in ("ranks", "speed-up over one process")]
     caption = "Filled: measured, over one process with the threads of a rank."
     apart = " Hollow: predicted from the step and the link measured here, for ranks with cores of their own."
     return Figure("Speed-up against ideal", lines(drawn, *axes), caption + (apart if beyond else ""))
+
+
+def lines_of(strong: Sequence[Row], found: Findings, where: str, style: int) -> list[Line]:
+    """One machine's speed-up: measured, its ceilings, and what is predicted."""
+    measured = {row.mode.count: times for row in strong if (times := over_one(row, found.rows))}
+    if not measured:
+        return []
+    bounds = [(row.mode.count, over_one(bound, found.rows)) for row in strong if (bound := ceiling(row, found.rows))]
+    beyond = [point for out in outlooks(strong) if out.row.mode.count in measured for point in further(out, measured)]
+    return [
+        Line(f"measured{where}" if where else "", [(1, 1), *sorted(measured.items())], style),
+        *(Line(f"ceiling{where}", [(count, times)], 4) for count, times in bounds if times),
+        *([Line(f"predicted{where}", beyond, style, "predicted")] if beyond else []),
+    ]
 
 
 def over_one(row: Row, rows: Sequence[Row]) -> float | None:

@@ -74,20 +74,23 @@ def by_name(name: str) -> Mode:
     return Mode(mode.kind, mode.count, weak=name.endswith("-weak"))
 
 
-def why_not(mode: Mode, machine: Machine, mpi: bool) -> str | None:
+def why_not(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str | None:
     """Why a machine cannot run a mode; None where it can.
 
     Args:
-        mpi: whether mpirun will start the ranks, which is asked then as it would be.
+        launched: whether mpirun or srun will start the ranks; they are asked then as they would be.
+        nodes: that the ranks are spread over.
     """
     if mode.kind == "cpu" and mode.count > machine.cores:
         return f"{mode.count} threads, but {machine.cores} cores"
     if mode.kind == "serial" or mode.kind == "original":
         return None
     ranks = mode.processes
-    launch = Launch("openmpi" if mpi and ranks > 1 else "none", ranks if mpi else 1, 0, 0, ranks if mpi else 1, 0, 1)
+    several = launched and ranks > 1
+    here = -(-ranks // nodes)
+    launch = Launch("openmpi", ranks, 0, 0, here, 0, nodes) if several else Launch("none", 1, 0, 0, 1, 0, 1)
     try:
-        plan_run(mode.kind, ranks if mode.kind == "ddp" else None, None, machine, launch)
+        plan_run(mode.kind, (here if several else ranks) if mode.kind == "ddp" else None, None, machine, launch)
     except UsageError as error:
         return str(error).split(". ")[0].removeprefix(f"--trainer.strategy {mode.kind}: ")
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from lightning_app.compare.derive import scaling
+from lightning_app.compare.derive import baseline_of, scaling
 from lightning_app.compare.figures import Figure, figures
 from lightning_app.compare.significance import verdict
 from lightning_app.compare.tables import Findings, Table, provenance, rules, tables
@@ -55,8 +55,9 @@ def tiles(found: Findings) -> Iterator[tuple[str, str]]:
         if fastest.images_per_second:
             yield f"{number(fastest.images_per_second.median)} images/s", f"{found.name(fastest)}, the fastest"
         speedup = scaling(fastest, found.rows).speedup
-        if speedup and found.baseline and fastest is not found.baseline:
-            yield f"{number(speedup.median)} x", f"as fast as {found.name(found.baseline)}"
+        baseline = baseline_of(fastest, found.rows)
+        if speedup and baseline and fastest is not baseline:
+            yield f"{number(speedup.median)} x", f"as fast as {found.name(baseline)}"
     for row in timed:
         scale = scaling(row, found.rows)
         if scale.ceiling:

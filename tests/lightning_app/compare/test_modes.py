@@ -55,5 +55,10 @@ def test_what_a_machine_can_run_has_none(mode: str, machine: Machine, mpi: bool)
     assert why_not(parse_mode(mode), machine, mpi) is None
 
 
+@pytest.mark.parametrize(("nodes", "possible"), [(1, False), (2, True)])
+def test_ranks_are_spread_over_the_nodes_of_an_allocation(nodes: int, possible: bool) -> None:
+    assert (why_not(parse_mode("ddp:4"), GPUS, True, nodes) is None) is possible
+
+
 def test_cores_are_shared_out_once() -> None:
     assert [threads(by_name(name), 4) for name in ("cpu", "cpu:3", "ddp:2", "serial:2", "ddp:8")] == [4, 3, 2, 2, 1]

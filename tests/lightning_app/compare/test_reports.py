@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from browser import CHROMIUM, FLAGS, MISSING
 from invented_comparison import content, everything, run
 
+from lightning_app.compare.derive import scaling
+from lightning_app.compare.figures import speedup
 from lightning_app.compare.markdown import markdown
 from lightning_app.compare.page import page
 from lightning_app.compare.tables import Findings
+from lightning_app.compare.words import number
 
 FOUND = Findings.of(everything(), None)
 MODES = ["original", "cpu:1", "cpu:2", "ddp:2", "serial:2", "gpu"]
@@ -28,6 +32,31 @@ def test_a_report_has_every_mode_the_reason_of_what_was_not_run_and_the_command(
     assert "no difference (p = 0.53)" in text
     assert "A processor" in text
     assert "0123456789ab" in text
+
+
+def two_machines() -> Findings:
+    """The same twice, the second one four times as fast with two ranks."""
+    ours, theirs = everything(), json.loads(json.dumps(everything()).replace('"here"', '"there"'))
+    for each in theirs["runs"]:
+        if each["part"] == "steps" and each["mode"] == "ddp:2":
+            for rank in each["ranks"]:
+                rank["steps"] = [seconds / 4 for seconds in rank["steps"]]
+    return Findings.of(
+        ours | {"runs": ours["runs"] + theirs["runs"], "machines": ours["machines"] | theirs["machines"]}, None
+    )
+
+
+def test_each_of_two_machines_has_speedups_of_its_own() -> None:
+    found = two_machines()
+    figure = speedup(found)
+    assert figure is not None
+    assert "measured @ here" in figure.picture
+    assert "measured @ there" in figure.picture
+    here, there = (scaling(row, found.rows).speedup for row in found.rows if row.mode.name == "ddp:2")
+    assert here is not None
+    assert there is not None
+    assert there.median == pytest.approx(4 * here.median)
+    assert f"{number(there.median)} x</b><span>as fast as original @ there" in page(found)
 
 
 def test_the_rows_of_a_markdown_table_are_as_wide_as_its_head() -> None:
