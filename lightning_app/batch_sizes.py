@@ -36,6 +36,17 @@ def check_batches(data: ImageData, model: ImageClassifier, world_size: int) -> N
             raise UsageError(explain(error, model, size, images, batch_size, world_size)) from error
 
 
+def check_sides(data: ImageData, max_epochs: int | None) -> None:
+    """Raise a UsageError where a run would end before it came to all sides of its images."""
+    sides = len(data.image_sizes)
+    if max_epochs is not None and 0 < max_epochs < sides:
+        raise UsageError(
+            f"data.image_size names {sides} epochs, but trainer.max_epochs is {max_epochs}: it would never "
+            f"be trained at the last of them, and be evaluated at {data.eval_size} pixels. Give --data.image_size one "
+            f"side, or {max_epochs} as a list."
+        )
+
+
 def smallest_share(images: int, batch_size: int, world_size: int) -> int:
     """Images that a rank may have to make do with, in a whole batch or in the last one of an epoch."""
     last = images % batch_size or batch_size

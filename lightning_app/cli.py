@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from datamodules.images import ImageData
-from lightning_app.batch_sizes import check_batches
+from lightning_app.batch_sizes import check_batches, check_sides
 from lightning_app.callbacks.bar import Bar
 from lightning_app.callbacks.batch_norm import AverageBatchStatistics
 from lightning_app.callbacks.ema import EMA
@@ -171,6 +171,7 @@ class CLI(LightningCLI):
     def before_fit(self) -> None:
         """Decide where to begin: on rank 0 alone, for it is the one that writes."""
         launch = this_launch()
+        check_sides(self.datamodule, self.trainer.max_epochs)
         check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
         log_every_epoch(self.trainer, self.datamodule.steps_per_epoch)
         if isinstance(self.trainer.strategy, RankedDDPStrategy):

@@ -24,4 +24,5 @@ def process_group() -> Iterator[Plan]:
     backend = "nccl" if plan.accelerator == "cuda" else "gloo"
     distributed.init_process_group(backend, rank=environment.global_rank(), world_size=environment.world_size())
     yield plan
+    # Not where something was raised: other ranks may be waiting in a collective, and this would wait for them.
     distributed.destroy_process_group()

@@ -21,13 +21,12 @@ from lightning_app.compare.page import page
 from lightning_app.compare.results import FILE, Results
 from lightning_app.compare.schedule import Recipe, Settings, schedule
 from lightning_app.compare.tables import Findings
-from lightning_app.compare.trial import Trial, run_trial
+from lightning_app.compare.trial import STOPPED_BY, Trial, run_trial
 from lightning_app.errors import UsageError
 from lightning_app.files import replace_file
 from lightning_app.machine import Machine
 from lightning_app.recipes import resolve_configs
 
-STOPPED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
 DESCRIPTION = """\
 Run a recipe under several modes, each as processes of its own, and report what each one buys: images/s, speed-up,

@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from lightning_app.compare.launchers import Launchers, on_cores
 from lightning_app.compare.modes import Mode, threads
 
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.05
 END_SECONDS = 10.0  # for a launcher to end its ranks
 TAIL_CHARACTERS = 2000
@@ -56,7 +57,8 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for index, command in enumerate(trial.commands):
-            processes.append(start(trial, index, command, launchers.cores))
+            with deferred():
+                processes.append(start(trial, index, command, launchers.cores))
         failed = wait(processes, trial)
     finally:
         for process in processes:
@@ -95,6 +97,25 @@ def start(trial: Trial, index: int, command: list[str], cores: int) -> subproces
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Signals that would end us wait until what is inside is done.
+
+    Else one that comes while a process is being started leaves it running: nobody has it yet who could end it.
+    """
+    asked: list[int] = []
+    handlers = {number: handler for number in STOPPED_BY if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: asked.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in asked[:1]:
+            signal.raise_signal(first)
 
 
 def log_file(trial: Trial, index: int) -> Path:

@@ -57,6 +57,13 @@ FIT = [
     Mistake("backbone", "--model.backbone mobilenet2", "unknown backbone mobilenet2", "did you mean", "mobilenet_v2"),
     Mistake("strategy", "--trainer.strategy tpu", "trainer.strategy is tpu", "one of auto, cpu, gpu, ddp", "--help"),
     Mistake("gpu", "--trainer.strategy gpu", "found no GPU", "PyTorch can use", "Use --trainer.strategy cpu"),
+    Mistake(
+        "more sides than epochs",
+        "--data.image_size [24,24,32]",
+        "data.image_size names 3 epochs, but trainer.max_epochs is 1",
+        "evaluated at 32 pixels",
+        "Give --data.image_size one side, or 1 as a list",
+    ),
     Mistake("batch of none", "--data.batch_size 0", "data.batch_size is 0", "expected 1 or more", ""),
     Mistake(
         "batch beyond the data", "--data.batch_size 999", "is 999", f"{TRAIN} training images", f"to {TRAIN} or less"

@@ -109,6 +109,8 @@ def broken_off(command: list[str], folder: Path) -> dict[str, Any]:
                 break  # what follows fails, after the processes have been ended
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGHUP)  # whoever asks again does not keep it from ending what it has started
         assert process.wait(60) == 128 + signal.SIGTERM
         assert found["runs"]
     return found

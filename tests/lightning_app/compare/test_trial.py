@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from lightning_app.compare import trial
 from lightning_app.compare.launchers import Launchers, on_cores
 from lightning_app.compare.modes import Mode
-from lightning_app.compare.trial import Trial, run_trial
+from lightning_app.compare.trial import Trial, run_trial, start
 
 ALONE = Launchers(None, open_mpi=False, srun=None, cores=len(os.sched_getaffinity(0)))
 MACHINE = {"host": "here", "git": None}
@@ -44,6 +49,33 @@ def test_numbers_that_are_missing_are_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no processes")
+def test_a_signal_while_a_process_is_being_started_leaves_it_not_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_and_be_told_to_end(*args: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*args))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(number)
+
+    monkeypatch.setattr(trial, "start", start_and_be_told_to_end)
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        waits = Trial(Mode("cpu", 1), "steps", 0, [python("import time; time.sleep(600)")], tmp_path)
+        with pytest.raises(SystemExit):
+            run_trial(waits, ALONE, MACHINE)
+        assert signal.getsignal(signal.SIGTERM) is leave
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        running = started[0].poll() is None
+        started[0].kill()
+    assert not running
+
+
 def test_what_an_attempt_left_that_failed_is_gone(tmp_path: Path) -> None:
     ready = tmp_path / "trial/0/ready"
     ready.parent.mkdir(parents=True)
