@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,12 +12,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
-def decode_image(data: bytes, size: int) -> np.ndarray:
+def decode_image(data: bytes, size: int, formats: Sequence[str] | None = None) -> np.ndarray:
     """Decode an image file and fit it to the stored size.
 
     Args:
-        data: the file's bytes, in any format Pillow reads.
+        data: the file's bytes.
         size: side of the stored square, in pixels.
+        formats: Pillow's names of those that are taken; None takes whatever it reads.
 
     Returns:
         uint8 [3, size, size], RGB.
@@ -26,7 +28,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
         PIL.Image.DecompressionBombError: more pixels than Pillow's limit.
     """
     try:
-        opened = Image.open(io.BytesIO(data))
+        opened = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:  # its own words name our BytesIO
         raise UnidentifiedImageError("not an image of any kind that Pillow reads") from error
     with opened as image:
@@ -36,11 +38,11 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Upright 8-bit RGB: EXIF rotation applied, 16 bits scaled to 8, transparency laid over white."""
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in SIXTEEN_BIT_MODES:
         return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 

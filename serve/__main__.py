@@ -48,8 +48,6 @@ def main(args: list[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
     return 0
 
 
@@ -66,6 +64,7 @@ def clean_up_when_told_to_end(folder: str) -> None:
     def hang_up(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGTERM)  # uvicorn knows this one, and ends in order
 
+    signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, hang_up)
@@ -103,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     listening = listen(options.host, options.port)
     if auth is None and not ip_address(listening.getsockname()[0]).is_loopback:
         log.warning(f"anybody who can reach {options.host} can use this page; --user asks for a password")
-    log.info(f"starting {folder}: torch, the model, its export to ONNX Runtime, the page; that takes some 15 seconds")
+    log.info(f"starting {folder}: torch, the model, its export to ONNX Runtime, the page; that takes a while")
     import torch
 
     from serve.classifier import Classifier

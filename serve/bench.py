@@ -49,6 +49,7 @@ def main() -> int:
     """Measure and print."""
     options = parse()
     try:
+        check(options)
         torch.set_num_threads(options.threads or torch.get_num_threads())
         model = Classifier(options.model)
         model.accelerate()
@@ -71,6 +72,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=300, help="on each path, 0 for accuracy alone (default: 300)")
     parser.add_argument("--threads", type=int, help="(default: torch's)")
     return parser.parse_args()
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise a DataError for a number that cannot be."""
+    for name, least in (("limit", 1), ("requests", 0), ("threads", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise DataError(f"--{name} is {value}; expected {least} or more.")
 
 
 def plain_path(folder: Path) -> Answer:
@@ -96,6 +105,8 @@ def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes
     classes = {name: label for split, label, name in images_among(files.names()) if split == "test"}
     if not classes:
         raise DataError(f"no images in {options.images} as test/<class>/<image>.")
+    if unknown := sorted(set(classes.values()) - set(model.classes)):
+        raise DataError(f"{options.images} has classes that the model does not know: {', '.join(unknown)}.")
     chosen = list(classes)[:: -(-len(classes) // options.limit)]  # of every class
     found = [(content, classes[name]) for name, content in files.read(chosen)]
     return [content for content, _ in found], [label for _, label in found]
@@ -104,7 +115,7 @@ def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes
 def compare(paths: dict[str, Answer], files: Sequence[bytes], size: int, requests: int) -> None:
     """Latency of single pictures and throughput of batches, the paths in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in paths}
-    for block in range((requests + WARM_UP) // BLOCK):
+    for block in range(-(-requests // BLOCK) + WARM_UP // BLOCK):
         for name, answer in paths.items():
             for place in range(BLOCK):
                 content = files[(block * BLOCK + place) % len(files)]

@@ -91,11 +91,11 @@ class Classifier:
         images = np.random.default_rng(0).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
         try:
             quick = OnnxPipeline(onnx_bytes(self.reference, size), torch.get_num_threads())
+            worst = largest_difference(quick, self.reference, images)
         except ModelError as error:
             log.info("inference: by torch, layer by layer (%s)", error)
             return
-        worst = largest_difference(quick, self.reference, images)
-        if worst > TOLERANCE:
+        if not worst <= TOLERANCE:  # nor is NaN
             log.info("inference: by torch, layer by layer (ONNX Runtime's answers differ by %.1e)", worst)
             return
         log.info("inference: by ONNX Runtime (answers differ from torch's by %.1e)", worst)
@@ -131,6 +131,7 @@ class Classifier:
         return Verdict(dict(zip(self.classes, probabilities, strict=True)), uncertain)
 
     def examples(self) -> list[tuple[dict[str, Any], Path]]:
-        """Test images that came with the artifact: what is known of each, and its file."""
+        """Test images that came with the artifact and are still there: what is known of each, and its file."""
         # By the last part of its name: a card that somebody else wrote shall not reach out of the folder.
-        return [(entry, self.folder / EXAMPLES / Path(entry["file"]).name) for entry in self.card.get("examples", [])]
+        named = [(entry, self.folder / EXAMPLES / Path(entry["file"]).name) for entry in self.card.get("examples", [])]
+        return [(entry, path) for entry, path in named if path.is_file()]

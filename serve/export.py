@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from datamodules.errors import DataError
-from models.artifact import CARD, WEIGHTS
 from models.errors import ModelError
-from serve.classifier import Classifier
 from serve.label import contents, decode, part_of
 from serve.model_card import model_card
-from serve.onnx_pipeline import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
+from serve.whole import whole
 
-ONNX = "model.onnx"
+if TYPE_CHECKING:  # torch, which --help need not wait for
+    from serve.classifier import Classifier
+
+ONNX, README = "model.onnx", "README.md"
 CHECKED = 64  # images, unless there are fewer
 
 
 def export(args: list[str]) -> None:
     """Write safetensors, JSON and README.md, and ONNX where it is asked for; nothing where its answers are others."""
     options = parse(args)
+    from models.artifact import CARD, EXAMPLES, WEIGHTS
+    from serve.classifier import Classifier
+
+    if options.to.resolve() == options.model.resolve():
+        raise DataError(f"--to {options.to} is the model itself; choose another folder.")
     model = Classifier(options.model)
     onnx = checked_onnx(model, check_images(model, options.images)) if options.onnx else None
-    options.to.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, CARD):
-        shutil.copyfile(options.model / name, options.to / name)
-    if onnx is not None:
-        (options.to / ONNX).write_bytes(onnx)
-    (options.to / "README.md").write_text(model_card(model.card, with_onnx=options.onnx))
-    print(f"exported to {options.to}: {', '.join(sorted(path.name for path in options.to.iterdir()))}")
+    # Without the test images, which may be private, and what is said of them.
+    card = {name: value for name, value in model.card.items() if name != EXAMPLES}
+    files = {
+        WEIGHTS: (options.model / WEIGHTS).read_bytes(),
+        CARD: json.dumps(card, indent=1).encode(),
+        README: model_card(model.card, with_onnx=options.onnx).encode(),
+        **({ONNX: onnx} if onnx is not None else {}),
+    }
+    try:
+        options.to.mkdir(parents=True, exist_ok=True)
+        if onnx is None:
+            (options.to / ONNX).unlink(missing_ok=True)  # of other weights
+    except OSError as error:
+        raise DataError(f"cannot write to {options.to} ({error.strerror}); choose another --to.") from error
+    for name, content in files.items():
+        with whole(options.to / name) as place:
+            place.write_bytes(content)
+    print(f"exported to {options.to}: {', '.join(sorted(files))}")
 
 
 def parse(args: list[str]) -> argparse.Namespace:
@@ -69,9 +86,13 @@ def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
     Raises:
         ModelError: they are not.
     """
+    import torch
+
+    from serve.onnx_pipeline import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
+
     content = onnx_bytes(model.reference, model.stored_size)
     worst = largest_difference(OnnxPipeline(content, torch.get_num_threads()), model.reference, images)
     print(f"ONNX against torch on {len(images)} images: probabilities differ by {worst:.1e} at most")
-    if worst > TOLERANCE:
+    if not worst <= TOLERANCE:  # nor is NaN
         raise ModelError(f"the ONNX answers differ by {worst:.1e} from torch's, more than {TOLERANCE:g}; not written.")
     return content

@@ -20,7 +20,8 @@ API = (
 )
 # An empty alternative is the page itself.
 ROUTES = re.compile(rf"/(?:{PAGE}|gradio_api/(?:{API}))", re.ASCII)
-ENVELOPE = 64_000  # bytes around a picture: multipart headers, JSON
+UPLOAD = "/gradio_api/upload"
+ENVELOPE = 64_000  # bytes around a picture, and of what is none: multipart headers, JSON
 PATIENCE = 10  # times the limit
 # The browser, too, goes nowhere else.
 POLICY = (
@@ -40,11 +41,11 @@ class Guard:
 
     Args:
         app: what is guarded.
-        max_body: bytes that a request may have.
+        max_body: bytes that an upload may have.
     """
 
     def __init__(self, app: ASGIApp, max_body: int) -> None:
-        self.app, self.max_body = app, max_body + ENVELOPE
+        self.app, self.max_body = app, max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,27 +55,29 @@ class Guard:
         if not ROUTES.fullmatch(scope["path"]):
             await PlainTextResponse("There is nothing here.\n", 404)(scope, receive, send)
             return
-        await self.app(scope, self._counted(receive), with_policy(send))
+        limit = self.max_body * (scope["path"] == UPLOAD) + ENVELOPE
+        await self.app(scope, counted(receive, limit), with_policy(send))
 
-    def _counted(self, receive: Receive) -> Receive:
-        """Receive, until it is too much: a length need not be declared, or true.
 
-        What follows is thrown away, within reason: who is still sending would not hear the refusal.
-        """
-        seen = 0
+def counted(receive: Receive, limit: int) -> Receive:
+    """Receive, until it is too much: a length need not be declared, or true.
 
-        async def counted() -> Message:
-            nonlocal seen
+    What follows is thrown away, within reason: who is still sending would not hear the refusal.
+    """
+    seen = 0
+
+    async def receive_counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen <= limit:
+            return message
+        while message.get("more_body") and seen <= PATIENCE * limit:
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen <= self.max_body:
-                return message
-            while message.get("more_body") and seen <= PATIENCE * self.max_body:
-                message = await receive()
-                seen += len(message.get("body", b""))
-            raise HTTPException(413, f"At most {(self.max_body - ENVELOPE) / 1e6:g} MB are taken.")
+        raise HTTPException(413, f"At most {max(limit - ENVELOPE, ENVELOPE) / 1e6:g} MB are taken.")
 
-        return counted
+    return receive_counted
 
 
 def with_policy(send: Send) -> Send:

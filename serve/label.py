@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -20,14 +20,17 @@ from datamodules.archive import TAR_SUFFIXES, Directory, Files, TarArchive, open
 from datamodules.decode import decode_image
 from datamodules.errors import DataError
 from datamodules.image_folder import IMAGE_SUFFIXES
-from serve.classifier import Classifier, Verdict
 from serve.pictures import said
+from serve.whole import whole
+
+if TYPE_CHECKING:  # torch, which --help need not wait for
+    from serve.classifier import Classifier, Verdict
 
 BATCH = 64
 MANY = 2000  # images from which on going over to ONNX Runtime pays
 UNREADABLE = 1  # exit code where a file could not be read; 2 is for wrong usage
 Content = bytes | Exception
-Answer = Verdict | Exception
+Answer = Union["Verdict", Exception]
 Write = Callable[[str, Answer], None]
 
 
@@ -49,13 +52,19 @@ class Part:
 def label(args: list[str]) -> None:
     """Label what was asked for; exits with 1 where a file could not be read."""
     options = parse(args)
+    from serve.classifier import Classifier
+
     if options.to.suffix not in WRITERS:
         raise DataError(f"--to {options.to} ends in none of {', '.join(WRITERS)}; the ending chooses the format.")
+    if options.batch_size < 1:
+        raise DataError(f"--batch_size is {options.batch_size}; expected 1 or more.")
     parts = [part_of(path) for path in options.inputs]  # before the model: a wrong path should be told at once
-    model, total, bad = Classifier(options.model), sum(len(part.names) for part in parts), 0
-    if total >= MANY:
-        model.accelerate()
-    with open(options.to, "w", newline="") as file:
+    total, bad = sum(len(part.names) for part in parts), 0
+    # Names of files need not be UTF-8: their bytes go into the table as they are.
+    with whole(options.to) as place, open(place, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        model = Classifier(options.model)
+        if total >= MANY:
+            model.accelerate()
         write = WRITERS[options.to.suffix](file, model.classes)
         labelled = answers(model, chain.from_iterable(map(contents, parts)), options.batch_size)
         for path, answer in tqdm(labelled, total=total, unit="image", disable=None, mininterval=0.5):
@@ -82,13 +91,22 @@ def part_of(path: Path) -> Part:
     Raises:
         DataError: nothing there, or a folder or archive without an image.
     """
+    if not path.exists():
+        raise DataError(f"there is no {path}; expected an image, a folder, or a .zip or .tar(.gz) archive of images.")
     if path.is_file() and not path.name.lower().endswith((".zip", *TAR_SUFFIXES)):
         return Part(Directory(path.parent), [path.name], path.as_posix().removesuffix(path.name))
     files = open_files(path)
-    names = [name for name in files.names() if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    names = [name for name in files.names() if is_image(name)]
     if not names:
         raise DataError(f"no images in {path}; expected files ending in {' '.join(IMAGE_SUFFIXES)}.")
     return Part(files, names, f"{path.as_posix()}/")
+
+
+def is_image(name: str) -> bool:
+    """Whether a name is that of an image: no folder, and nothing that macOS adds to its zip files."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not name.endswith("/")
 
 
 def contents(part: Part) -> Iterator[tuple[str, Content]]:

@@ -18,6 +18,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # only now can nobody else: an address that is bound can be bound again
     except OSError as error:
         listening.close()
         raise ModelError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port.") from error

@@ -13,7 +13,8 @@ LOAD = """\
 """
 LOAD_ONNX = """\
     import numpy, onnxruntime, PIL.Image, PIL.ImageOps
-    picture = PIL.ImageOps.exif_transpose(PIL.Image.open("picture.jpg")).convert("RGB")
+    picture = PIL.ImageOps.exif_transpose(PIL.Image.open("picture.jpg")).convert("RGBA")   # of 8 bits a channel
+    picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     stored = PIL.ImageOps.fit(picture, ({stored}, {stored}), PIL.Image.Resampling.BILINEAR)
     images = numpy.asarray(stored).transpose(2, 0, 1)[None]   # uint8 [n, 3, {stored}, {stored}], any n
     [probabilities] = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})
@@ -76,9 +77,9 @@ def front_matter(card: dict[str, Any], with_onnx: bool) -> str:
 
 def metrics_table(card: dict[str, Any]) -> str:
     """Splits as columns."""
-    splits = [split for split in ("test", "val") if f"{split}/acc" in card["metrics"]]
-    head = f"| | {' | '.join(splits)} |\n| --- |{' --- |' * len(splits)}\n"
     counts = card.get("confusion", {})
+    splits = [split for split in ("test", "val") if f"{split}/acc" in card["metrics"] and split in counts]
+    head = f"| | {' | '.join(splits)} |\n| --- |{' --- |' * len(splits)}\n"
     rows = ["| images | " + " | ".join(f"{sum(map(sum, counts[split])):,}" for split in splits) + " |"]
     rows += [
         f"| {words} | " + " | ".join(f"{card['metrics'][f'{split}/{name}']:.4f}" for split in splits) + " |"
@@ -91,8 +92,11 @@ def metrics_table(card: dict[str, Any]) -> str:
 def uncertain_words(card: dict[str, Any]) -> str:
     """From which confidence on an answer can be relied on."""
     chosen = card.get("uncertain")
-    if chosen is None or chosen["threshold"] is None:
+    if chosen is None:
         return ""
+    if chosen["threshold"] is None:
+        wanted = f"{100 * chosen['precision']:g}%"
+        return f"No confidence made {wanted} of the validation images right: call every answer uncertain."
     return (
         f"Answers below a confidence of {chosen['threshold']:.4f} are best called uncertain: from there on "
         f"{100 * chosen['precision']:g}% of the validation images were right ({100 * chosen['reached']:.2f}%; "

@@ -42,13 +42,13 @@ def onnx_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
                 output_names=[PROBABILITIES],
                 verbose=False,
             )
+            assert program is not None
+            path = Path(folder) / "pipeline.onnx"
+            program.save(path, external_data=False)
         except ImportError as error:
             raise ModelError(f"ONNX needs more packages ({error}): {EXTRA}.") from error
-        except RuntimeError as error:
-            raise ModelError(f"torch cannot export this backbone to ONNX ({str(error).splitlines()[0]}).") from error
-        assert program is not None
-        path = Path(folder) / "pipeline.onnx"
-        program.save(path, external_data=False)
+        except (RuntimeError, ValueError) as error:  # the latter of more weights than fit into one file
+            raise ModelError(f"torch cannot export this backbone to ONNX ({first_line(error)}).") from error
         return path.read_bytes()
 
 
@@ -60,14 +60,17 @@ class OnnxPipeline:
         threads: of one run.
 
     Raises:
-        ModelError: ONNX Runtime is not installed.
+        ModelError: ONNX Runtime is not installed, or cannot run this file.
     """
 
     def __init__(self, content: bytes, threads: int) -> None:
         self.session = session(content, threads)
 
     def __call__(self, stored: Tensor) -> Tensor:
-        return torch.from_numpy(self.session.run([PROBABILITIES], {IMAGES: stored.numpy()})[0])
+        try:
+            return torch.from_numpy(self.session.run([PROBABILITIES], {IMAGES: stored.numpy()})[0])
+        except Exception as error:  # its own errors have no ancestor but this one
+            raise ModelError(f"ONNX Runtime cannot run this network ({first_line(error)}).") from error
 
 
 def session(content: bytes, threads: int) -> InferenceSession:
@@ -81,7 +84,15 @@ def session(content: bytes, threads: int) -> InferenceSession:
     options.log_severity_level = 3  # errors
     # Idle threads sleep: others use the machine too.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise ModelError(f"ONNX Runtime cannot load this network ({first_line(error)}).") from error
+
+
+def first_line(error: Exception) -> str:
+    """Of an error's words, where there are any."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @torch.inference_mode()

@@ -25,7 +25,6 @@ from serve.verdict_page import NOTHING_YET, refusal_html, verdict_html
 SHOWN = 3  # classes
 OVERLAY_SIDE = 448  # pixels
 QUEUE = 64  # requests that may wait
-DELETE_EVERY, DELETE_AFTER = 60, 600  # seconds: how long an upload can still be looked at
 T = TypeVar("T")
 
 
@@ -117,9 +116,7 @@ def page(demo: Demo) -> gr.Blocks:
     """The whole page."""
     model = demo.classifier
     title = f"{model.card['backbone']}: what is it?"
-    with gr.Blocks(
-        title=title, analytics_enabled=False, delete_cache=(DELETE_EVERY, DELETE_AFTER), fill_width=False
-    ) as blocks:
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=False) as blocks:
         gr.HTML(headline(model.card))
         with gr.Tab("Try it"):
             try_it(demo)

@@ -13,6 +13,8 @@ from PIL import Image
 from datamodules.decode import decode_image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content; the name of a file says nothing
+SCANS = 100  # of a progressive JPEG, which has ten: each costs a walk over the whole picture, and 12 bytes of the file
+START_OF_SCAN = b"\xff\xda"  # within a scan, 0xff is followed by 0
 SPOKEN = "PNG, JPEG, WebP or BMP"
 
 
@@ -26,7 +28,7 @@ class Limits:
 
     Attributes:
         megabytes: of the file.
-        megapixels: of the picture; decoding takes three to eight bytes for each.
+        megapixels: of the picture; decoding takes up to 20 bytes for each, of transparent ones.
     """
 
     megabytes: float = 20
@@ -53,7 +55,7 @@ def read_picture(path: Path, size: int, limits: Limits) -> np.ndarray:
     data = path.read_bytes()
     check_header(data, limits)
     try:
-        return decode_image(data, size)
+        return decode_image(data, size, FORMATS)  # the same formats: some files are pictures in two
     except Exception as error:  # Pillow's plugins raise anything for a broken or hostile file
         raise PictureError(f"The picture is damaged or not complete ({said(error)}).") from error
 
@@ -66,7 +68,7 @@ def check_header(data: bytes, limits: Limits) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below Pillow's
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
+                (width, height), kind = image.size, image.format
     except Image.DecompressionBombError:
         raise PictureError(f"The picture is far larger than {limits.megapixels:g} megapixels.") from None
     except Image.UnidentifiedImageError:
@@ -77,6 +79,8 @@ def check_header(data: bytes, limits: Limits) -> None:
         raise PictureError(
             f"The picture has {width} x {height} pixels; at most {limits.megapixels:g} megapixels are taken."
         )
+    if kind == "JPEG" and (scans := data.count(START_OF_SCAN)) > SCANS:
+        raise PictureError(f"The JPEG has {scans:,} scans; at most {SCANS} are taken. Save it again.")
 
 
 def said(error: Exception) -> str:

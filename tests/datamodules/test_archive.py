@@ -118,6 +118,16 @@ def test_overwritten_bytes_in_a_zip_are_an_error_that_names_it(make_tree: Callab
         dict(open_files(path).read(FILES))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_overwritten_bytes_are_an_error_whatever_compressed_them(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "tree.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.txt", os.urandom(500))
+    overwrite(path, 60)
+    with pytest.raises(DataError, match=r"tree\.zip is damaged"):
+        dict(open_files(path).read(["a.txt"]))
+
+
 def test_overwritten_header_in_a_tar_is_an_error_that_names_it(make_tree: Callable[[str], Path]) -> None:
     path = make_tree("tar")
     with tarfile.open(path) as archive:

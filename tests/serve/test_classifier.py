@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from small_artifact import INPUT, STORED, stored_images, write_artifact
@@ -118,6 +119,28 @@ def test_without_onnx_runtime_torch_answers(
     assert "by torch, layer by layer (ONNX Runtime is not installed" in caplog.text
 
 
+@pytest.mark.parametrize("what", ["load", "run", "agree"])
+def test_where_onnx_runtime_fails_torch_answers(
+    what: str, artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            if what == "load":
+                raise Exception("Unsupported model IR version\nand more")  # as its own errors, which derive from this
+
+        def run(self, *_: Any) -> list[np.ndarray]:
+            if what == "run":
+                raise Exception("no kernel")
+            return [np.full((2, 5), np.nan, dtype=np.float32)]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Failing)
+    model = Classifier(artifact)
+    with caplog.at_level("INFO", logger="serve"):
+        model.accelerate()
+    assert model.pipeline is model.reference
+    assert "by torch, layer by layer (ONNX Runtime" in caplog.text
+
+
 def test_an_artifact_that_does_not_say_how_pictures_are_stored_is_refused(artifact: Path, tmp_path: Path) -> None:
     folder = write_artifact(tmp_path / "model")
     card = json.loads((folder / "model.json").read_text())
@@ -132,6 +155,7 @@ def test_an_example_outside_of_the_artifact_is_looked_for_inside(tmp_path: Path)
     card = json.loads((folder / "model.json").read_text())
     card["examples"][0]["file"] = "../../../etc/passwd"
     (folder / "model.json").write_text(json.dumps(card))
+    (folder / "examples/passwd").touch()
     assert Classifier(folder).examples()[0][1] == folder / "examples/passwd"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from small_artifact import CLASSES, stored_images, write_artifact
 
-import serve.export
+import serve.onnx_pipeline
 from lightning_app.__main__ import main
 from serve.classifier import Classifier
 from serve.onnx_pipeline import onnx_bytes
@@ -65,11 +65,52 @@ def test_onnx_is_checked_on_images_that_are_named(
     assert "on 3 images" in capsys.readouterr().out
 
 
+def test_what_is_exported_is_an_artifact_without_the_test_images(artifact: Path, tmp_path: Path) -> None:
+    assert Classifier(artifact).examples()
+    assert export(artifact, tmp_path / "out") == 0
+    assert "examples" not in json.loads((tmp_path / "out/model.json").read_text())
+    assert Classifier(tmp_path / "out").examples() == []
+
+
+def test_no_onnx_of_other_weights_is_left(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(artifact, tmp_path / "out", "--onnx") == 0
+    assert (tmp_path / "out/model.onnx").exists()
+    assert export(artifact, tmp_path / "out") == 0
+    assert not (tmp_path / "out/model.onnx").exists()
+    assert capsys.readouterr().out.endswith("out: README.md, model.json, weights.safetensors\n")
+
+
+def test_the_model_is_not_exported_over_itself(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in artifact.rglob("*") if path.is_file()}
+    assert export(artifact, artifact / "." / "examples" / "..") == 2
+    assert "is the model itself; choose another folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in artifact.rglob("*") if path.is_file()} == before
+
+
+def test_where_nothing_can_be_written_is_wrong_usage(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert export(artifact, tmp_path / "file") == 2
+    assert f"cannot write to {tmp_path}/file (File exists); choose another --to" in capsys.readouterr().err
+
+
+def test_answers_that_are_no_numbers_are_not_written(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve.onnx_pipeline, "largest_difference", lambda *_: float("nan"))
+    assert export(artifact, tmp_path / "out", "--onnx") == 2
+    assert "not written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_onnx_with_other_answers_is_not_written(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Classifier(write_artifact(tmp_path / "other", mean=[0.1, 0.2, 0.3]))
-    monkeypatch.setattr(serve.export, "onnx_bytes", lambda pipeline, size: onnx_bytes(other.reference, size))
+    monkeypatch.setattr(serve.onnx_pipeline, "onnx_bytes", lambda pipeline, size: onnx_bytes(other.reference, size))
     assert export(artifact, tmp_path / "out", "--onnx") == 2
     assert "not written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -87,10 +128,23 @@ def test_the_card_is_one_of_hugging_faces_filled_from_the_run(artifact: Path, tm
         assert said in text
 
 
-def test_the_cards_lines_for_onnx_run(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def transparent() -> Image.Image:
+    image = Image.effect_noise((50, 40), 60).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [(Image.effect_noise((50, 40), 60), "JPEG"), (transparent(), "PNG"), (transparent().convert("P"), "PNG")],
+    ids=["grey", "transparent", "palette"],
+)
+def test_the_cards_lines_for_onnx_run(
+    image: Image.Image, kind: str, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export(artifact, tmp_path / "out", "--onnx")
     code = (tmp_path / "out/README.md").read_text().split("inside `model.onnx`:\n\n")[1].split("\n\n")[0]
-    Image.effect_noise((50, 40), 60).save(tmp_path / "out/picture.jpg")
+    image.save(tmp_path / "out/picture.jpg", kind)
     monkeypatch.chdir(tmp_path / "out")
     names: dict = {}
     exec("\n".join(line[4:] for line in code.splitlines()), names)  # what the README tells people to run

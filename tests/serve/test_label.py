@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_artifact import CLASSES, stored_images
 
@@ -109,13 +112,64 @@ def test_damage_in_a_zip_costs_the_damaged_file_alone(artifact: Path, folder: Pa
     assert [bool(row["error"]) for row in rows] == [False, True, False, False]
 
 
+def test_what_macos_adds_to_a_zip_is_no_picture(artifact: Path, folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("2024.png/", "")
+        archive.write(folder / "b.png", "2024.png/b.png")
+        archive.writestr("__MACOSX/2024.png/._b.png", "not a picture")
+        archive.writestr("2024.png/._b.png", "not a picture")
+    rows = label(artifact, tmp_path / "out.csv", tmp_path / "photos.zip")
+    assert [row["path"] for row in rows] == [f"{tmp_path}/photos.zip/2024.png/b.png"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_name_that_is_not_utf8_is_written_as_it_is(ending: str, artifact: Path, folder: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / "b.png").rename(folder / name)
+    to = tmp_path / f"out.{ending}"
+    assert run(["label", str(folder / name), "--model", str(artifact), "--to", str(to)]) == 0
+    assert (b"caf\xe9.png" if ending == "csv" else b"caf\\udce9.png") in to.read_bytes()
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_model_is_loaded(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "missing/out.csv"
+    assert run(["label", str(folder), "--model", str(tmp_path / "no model"), "--to", str(to)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: cannot write {to} (No such file or directory); choose another")
+
+
+def test_a_table_that_fails_half_way_leaves_the_one_of_before(
+    artifact: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(model: Classifier, stored: np.ndarray) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    to = tmp_path / "out.csv"
+    to.write_text("of before")
+    monkeypatch.setattr(Classifier, "verdicts", full)
+    assert run(["label", str(folder), "--model", str(artifact), "--to", str(to)]) == 2
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"out.csv"}
+    assert to.read_text() == "of before"
+
+
+@pytest.mark.parametrize("size", ["0", "-1"])
+def test_a_batch_of_nothing_is_wrong_usage(
+    size: str, artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "out.csv"
+    assert run(["label", str(folder), "--model", str(artifact), "--to", str(to), "--batch_size", size]) == 2
+    assert capsys.readouterr().err == f"error: --batch_size is {size}; expected 1 or more.\n"
+    assert not to.exists()
+
+
 @pytest.mark.parametrize("where", ["nowhere", "empty"])
 def test_nothing_to_label_is_wrong_usage(
     where: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert run(["label", str(tmp_path / where), "--model", str(artifact), "--to", str(tmp_path / "out.csv")]) == 2
-    assert capsys.readouterr().err.startswith("error: no ")
+    assert capsys.readouterr().err.startswith(("error: no images in", "error: there is no "))
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
-from gradio.route_utils import delete_files_created_by_app
+from fastapi import FastAPI
 
+import serve.sweep
 from serve.classifier import Classifier
-from serve.page import DELETE_AFTER, DELETE_EVERY, Demo, page
+from serve.page import Demo, page
 from serve.pictures import Limits
+from serve.sweep import FINISHED, sweeping
 
 
 def test_uploads_go_after_a_while_and_examples_stay(
@@ -18,16 +22,23 @@ def test_uploads_go_after_a_while_and_examples_stay(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     blocks = page(Demo(Classifier(artifact), Limits()))
     examples = set(tmp_path.rglob("*.png"))
-    uploaded = tmp_path / "upload.png"
-    uploaded.touch()
-    blocks.upload_file_set.add(str(uploaded))  # as Gradio's upload route does
-    assert blocks.delete_cache == (DELETE_EVERY, DELETE_AFTER)
-    delete_files_created_by_app(blocks, DELETE_AFTER)
-    assert uploaded.exists()
-    delete_files_created_by_app(blocks, 0)
+    assert len(examples) == 4
+    assert blocks.delete_cache is None  # Gradio's own way: see serve/sweep.py
+    uploaded = tmp_path / "0123abcd/upload.png"
+
+    async def visit() -> None:
+        async with sweeping(FastAPI()):
+            await asyncio.sleep(0.2)  # the first sweep
+            uploaded.parent.mkdir()
+            uploaded.touch()
+            later = time.time() + FINISHED + 5
+            monkeypatch.setattr(serve.sweep.time, "time", lambda: later)
+            await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(serve.sweep, "ABANDONED", 0.1)
+    asyncio.run(visit())
     assert not uploaded.exists()
     assert set(tmp_path.rglob("*.png")) == examples
-    assert len(examples) == 4
 
 
 def test_the_page_calls_nobody_and_offers_one_endpoint(artifact: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,41 @@ def test_the_limit_is_the_last_that_is_taken(width: int, tmp_path: Path) -> None
     else:
         with pytest.raises(PictureError):
             read_picture(path, 32, LIMITS)
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is there so many times more."""
+    whole = encoded(Image.effect_noise((200, 200), 60), "JPEG", progressive=True)
+    last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    return whole[:end] + count * whole[last:end] + whole[end:]
+
+
+@pytest.mark.usefixtures("no_decoding")
+def test_a_jpeg_that_is_walked_over_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match=r"The JPEG has \d+ scans; at most 100 are taken"):
+        read_picture(written(tmp_path, scans(100)), 32, LIMITS)
+
+
+def test_a_progressive_jpeg_is_taken(tmp_path: Path) -> None:
+    assert read_picture(written(tmp_path, scans(0)), 32, LIMITS).shape == (3, 32, 32)
+
+
+def two_in_one(place: int, other: bytes) -> bytes:
+    """A WebP picture with the mark of another format where that has it."""
+    whole = bytearray(encoded(Image.new("RGB", (8, 8), "red"), "WEBP", lossless=True))
+    padding = bytes(6000)
+    extra = b"JUNK" + struct.pack("<I", len(padding)) + padding  # a chunk that a reader of WebP leaves out
+    whole += extra
+    whole[4:8] = struct.pack("<I", len(whole) - 8)
+    whole[place : place + len(other)] = other
+    return bytes(whole)
+
+
+def test_a_file_that_is_a_picture_in_two_formats_is_read_as_the_one_that_was_checked(tmp_path: Path) -> None:
+    content = two_in_one(2048, b"PCD_")
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "PCD"  # what Pillow takes it for, when it may
+    assert (read_picture(written(tmp_path, content), 8, LIMITS)[0] > 250).all()
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from PIL import Image
 from small_artifact import CLASSES, INPUT, STORED, stored_images
 
 from lightning_app.examples import as_png
+from models.errors import ModelError
 from serve.classifier import Classifier
+from serve.listening import listen
 
 SECRET = "what nobody shall read"
 THREADS = 60  # asyncio's, gradio's 40 at most, the network's; not one for each request
@@ -148,8 +150,8 @@ def test_an_upload_that_is_too_large_is_refused_and_not_kept(server: Server, htt
 
 
 def test_a_large_body_is_refused_wherever_it_is_sent(http: httpx.Client) -> None:
-    answer = http.post("/gradio_api/queue/join", content=bytes(30_000_000))
-    assert (answer.status_code, answer.json()) == (413, {"detail": "At most 20 MB are taken."})
+    answer = http.post("/gradio_api/queue/join", content=bytes(100_000))  # nothing but a picture needs so much
+    assert (answer.status_code, answer.json()) == (413, {"detail": "At most 0.064 MB are taken."})
 
 
 def test_the_number_of_threads_is_bounded(server: Server, api: Api) -> None:
@@ -173,7 +175,7 @@ def test_it_ends_when_asked_and_takes_its_files_along(number: signal.Signals, ar
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_in_order_while_it_starts_too(number: signal.Signals, artifact: Path, tmp_path: Path) -> None:
     with starting(artifact, tmp_path) as server:
         server.wait_until_it_says("starting")
@@ -220,6 +222,11 @@ def test_a_port_that_is_taken_is_an_error(artifact: Path) -> None:
     assert (
         process.stderr == f"error: cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port.\n"
     )
+
+
+def test_a_port_is_held_before_the_page_is_there() -> None:
+    with listen("127.0.0.1", 0) as held, pytest.raises(ModelError, match="Address already in use"):
+        listen("127.0.0.1", held.getsockname()[1])
 
 
 def test_a_model_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
