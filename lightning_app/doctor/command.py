@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import threading
 import time
@@ -66,6 +67,7 @@ def doctor(args: list[str]) -> None:
     own = look_around(options.cache_dir, options.runs_dir)
     findings = Findings([own])
     if own.world_size > 1:
+        keep_stdout_for_the_report()
         watchdog = threading.Timer(options.timeout + REDUCE_SECONDS, give_up, [options, findings])
         watchdog.daemon = True
         watchdog.start()
@@ -91,6 +93,12 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--cache_dir", type=Path, default=Path("data/packed"), help="as data.cache_dir of a fit")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="as of a fit")
     return parser.parse_args(args)
+
+
+def keep_stdout_for_the_report() -> None:
+    """What libraries print there from now on goes to stderr: gloo greets each rank in torch 2.10, NCCL tells its version."""
+    sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), 1)
 
 
 def consult(findings: Findings, own: Facts, timeout: float) -> None:
