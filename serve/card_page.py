@@ -7,15 +7,10 @@ from html import escape
 from typing import Any
 
 from serve.curves import curves_svg
+from serve.words import METRICS, preparation, uncertain
 
 MAX_IN_MATRIX = 30  # classes; beyond, the worst confusions are listed
 WORST = 20
-NAMES = {
-    "acc": "right",
-    "top3": "among the first three",
-    "ece": "calibration error",
-    "loss": "cross-entropy (nats)",
-}
 SPLITS = {"test": "test", "val": "validation"}
 
 
@@ -46,19 +41,23 @@ def measured(card: dict[str, Any]) -> str:
 def card_html(card: dict[str, Any]) -> str:
     """The whole tab."""
     first = next((split for split in SPLITS if f"{split}/acc" in card["metrics"]), "test")
-    parts = [section(f"Measured on {SPLITS[first]} images", metrics_html(card) + uncertain_html(card))]
+    parts = [section(f"Measured on {SPLITS[first]} images", metrics_html(card) + paragraph(uncertain(card)))]
     for split, counts in card.get("confusion", {}).items():
         if split == "test" or "test" not in card["confusion"]:
             parts.append(section(f"What is taken for what ({SPLITS[split]} images)", confusion_html(counts, card)))
     if card.get("curves"):
         parts.append(section("Training", curves_svg(card["curves"])))
-    parts.append(section("How a picture is prepared", preparation_html(card)))
+    parts.append(section("How a picture is prepared", paragraph(preparation(card))))
     parts.append(section("Where it comes from", provenance_html(card.get("provenance", {}))))
     return f'<article class="card">{"".join(parts)}</article>'
 
 
 def section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
 
 
 def table(rows: Iterable[tuple[str, Any]]) -> str:
@@ -85,29 +84,13 @@ def provenance_html(provenance: dict[str, Any]) -> str:
 def metrics_html(card: dict[str, Any]) -> str:
     """One tile per metric of the test split, with that of validation below."""
     tiles = []
-    for name, words in NAMES.items():
+    for name, words in METRICS.items():
         values = {split: card["metrics"][key] for split in SPLITS if (key := f"{split}/{name}") in card["metrics"]}
         if values:
             first, *others = [f"{value:.3f}" if name == "loss" else f"{100 * value:.2f}%" for value in values.values()]
             below = f"<small>validation {others[0]}</small>" if others else ""
             tiles.append(f'<div class="tile"><b>{first}</b><span>{words}</span>{below}</div>')
     return f'<div class="tiles">{"".join(tiles)}</div>'
-
-
-def uncertain_html(card: dict[str, Any]) -> str:
-    """What 'uncertain' means for this model."""
-    chosen = card.get("uncertain")
-    if chosen is None:
-        return "<p>There was no validation split, so no answer is called uncertain.</p>"
-    if chosen["threshold"] is None:
-        return (
-            f"<p>No confidence ensures {100 * chosen['precision']:g}% right, so every answer is called uncertain.</p>"
-        )
-    return (
-        f"<p>An answer is called <b>uncertain</b> below a confidence of {100 * chosen['threshold']:.1f}%: the lowest "
-        f"from which on {100 * chosen['precision']:g}% of the validation images were right. There it was "
-        f"{100 * chosen['reached']:.2f}%, and {chosen['passing']:,} of {chosen['images']:,} passed.</p>"
-    )
 
 
 def confusion_html(counts: list[list[int]], card: dict[str, Any]) -> str:
@@ -144,14 +127,4 @@ def worst_html(counts: list[list[int]], classes: list[str]) -> str:
     return table(
         (f"{classes[truth]}, taken for {classes[column]}", count)
         for count, truth, column in sorted(pairs, reverse=True)[:WORST]
-    )
-
-
-def preparation_html(card: dict[str, Any]) -> str:
-    """In words, what `datamodules.decode` and the network do."""
-    stored, size = card["stored_size"], card["input_size"]
-    mean, std = (", ".join(f"{value:g}" for value in card[name]) for name in ("mean", "std"))
-    return (
-        f"<p>Turned upright by EXIF, RGB, the centre square at {stored} x {stored} pixels; then bilinear to {size} x "
-        f"{size}, and normalised with mean {mean} and deviation {std}. Training did the same.</p>"
     )

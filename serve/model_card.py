@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-METRICS = {"acc": "accuracy", "top3": "top-3 accuracy", "ece": "expected calibration error", "loss": "cross-entropy"}
+from serve.words import METRICS, preparation, uncertain
+
 LOAD = """\
     from models.artifact import load_artifact   # of laptop-to-cluster
     network, card = load_artifact("this/folder")   # float [n, 3, {size}, {size}] in [0, 1] to logits
@@ -32,7 +33,7 @@ def model_card(card: dict[str, Any], with_onnx: bool) -> str:
         f"# {title(card)}",
         f"{card['backbone']}, fine-tuned to tell {len(card['classes'])} classes apart: {', '.join(card['classes'])}.",
         "## Measured\n\n" + metrics_table(card),
-        uncertain_words(card),
+        uncertain(card),
         "## Use\n\n" + LOAD.format(size=card["input_size"]),
         "Resizing and normalisation are inside `model.onnx`:\n\n" + LOAD_ONNX.format(stored=card["stored_size"])
         if with_onnx
@@ -87,31 +88,6 @@ def metrics_table(card: dict[str, Any]) -> str:
         if all(f"{split}/{name}" in card["metrics"] for split in splits)
     ]
     return head + "\n".join(rows)
-
-
-def uncertain_words(card: dict[str, Any]) -> str:
-    """From which confidence on an answer can be relied on."""
-    chosen = card.get("uncertain")
-    if chosen is None:
-        return ""
-    if chosen["threshold"] is None:
-        wanted = f"{100 * chosen['precision']:g}%"
-        return f"No confidence made {wanted} of the validation images right: call every answer uncertain."
-    return (
-        f"Answers below a confidence of {chosen['threshold']:.4f} are best called uncertain: from there on "
-        f"{100 * chosen['precision']:g}% of the validation images were right ({100 * chosen['reached']:.2f}%; "
-        f"{chosen['passing']:,} of {chosen['images']:,} passed)."
-    )
-
-
-def preparation(card: dict[str, Any]) -> str:
-    """In words, what `datamodules.decode` and the network do."""
-    stored, size = card["stored_size"], card["input_size"]
-    return (
-        f"Turned upright by EXIF, RGB, transparency over white; the centre square at {stored} x {stored} pixels; "
-        f"bilinear to {size} x {size}; divided by 255, less the mean {list(card['mean'])}, over the deviation "
-        f"{list(card['std'])} (the network does the last two itself)."
-    )
 
 
 def facts(provenance: dict[str, Any]) -> str:

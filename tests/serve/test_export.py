@@ -124,7 +124,7 @@ def test_the_card_is_one_of_hugging_faces_filled_from_the_run(artifact: Path, tm
     [result] = content["model-index"][0]["results"]
     assert result["dataset"] == {"name": "toys", "type": "toys-0123"}
     assert {"type": "accuracy", "name": "test accuracy", "value": 0.5} in result["metrics"]
-    for said in ("| accuracy | 0.5000 | 0.5000 |", "confidence of 0.9000", "2026-11-24", *CLASSES):
+    for said in ("| accuracy | 0.5000 | 0.5000 |", "confidence of 90.00%", "2026-11-24", *CLASSES):
         assert said in text
 
 
