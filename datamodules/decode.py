@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
-def decode_image(data: bytes, size: int, formats: Sequence[str] | None = None) -> np.ndarray:
+def decode_image(data: bytes, size: int, formats: tuple[str, ...] | None = None) -> np.ndarray:
     """Decode an image file and fit it to the stored size.
 
     Args:
