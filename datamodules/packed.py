@@ -71,6 +71,13 @@ class PackedImages:
     def classes(self) -> list[str]:
         return self.meta["classes"]
 
+    @property
+    def content(self) -> str:
+        """A short name for what there is to learn: the same wherever it lies, and whenever it was packed."""
+        arrays = [self.meta["sha256"][name] for name in ("images.npy", "labels.npy")]
+        told = json.dumps([arrays, self.classes, self.meta["split_sizes"]])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, ascending int64, without images that were skipped."""
         sizes = self.meta["split_sizes"]
@@ -120,7 +127,15 @@ def open_packed(folder: Path) -> PackedImages:
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy")
         rows = sum(meta["split_sizes"].values())
-        whole = list(images.shape) == meta["shape"] and rows == len(labels) == len(images) and bool(meta["classes"])
+        whole = (
+            list(images.shape) == meta["shape"]
+            and rows == len(labels) == len(images)
+            and (images.dtype, labels.dtype) == (np.uint8, np.int64)
+            and images.flags.c_contiguous
+            and bool(meta["classes"])
+            and meta["sha256"].keys() >= set(CHECKED)
+            and (folder / "names.json").stat().st_size > 0
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the packed cache {folder} is damaged ({error}); delete it to build it again.") from error
     if not whole:
@@ -134,12 +149,20 @@ def verify(packed: PackedImages) -> None:
     Raises:
         DataError: a file is not what was written; the message says what to delete.
     """
-    damaged = [name for name in CHECKED if sha256_of(packed.folder / name) != packed.meta["sha256"].get(name)]
+    damaged = [name for name in CHECKED if not unchanged(packed, name)]
     if damaged:
         raise DataError(
-            f"the packed cache {packed.folder} is damaged: {', '.join(damaged)} changed since it was written (SHA-256 "
-            "in meta.json). Delete the folder, and run prepare again."
+            f"the packed cache {packed.folder} is damaged: {', '.join(damaged)} changed since it was written, or "
+            "cannot be read (SHA-256 in meta.json). Delete the folder, and run prepare again."
         )
+
+
+def unchanged(packed: PackedImages, name: str) -> bool:
+    """Whether a file of a cache can be read and is what was written."""
+    try:
+        return sha256_of(packed.folder / name) == packed.meta["sha256"][name]
+    except (OSError, KeyError):
+        return False
 
 
 def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, progress: bool) -> None:

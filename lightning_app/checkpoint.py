@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 
 from lightning_app.errors import UsageError
-from lightning_app.files import replace_file
+from lightning_app.files import make_folder, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,11 @@ STEP_FILE = re.compile(r"step-(\d+)\.ckpt$")
 
 
 class CheckpointError(UsageError):
-    """A checkpoint cannot be used; the message says why."""
+    """A checkpoint cannot be used here and now; the message says why."""
+
+
+class DamagedError(CheckpointError):
+    """It is not what was written, and never will be."""
 
 
 def step_file(folder: Path, step: int) -> Path:
@@ -47,16 +51,19 @@ def step_files(folder: Path) -> dict[int, Path]:
 
 
 def keep_newest(folder: Path, keep: int, best: int | None) -> None:
-    """Remove all but the newest checkpoints and that of the best step, and point best.ckpt to it."""
+    """Point best.ckpt to the checkpoint of the best step, and remove all but it and the newest ones.
+
+    In this order: at no moment does the link name a file that is gone.
+    """
     files = step_files(folder)
-    for step in list(files)[keep:]:
-        if step != best:
-            files[step].unlink()
     if best in files:
         link = folder / f".{BEST}.tmp"
         link.unlink(missing_ok=True)
         link.symlink_to(files[best].name)
         link.replace(folder / BEST)
+    for step in list(files)[keep:]:
+        if step != best:
+            files[step].unlink()
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
@@ -68,7 +75,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     # In memory first: through a file that fails halfway, torch raises more than OSError.
     content = io.BytesIO()
     torch.save(checkpoint, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with content.getbuffer() as bytes_:
         replace_file(path, bytes_, FORMAT, hashlib.sha256(bytes_).digest())
 
@@ -77,17 +84,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint whose checksum is right; nothing of another file is ever unpickled.
 
     Raises:
-        CheckpointError: missing, unreadable, damaged, no checkpoint of this program, or one of another step.
+        DamagedError: a directory, cut short, or of another checksum.
+        CheckpointError: missing, unreadable, of another version, or of another step.
     """
     try:
         content = path.read_bytes()
+    except IsADirectoryError as error:
+        raise DamagedError(f"{path} is a directory.") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error}).") from error
     body, trailer = memoryview(content)[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
     if len(trailer) < TRAILER_BYTES or not trailer.startswith(FORMAT):
-        raise CheckpointError(f"{path} is cut short, or no checkpoint of this program: its checksum is missing.")
+        raise DamagedError(f"{path} is cut short, or no checkpoint of this program: its checksum is missing.")
     if hashlib.sha256(body).digest() != trailer[len(FORMAT) :]:
-        raise CheckpointError(f"{path} is damaged: its content does not match its checksum.")
+        raise DamagedError(f"{path} is damaged: its content does not match its checksum.")
     try:
         checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from lightning_app.checkpoint import IN_MEMORY, ChecksummedIO, keep_newest, step_file, step_files
-from lightning_app.files import replace_file
+from lightning_app.files import replace_file, sync_files
 from lightning_app.runs import RECORD, write_record
 from lightning_app.saving import SavingClock, SavingOptions
 
@@ -63,19 +63,31 @@ class Checkpoints:
     def write(self, trainer: pl.Trainer, best_step: int | None) -> None:
         """Write a checkpoint, then remove older ones."""
         began = self.clock.now()
-        for logger in trainer.loggers:  # what was logged before this step will not be logged again
-            logger.save()
+        self._save_logs(trainer)
         path = self._make(trainer)
         if trainer.is_global_zero:
             self._tidy(path, best_step)
-        self.clock.wrote(trainer.global_step, began)
+        note = self.clock.failed if self.io.error else self.clock.wrote
+        note(trainer.global_step, began)
 
     def write_best(self, trainer: pl.Trainer) -> None:
         """Before this process fails, while it can: it would be found again, but only by taking its steps again."""
         if trainer.is_global_zero and self.io.best:
-            for logger in trainer.loggers:
-                logger.save()
+            self._save_logs(trainer)
             self.io.write_best()
+
+    def _save_logs(self, trainer: pl.Trainer) -> None:
+        """Have what was logged before this step on the disk, for it will not be logged again.
+
+        Trouble with it is no reason to lose the checkpoint too.
+        """
+        run = self.folder.parent
+        syncs = [lambda: sync_files(run)] if trainer.is_global_zero and run.exists() else []
+        for save in (*(logger.save for logger in trainer.loggers), *syncs):
+            try:
+                save()
+            except OSError as error:
+                log.warning(f"what was logged could not be saved ({error.strerror or error}); a checkpoint is made yet")
 
     def _make(self, trainer: pl.Trainer, where: str | None = None) -> Path:
         path = step_file(self.folder, trainer.global_step)

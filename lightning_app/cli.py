@@ -30,7 +30,7 @@ from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpoint import CheckpointError, ChecksummedIO, read_checkpoint, step_file
 from lightning_app.checkpoints import Checkpoints
 from lightning_app.ddp import RankedDDPStrategy
-from lightning_app.errors import UsageError
+from lightning_app.errors import Finished, UsageError
 from lightning_app.launch import this_launch
 from lightning_app.loggers import run_loggers
 from lightning_app.parser import Parser
@@ -155,6 +155,7 @@ class CLI(LightningCLI):
         options = json.dumps(self.options)
         self.checkpoints = Checkpoints(self.io, self._get(self.config_init, "checkpoint"), options)
         self.boundary = StepBoundary(self.checkpoints, options, watch)
+        self.boundary.facts["data"] = self.datamodule.packed.content
         return [
             self.boundary,
             progress,
@@ -181,6 +182,8 @@ class CLI(LightningCLI):
         self.runs = runs = RunsFolder(Path(runs_dir) / name, self.options, self._check_fit, *job)
         resume = self._get(self.config_init, "resume")
         self.start = start = agreed_start(self.trainer, lambda: runs.start(resume))
+        if start.finished:
+            raise Finished
         self.folder = runs.version(start.version)
         self.checkpoints.folder = self.folder / CHECKPOINTS
         self.trainer.ckpt_path = start.checkpoint
@@ -188,6 +191,12 @@ class CLI(LightningCLI):
             self.trainer.loggers = run_loggers(runs_dir, name, start)
 
     def _check_fit(self, checkpoint: dict[str, Any], path: Path) -> None:
+        theirs, packed = checkpoint["run"].get("data"), self.datamodule.packed
+        if theirs not in (None, packed.content):  # None: written before this was noted
+            raise CheckpointError(
+                f"{path} was trained on other data: its images, labels, classes and splits were {theirs}, those in "
+                f"{packed.folder} are {packed.content}. Put back the data that it began with."
+            )
         try:
             check_fit(self.model.state_dict(), checkpoint["state_dict"], set(), str(path))
         except ModelError as error:
@@ -202,7 +211,7 @@ class CLI(LightningCLI):
             try:
                 write_predictions(file, predictions, packed.names(), packed.classes)
             except OSError as error:
-                raise UsageError(f"{file} cannot be written ({error.strerror}).") from error
+                raise UsageError(f"{file} cannot be written ({error.strerror}); mend that and try again.") from error
             print(f"{len(predictions)} predictions in {file}")
 
     def after_fit(self) -> None:

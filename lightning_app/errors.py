@@ -7,3 +7,7 @@ class UsageError(ValueError):
 
 class Stopped(Exception):
     """All ranks have agreed to end here, in good order: nothing has failed."""
+
+
+class Finished(Stopped):
+    """There was nothing left to do."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from models.files import sync
 
 
 def replace_file(path: Path, *parts: bytes | memoryview) -> None:
@@ -19,15 +22,39 @@ def replace_file(path: Path, *parts: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, or begin it.
+
+    Raises:
+        OSError: it could not be written; the file is as long as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    length = path.stat().st_size if path.exists() else 0
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with open(path, "ab") as file:
+            file.write(content)
+    except OSError:
+        with suppress(OSError):  # the first error says more
+            os.truncate(path, length)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that a power cut takes none of them from what is synced inside."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync(each.parent)
+
+
+def sync_files(folder: Path) -> None:
+    """Wait until the files in a folder are on the disk, those in folders within it aside."""
+    for path in folder.iterdir():
+        if path.is_file():
+            sync(path)
+    sync(folder)

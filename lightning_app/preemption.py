@@ -7,7 +7,6 @@ boundary between two steps (callbacks/step_boundary.py).
 from __future__ import annotations
 
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -35,17 +34,18 @@ class Preempted(Stopped):
 class StopSignals:
     """Takes note of SIGUSR1 (SLURM's --signal), SIGTERM and SIGINT; a second SIGINT ends the process at once.
 
+    At once as soon as the first was noted, which Python does between two of its own instructions only.
+
     Attributes:
         received: the first signal; 0 if there was none.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        self._interrupted = False
         self._before: dict[int, Any] = {}
 
     def listen(self, *signals: int) -> None:
-        """Take over these signals, from Lightning too: its handler of SIGTERM starts a collective."""
+        """Take over these signals."""
         for number in signals:
             before = signal.signal(number, self._note)
             self._before.setdefault(number, before)
@@ -57,11 +57,9 @@ class StopSignals:
                 signal.signal(number, self._before.pop(number))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._interrupted:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self._interrupted |= number == signal.SIGINT
         self.received = self.received or number
+        if number == signal.SIGINT:  # the kernel's own doing needs no turn of the interpreter, which may wait in C
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Deadline:
@@ -70,12 +68,14 @@ class Deadline:
     Args:
         end: when the job will be ended, as time.time(); None if nobody will.
         limit: the whole time of the job, in seconds.
+        longest: seconds between two boundaries in earlier attempts, for the first validation of this one.
     """
 
-    def __init__(self, end: float | None, limit: float = 0.0) -> None:
+    def __init__(self, end: float | None, limit: float = 0.0, longest: float = 0.0) -> None:
         self.end = end
         self.margin = min(MARGIN_S, MARGIN_SHARE * limit)
-        self.longest = 0.0
+        # An attempt that was suspended for hours must not leave the later ones no time.
+        self.longest = longest if end is None else min(longest, limit / 2)
         self._last: float | None = None
 
     def near(self, now: float) -> bool:
@@ -86,14 +86,14 @@ class Deadline:
         return self.end is not None and now + self.longest + self.margin >= self.end
 
 
-def job_deadline(environ: Mapping[str, str]) -> Deadline:
-    """The time limit of the SLURM job that this process is in."""
+def job_deadline(environ: Mapping[str, str], longest: float = 0.0) -> Deadline:
+    """The time limit of the SLURM job that this process is in; `longest` as in Deadline."""
     started, ended = environ.get("SLURM_JOB_START_TIME"), environ.get("SLURM_JOB_END_TIME")  # of SLURM 23.02 and newer
     if started and ended:
-        return Deadline(float(ended), float(ended) - float(started))
+        return Deadline(float(ended), float(ended) - float(started), longest)
     job = show_job(environ)
     start, end = (timestamp(job.get(name, "")) for name in ("StartTime", "EndTime"))
-    return Deadline(end, end - start) if start and end else Deadline(None)
+    return Deadline(end, end - start, longest) if start and end else Deadline(None, longest=longest)
 
 
 def timestamp(text: str) -> float | None:

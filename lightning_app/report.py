@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 import subprocess
 import time
@@ -89,7 +90,7 @@ def leave_behind(run: Run) -> None:
 
 
 def card(run: Run) -> dict[str, Any]:
-    """The content of model.json."""
+    """The content of model.json, which knows no NaN and no infinity: what is one is left out."""
     classes = run.data.packed.classes
     results = {split: found for split, found in run.model.results.items() if split in ("val", "test")}
     return {
@@ -99,7 +100,7 @@ def card(run: Run) -> dict[str, Any]:
         "stored_size": run.data.packed.images.shape[-1],
         "mean": run.model.mean,
         "std": run.model.std,
-        "metrics": run.metrics(),
+        "metrics": {name: value for name, value in run.metrics().items() if math.isfinite(value)},
         "per_class_accuracy": {
             split: dict(zip(classes, found["per_class"].tolist(), strict=True)) for split, found in results.items()
         },
@@ -119,10 +120,11 @@ def uncertainty(run: Run) -> dict[str, Any] | None:
 
 
 def curves(metrics_csv: Path) -> dict[str, list[tuple[int, float]]]:
-    """Losses and accuracies as (optimizer step, value), thinned out to what a plot can show."""
+    """Losses and accuracies as (optimizer step, finite value), thinned out to what a plot can show."""
     rows = logged(metrics_csv)
     found = {name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in CURVES}
-    return {name: points[:: -(-len(points) // CURVE_POINTS)] for name, points in found.items() if points}
+    finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in found.items()}
+    return {name: points[:: -(-len(points) // CURVE_POINTS)] for name, points in finite.items() if points}
 
 
 def provenance(run: Run) -> dict[str, Any]:

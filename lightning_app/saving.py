@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from lightning_app.errors import UsageError
 
+RETRY_SHARE = 0.1  # of steps and minutes between two, after one that could not be written
+
 
 @dataclass(frozen=True)
 class SavingOptions:
@@ -57,9 +59,19 @@ class SavingClock:
 
     def wrote(self, step: int, began: float) -> None:
         """Note a checkpoint that was begun at a time of this clock."""
+        self._tried(step, began)
+        self.written += 1
+
+    def failed(self, step: int, began: float) -> None:
+        """Note one that could not be written: the next is due after a tenth of the usual."""
+        self._tried(step, began)
+        self.step -= int((1 - RETRY_SHARE) * self.options.every_n_steps)
+        self.saved -= (1 - RETRY_SHARE) * 60 * self.options.every_n_minutes
+
+    def _tried(self, step: int, began: float) -> None:
         self.step, self.saved = step, self.now()
         self.cost_s = self.saved - began
-        self.spent_s, self.written = self.spent_s + self.cost_s, self.written + 1
+        self.spent_s += self.cost_s
 
     def kept_in_memory(self, began: float) -> None:
         """Note one that is not written yet."""

@@ -17,6 +17,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from models.errors import ModelError
+from models.files import sync
 from models.network import Network
 from models.weights import check_fit, read_weights
 
@@ -70,7 +71,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 def save_artifact(
     folder: Path, network: Network, card: dict[str, Any], pictures: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write an artifact; the folder appears when it is whole.
+    """Write an artifact; the folder appears when it is whole and on the disk.
 
     Args:
         folder: replaced if it exists.
@@ -88,7 +89,18 @@ def save_artifact(
             (temporary / name).parent.mkdir(exist_ok=True)
             (temporary / name).write_bytes(content)
         (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(temporary, folder)
+        for path in (temporary, *temporary.rglob("*")):
+            sync(path)
+        put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_in_place(temporary: Path, folder: Path) -> None:
+    """Rename a folder to its place; what was there is removed only afterwards."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(temporary, folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

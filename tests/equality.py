@@ -13,7 +13,7 @@ from lightning_app.checkpoint import read_checkpoint, step_files
 
 # Wall-clock measurements, and the folder's name, differ from run to run.
 TIMED = ("train/images_per_second",)
-TIMED_STATE = ("callbacks.Throughput.rates",)
+TIMED_STATE = ("callbacks.Throughput.rates", "callbacks.StepBoundary.longest")
 
 
 def last_checkpoint(run: Path) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class StepBoundary(pl.Callback):
             "processor": cpu_name(),
             "torch": str(torch.__version__),
         }
+        if stage == "fit":
+            self.signals.listen(signal.SIGTERM)
+            # Lightning's own handler of SIGTERM starts a collective, wherever the signal finds the process; and its
+            # teardown makes all handlers those of before the first step (signal_connector.py).
+            trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Training that something else than the number of steps ended is over too.
@@ -67,12 +72,12 @@ class StepBoundary(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.agreement = Agreement(trainer.world_size)
-        self.signals.listen(signal.SIGTERM, signal.SIGINT)
+        self.signals.listen(signal.SIGINT)
         # Lightning's own agreement on SIGTERM, which never sees ours: a broadcast from the device, waited for, in each
         # step of several ranks (training_epoch_loop.py, _broadcast_sigterm_tensor).
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         if trainer.is_global_zero:
-            self.deadline = job_deadline(os.environ)
+            self.deadline = job_deadline(os.environ, self.deadline.longest)
             if self.best_step is not None and trainer.ckpt_path:
                 self.checkpoints.take_over(self.best_step, Path(trainer.ckpt_path).parent)
         self.first_step = trainer.global_step
@@ -109,22 +114,18 @@ class StepBoundary(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.trained = True
         self._pass(trainer, pl_module, self._cause())
-        # A job that is told to save between here and the final test must not end by it.
-        self.signals.restore(*[signal.SIGINT] if "SLURM_JOB_ID" in os.environ else [])
+        if "SLURM_JOB_ID" in os.environ:  # told to save from here on, it must not end, but test in another attempt
+            self.signals.restore(signal.SIGINT)
+        else:
+            self.signals.restore()
         if trainer.is_global_zero:
             log.info(f"checkpoints: {self.checkpoints.clock.summary()}")
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if "SLURM_JOB_ID" in os.environ:
-            self.signals.listen(signal.SIGUSR1, signal.SIGTERM)
-        else:  # nothing is lost; Lightning's handler would start a collective and go on
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_test_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Ranks have different numbers of batches here, and nothing to save: rank 0 alone asks for another turn."""
         cause = 0 if self.asked else self._cause()
         if trainer.is_global_zero and cause:
-            log.info("asked to stop in the final test, which another attempt will begin anew")
+            log.info("asked to stop in the final test; if it does not end before, another attempt begins it anew")
             self._requeue(trainer, cause)
             self.asked = True
 
@@ -149,11 +150,17 @@ class StepBoundary(pl.Callback):
             log.warning(f"resume: {name} was {was} and is {now} now; {INEXACT.get(name, ROUNDING)}")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_step": self.best_step, "trained": self.trained}
+        return {
+            "best_score": self.best_score,
+            "best_step": self.best_step,
+            "trained": self.trained,
+            "longest": self.deadline.longest,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
         self.trained = state_dict["trained"]
+        self.deadline.longest = state_dict.get("longest", 0.0)
 
     # ---- what happens at a boundary
 
@@ -229,7 +236,8 @@ class StepBoundary(pl.Callback):
 ROUNDING = "the numbers will differ in their last bits"
 INEXACT = {
     "world_size": "the batches and their order stay the same; batch statistics continue from their mean over the "
-    "ranks, and the numbers will differ in their last bits",
+    "ranks. Batch norm sees each rank's part of a batch alone, and dropout draws other masks, so the numbers will "
+    "differ in more than their last bits",
 }
 
 

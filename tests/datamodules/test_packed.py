@@ -87,9 +87,7 @@ def names_as_a_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lose_names, lose_labels, names_as_a_folder])
-def test_what_cannot_be_read_is_damage_too(
-    make_folder: MakeFolder, pack: Pack, damage: Callable[[Path], None]
-) -> None:
+def test_what_cannot_be_read_is_damage_too(make_folder: MakeFolder, pack: Pack, damage: Callable[[Path], None]) -> None:
     packed = pack(make_folder())
     damage(packed.folder)
     with pytest.raises(DataError, match=r"is damaged: (names.json|labels.npy) changed since .* or cannot be read"):

@@ -64,6 +64,17 @@ def test_an_epoch_that_is_gone_on_with_is_the_rest_of_it(world_size: int) -> Non
     assert list(zip(*ranks, strict=True)) == train_steps(35, 8, world_size)[3:]
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 3)])
+def test_an_epoch_that_goes_on_with_other_ranks_has_the_same_batches_in_the_same_order(before: int, after: int) -> None:
+    behind = 3
+    first = train_steps(35, 8, before)[:behind]
+    ranks = [TrainShards(35, 8, rank, after, epoch=lambda: 2, behind=lambda: behind) for rank in range(after)]
+    steps = [*first, *zip(*ranks, strict=True)]
+    rows = [[position for shard in shards for position in range(shard.start, shard.stop)] for shards in steps]
+    assert rows == [list(range(start, min(start + 8, 35))) for start in range(0, 35, 8)]
+    assert {shard.epoch for shards in steps for shard in shards} == {2}
+
+
 def test_order_is_a_permutation() -> None:
     order = draw_epoch(1000, seed=1, epoch=0).order
     assert order.sort().values.tolist() == list(range(1000))

@@ -20,6 +20,8 @@ from lightning_app.checkpoint import (
     IN_MEMORY,
     CheckpointError,
     ChecksummedIO,
+    DamagedError,
+    keep_newest,
     read_checkpoint,
     step_file,
     write_checkpoint,
@@ -82,7 +84,7 @@ def test_no_mutation_of_a_file_is_ever_loaded(path: Path) -> None:
         if mutated == content:  # zeros made zero, equal blocks exchanged
             continue
         path.write_bytes(mutated)
-        with pytest.raises(CheckpointError, match=r"cut short|damaged"):
+        with pytest.raises(DamagedError, match=r"cut short|damaged"):
             read_checkpoint(path)
         tried += 1
         if tried == MUTATIONS:
@@ -111,6 +113,8 @@ def test_what_is_no_checkpoint_is_one_line(what: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         read_checkpoint(path)
     assert str(path) in str(error.value)
+    damaged = what in ("empty", "directory", "torch's own")
+    assert isinstance(error.value, DamagedError) is damaged
 
 
 class Stop(BaseException):
@@ -200,3 +204,20 @@ def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
     path = step_file(tmp_path / "gone" / "checkpoints", 12)
     write_checkpoint(STATE, path)
     assert list(differences(read_checkpoint(path), STATE)) == []
+
+
+def test_the_link_to_the_best_never_names_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(path: Path, missing_ok: bool = False) -> None:
+        if not missing_ok:
+            raise Stop
+        unlink(path, missing_ok)
+
+    for step in (1, 2):
+        write_checkpoint({"global_step": step}, step_file(tmp_path, step))
+        keep_newest(tmp_path, 1, best=step)
+    write_checkpoint({"global_step": 3}, step_file(tmp_path, 3))
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", end)
+    with pytest.raises(Stop):
+        keep_newest(tmp_path, 1, best=3)
+    assert read_checkpoint(tmp_path / "best.ckpt")["global_step"] == 3

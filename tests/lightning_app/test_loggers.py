@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,45 @@ def test_an_attempt_that_is_killed_as_it_begins_takes_no_row_along(
     with pytest.raises(Killed):
         ContinuedWriter(str(tmp_path), 4)
     assert steps(tmp_path) == list(range(6))
+
+
+def test_rows_that_a_full_disk_kept_back_are_all_there_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = ContinuedWriter(str(tmp_path), 0)
+    writer.log_metrics({"loss": 1.0}, 0)
+    writer.save()
+    with monkeypatch.context() as patched:
+        patched.setattr(loggers, "replace_file", full)
+        writer.log_metrics({"loss": 2.0, "accuracy": 0.5}, 1)
+        writer.save()
+    writer.log_metrics({"loss": 3.0}, 2)
+    writer.save()
+    assert steps(tmp_path) == [0, 1, 2]
+    assert read_rows(tmp_path / "metrics.csv")[1] == {"accuracy": "0.5", "loss": "2.0", "step": "1"}
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b'"', b"\0", b",", b"\n", b"\x0b"])
+@pytest.mark.parametrize(("text", "lost"), [(b"1.0,2", {2}), (b"loss,step", {0, 1, 2, 3})])
+def test_a_damaged_byte_costs_its_line_and_the_table_is_kept_as_it_was(
+    byte: bytes, text: bytes, lost: set[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, 0, 6)
+    table = tmp_path / "metrics.csv"
+    damaged = table.read_bytes().replace(text, text[:-1] + byte)
+    table.write_bytes(damaged)
+    write(tmp_path, 4, 6)
+    assert steps(tmp_path) == sorted({0, 1, 2, 3, 4, 5} - lost)
+    [aside] = tmp_path.glob("metrics.csv.damaged-*")
+    assert aside.read_bytes() == damaged
+    assert f"as it was, it is {aside.name}" in caplog.text
+
+
+def test_a_line_that_a_kill_cut_short_is_no_damage(tmp_path: Path) -> None:
+    write(tmp_path, 0, 6)
+    table = tmp_path / "metrics.csv"
+    table.write_bytes(table.read_bytes()[:-2])
+    write(tmp_path, 4, 6)
+    assert steps(tmp_path) == list(range(6))
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]

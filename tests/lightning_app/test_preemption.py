@@ -93,6 +93,13 @@ def test_the_longest_time_between_two_boundaries_is_left_too() -> None:
     assert deadline.near(961)
 
 
+@pytest.mark.parametrize(("longest", "left"), [(30.0, 30.0), (7200.0, 50.0)])
+def test_that_of_earlier_attempts_is_left_from_the_start_up_to_half_the_limit(longest: float, left: float) -> None:
+    deadline = Deadline(end=1000.0, limit=100.0, longest=longest)
+    assert not deadline.near(1000 - left - 11)
+    assert deadline.near(1000 - left - 9)
+
+
 def test_signals_are_noted_and_given_back() -> None:
     before = signal.getsignal(signal.SIGUSR1)
     signals = StopSignals()
@@ -127,6 +134,18 @@ def test_a_second_interrupt_ends_the_process(first: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "0\n")
+
+
+def test_a_second_interrupt_does_not_wait_for_the_interpreter() -> None:
+    """It ends a process that is in C, where no handler of Python's runs: here for minutes."""
+    program = (
+        "import hashlib, os, signal, threading; from lightning_app.preemption import StopSignals\n"
+        "StopSignals().listen(signal.SIGINT); os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 1 << 30)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=60)
+    assert done.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize(("rank", "code"), [(0, 75), (1, 0)])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from equality import curves, different_states, events, last_checkpoint
+from PIL import Image
 
 from lightning_app.__main__ import main
 from models.classifier import ImageClassifier
@@ -111,8 +112,51 @@ def test_a_run_goes_on_with_other_ranks_and_says_what_is_not_exact(
     assert process.returncode == 0, process.stderr
     assert process.stderr.count("going on from step 8 of an attempt") == 1
     assert process.stderr.count("resume: world_size was 1 and is 2 now; the batches and their order stay the same") == 1
+    assert "dropout draws other masks, so the numbers will differ in more than their last bits" in process.stderr
     assert [path.name for path in (tmp_path / "short").iterdir()] == ["version_0"]
     assert last_checkpoint(tmp_path / "short/version_0")["global_step"] == STEPS
+
+
+def test_a_run_does_not_go_on_with_other_data(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(16):
+        split, label = ("train", "test")[number // 12], ("cat", "dog")[number % 2]
+        picture(tmp_path / "photos" / split / label / f"{number}.png", number)
+    data = ["--data.dataset", "image_folder", "--data.root", str(tmp_path / "photos"), "--data.batch_size", "4"]
+    own_cache = ["--data.cache_dir", str(tmp_path / "packed"), "--data.val_fraction", "0"]
+    options = [*short, *data, *own_cache, "--trainer.limit_train_batches", "3", "--trainer.limit_test_batches", "1.0"]
+    StoppedAt(monkeypatch, (2,))
+    assert fit(options, tmp_path) == 75
+    changed = picture(tmp_path / "photos/train/cat/0.png", 99)
+    assert fit(options, tmp_path) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "step-00000002.ckpt was trained on other data" in said
+    assert "begin anew with --resume never" in said
+    picture(changed, 0)
+    another_cache = ["--data.cache_dir", str(tmp_path / "packed again")]
+    assert fit([*options, *another_cache], tmp_path) == 0
+    assert "going on from step 2" in capsys.readouterr().err
+
+
+def picture(path: Path, number: int) -> Path:
+    """An image of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (number, 7 * number % 256, 100)).save(path)
+    return path
+
+
+def test_a_job_that_comes_back_after_its_run_came_to_its_end_ends_at_once(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"ID": "17", "START_TIME": "0", "END_TIME": "1e12"}.items():
+        monkeypatch.setenv(f"SLURM_JOB_{name}", value)
+    assert fit(short, tmp_path) == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "short").rglob("*")}
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert fit(short, tmp_path) == 0
+    assert "came to its end in an earlier attempt of this job" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "short").rglob("*")} == before
 
 
 @pytest.mark.soak

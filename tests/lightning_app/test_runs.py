@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lightning_app.checkpoint import CheckpointError, step_file, write_checkpoint
 from lightning_app.errors import UsageError
-from lightning_app.runs import CHECKPOINTS, RECORD, RunsFolder, Start, identity
+from lightning_app.runs import CHECKPOINTS, LOCK, RECORD, RunsFolder, Start, identity
 
 OPTIONS = {"model.backbone": "mobilenet_v2", "data.batch_size": 64}
 
@@ -37,11 +42,21 @@ def interrupted(folder: Path, *steps: int, options: dict[str, Any] = OPTIONS) ->
     """A run that was killed after saving at these steps; returns its checkpoints' folder."""
     runs, start = started(folder, "never", options)
     runs.let_go()
-    checkpoints = runs.version(start.version) / CHECKPOINTS
+    return saved(runs.version(start.version) / CHECKPOINTS, *steps, options=options)
+
+
+def saved(checkpoints: Path, *steps: int, options: dict[str, Any] = OPTIONS) -> Path:
+    """A folder with checkpoints of these steps."""
     checkpoints.mkdir()
     for step in steps:
         write_checkpoint({"global_step": step, "run": {"options": json.dumps(options)}}, step_file(checkpoints, step))
     return checkpoints
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder, without locks."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_the_first_run_begins_version_0(tmp_path: Path) -> None:
@@ -71,16 +86,66 @@ def test_never_begins_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resume", ["never", "of a path"])
 def test_a_job_that_comes_back_from_the_queue_goes_on_with_its_own_run(resume: str, tmp_path: Path) -> None:
+    origin = Start(0, again=True)
     if resume == "of a path":
         resume = str(step_file(interrupted(tmp_path, 5), 5))
+        origin = Start(1, resume, 5, again=True)
     first = RunsFolder(tmp_path, OPTIONS, fits, job="17")
-    begun = first.start(resume)
+    first.start(resume)
     first.let_go()
     again = RunsFolder(tmp_path, OPTIONS, fits, job="17", restarted=True)
-    assert again.start(resume) == Start(begun.version, again=True)
+    assert again.start(resume) == origin
     again.let_go()
     by_hand = RunsFolder(tmp_path, OPTIONS, fits, job="17")
-    assert by_hand.start(resume).version == begun.version + 1
+    assert by_hand.start(resume).version == origin.version + 1
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_job_that_comes_back_after_its_run_came_to_its_end_has_nothing_to_do(resume: str, tmp_path: Path) -> None:
+    first = RunsFolder(tmp_path, OPTIONS, fits, job="17")
+    first.finish(first.start(resume).version)
+    before = sorted(tmp_path.rglob("*"))
+    again = RunsFolder(tmp_path, OPTIONS, fits, job="17", restarted=True)
+    assert again.start(resume) == Start(0, finished=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    for other in (
+        RunsFolder(tmp_path, OPTIONS, fits, job="17"),
+        RunsFolder(tmp_path, OPTIONS, fits, job="18", restarted=True),
+        RunsFolder(tmp_path, OPTIONS | {"data.batch_size": 32}, fits, job="17", restarted=True),
+        RunsFolder(tmp_path, OPTIONS, fits, restarted=True),
+    ):
+        assert not other.start("never").finished
+        other.let_go()
+
+
+def test_a_run_begun_from_a_path_and_killed_before_its_first_checkpoint_goes_on_from_there(tmp_path: Path) -> None:
+    best = step_file(interrupted(tmp_path, 5, 8), 5).with_name("best.ckpt")
+    best.symlink_to("step-00000008.ckpt")
+    begun = started(tmp_path, str(best))[0]
+    begun.let_go()
+    best.unlink()
+    best.symlink_to("step-00000005.ckpt")
+    assert started(tmp_path)[1] == Start(1, str(step_file(best.parent, 8)), 8, again=True)
+
+
+@pytest.mark.parametrize(("own", "step"), [((3,), 8), ((3, 8), 8), ((3, 9), 9)])
+def test_the_best_that_was_taken_over_is_no_step_of_a_run_begun_from_a_path(
+    own: tuple[int, ...], step: int, tmp_path: Path
+) -> None:
+    origin = step_file(interrupted(tmp_path, 8), 8)
+    runs, start = started(tmp_path, str(origin))
+    runs.let_go()
+    saved(runs.version(start.version) / CHECKPOINTS, *own)
+    expected = step_file(runs.version(1) / CHECKPOINTS, step) if step in own else origin
+    assert started(tmp_path)[1] == Start(1, str(expected), step, again=True)
+
+
+def test_a_run_whose_origin_is_gone_does_not_begin_anew(tmp_path: Path) -> None:
+    origin = step_file(interrupted(tmp_path, 8), 8)
+    started(tmp_path, str(origin))[0].let_go()
+    origin.unlink()
+    with pytest.raises(UsageError, match=rf"{origin} cannot be read .*begin anew with --resume never"):
+        started(tmp_path)
 
 
 def test_a_run_with_other_options_is_another_run(tmp_path: Path) -> None:
@@ -101,8 +166,13 @@ def test_a_folder_that_is_not_ours_is_not_touched(tmp_path: Path) -> None:
     assert started(tmp_path)[1] == Start(5)
 
 
+def refuse(checkpoint: dict[str, Any], path: Path) -> None:
+    """No checkpoint fits the model."""
+    raise CheckpointError(f"{path} does not fit this backbone.")
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "directory", "unreadable", "of other options"])
-def test_a_damaged_newest_checkpoint_is_put_aside_for_the_one_before(
+def test_a_newest_checkpoint_that_cannot_be_used_is_put_aside_for_the_one_before(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = interrupted(tmp_path, 10, 20)
@@ -126,17 +196,55 @@ def test_a_damaged_newest_checkpoint_is_put_aside_for_the_one_before(
     assert line.startswith(f"resume: {newest} ")
     assert not newest.is_symlink()
     assert not newest.exists()
-    assert len(list(checkpoints.glob("step-00000020.ckpt.damaged-*"))) == 1
+    kind = "unused" if damage in ("unreadable", "of other options") else "damaged"
+    assert len(list(checkpoints.glob(f"step-00000020.ckpt.{kind}-*"))) == 1
 
 
-def test_a_checkpoint_of_another_model_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("trouble", ["unreadable", "another version", "another model", "after a damaged one"])
+def test_where_what_is_whole_cannot_be_used_here_nothing_begins_and_nothing_changes(
+    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = interrupted(tmp_path, 10, 20)
+    if trouble == "after a damaged one":
+        step_file(checkpoints, 20).write_bytes(b"")
+    before = tree(tmp_path)
+    with monkeypatch.context() as here_and_now:
+        if trouble == "unreadable":
+            here_and_now.setattr(Path, "read_bytes", stale)
+        elif trouble == "another version":
+            here_and_now.setattr(torch, "load", unknown)
+        runs = RunsFolder(tmp_path, OPTIONS, refuse)
+        with pytest.raises(UsageError, match=r"step-000000.0.ckpt .*begin anew with --resume never"):
+            runs.start("auto")
+        runs.let_go()
+    assert tree(tmp_path) == before
+    assert started(tmp_path)[1].step == (10 if trouble == "after a damaged one" else 20)
+
+
+@pytest.mark.parametrize("folder", ["", f"version_0/{CHECKPOINTS}"])
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupted(tmp_path, 10)
+    for name in ("listdir", "scandir"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, partial(forbidden, tmp_path / folder, original))
+    with pytest.raises(UsageError, match=r"cannot keep runs in .* \(Permission denied\)"):
+        started(tmp_path)
 
-    def never(checkpoint: dict[str, Any], path: Path) -> None:
-        raise CheckpointError(f"{path} does not fit this backbone.")
 
-    assert RunsFolder(tmp_path, OPTIONS, never).start("auto") == Start(1)
-    assert "does not fit this backbone" in caplog.text
+def forbidden(folder: Path, original: Callable[[Any], Any], path: Any) -> Any:
+    if Path(path) == folder:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return original(path)
+
+
+def stale(path: Path) -> bytes:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+
+def unknown(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("a format of another version")
 
 
 def test_where_no_checkpoint_is_whole_the_run_begins_in_a_folder_of_its_own(
@@ -145,6 +253,13 @@ def test_where_no_checkpoint_is_whole_the_run_begins_in_a_folder_of_its_own(
     step_file(interrupted(tmp_path, 10), 10).write_bytes(b"")
     assert started(tmp_path)[1] == Start(1)
     assert f"no checkpoint in {tmp_path / 'version_0'} is whole" in caplog.text
+
+
+def test_a_folder_that_was_given_up_is_never_taken_again(tmp_path: Path) -> None:
+    step_file(interrupted(tmp_path, 10), 10).write_bytes(b"")
+    again, start = started(tmp_path)
+    again.finish(start.version)
+    assert started(tmp_path)[1] == Start(2)
 
 
 def test_a_path_goes_on_in_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -64,6 +64,19 @@ def test_a_share_of_all_saves_at_every_step() -> None:
     assert clock.due(2)
 
 
+def test_one_that_could_not_be_written_is_due_again_after_a_tenth() -> None:
+    now = Time()
+    clock = SavingClock(SavingOptions(every_n_steps=100, every_n_minutes=10), step=0, now=now)
+    now.seconds = 30.0
+    clock.failed(100, began=30.0)
+    assert [step for step in range(100, 112) if clock.due(step)] == [110, 111]
+    assert clock.written == 0
+    now.seconds = 30.0 + 59
+    assert not clock.due(101)
+    now.seconds = 30.0 + 60
+    assert clock.due(101)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"every_n_steps": 0}, {"keep": 0}, {"every_n_minutes": 0.0}, {"max_share": 0.0}, {"max_share": 1.5}]
 )

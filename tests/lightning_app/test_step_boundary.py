@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -14,7 +16,9 @@ from typing import Any
 
 import pytest
 import torch
+from equality import events
 
+from datamodules.images import ImageData
 from lightning_app import checkpoint
 from lightning_app.__main__ import main
 from lightning_app.callbacks import step_boundary
@@ -22,6 +26,7 @@ from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.checkpoint import ChecksummedIO, read_checkpoint, step_file, step_files, write_checkpoint
 from lightning_app.checkpoints import Checkpoints
+from lightning_app.cli import CLI
 from lightning_app.saving import SavingOptions
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
@@ -166,18 +171,20 @@ def test_a_skipped_batch_gives_no_gradient_and_changes_no_batch_statistics() -> 
 def test_a_fit_that_skips_ends_with_finite_weights(
     short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training_step = ImageClassifier.training_step
+    counted = ImageClassifier._counted
 
-    def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
-        loss = training_step(module, batch, batch_idx)
-        return loss * torch.nan if module.trainer.global_step == 7 else loss
+    def spoiled(module: ImageClassifier, batch: Any) -> Any:
+        logits, labels = counted(module, batch)
+        return logits * (torch.nan if module.training and module.trainer.global_step == 6 else 1), labels
 
-    monkeypatch.setattr(ImageClassifier, "training_step", step)
+    monkeypatch.setattr(ImageClassifier, "_counted", spoiled)
     assert main(["fit", *short, "--on_nan", "skip", "--runs_dir", str(tmp_path)]) == 0
     run = tmp_path / "short/version_0"
     network, _ = load_artifact(run / "model")
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
     assert "train/skipped" in (run / "metrics.csv").read_text()
+    card = json.loads((run / "model/model.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert [step for step, _ in card["curves"]["train/loss"]] == [3, 11, 15]
 
 
 # ---- the final test
@@ -221,8 +228,13 @@ def test_a_full_disk_is_said_and_training_goes_on(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("saving", [[], EVERY_STEP])
 def test_a_run_whose_folder_vanishes_makes_it_again_and_ends(
-    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    saving: list[str],
+    short: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     training_step = ImageClassifier.training_step
 
@@ -232,10 +244,139 @@ def test_a_run_whose_folder_vanishes_makes_it_again_and_ends(
         return training_step(module, batch, batch_idx)
 
     monkeypatch.setattr(ImageClassifier, "training_step", step)
-    assert main(["fit", *short, *EVERY_STEP, "--runs_dir", str(tmp_path)]) == 0
-    assert "had vanished and was made again" in capsys.readouterr().err
-    assert checkpoints(tmp_path) == [18, 17]
+    assert main(["fit", *short, *saving, "--runs_dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert "had vanished and was made again" in said
+    assert "Traceback" not in said
+    assert checkpoints(tmp_path)[0] == 18
     assert (tmp_path / "short/version_0/model/model.json").exists()
+    logged = events(tmp_path / "short/version_0")
+    assert [step for step, _ in logged["train/loss"]] == [11, 15]
+    assert "test/acc" in logged
+
+
+def test_events_that_cannot_be_written_cost_no_checkpoint(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training_step = ImageClassifier.training_step
+
+    def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
+        if module.trainer.global_step == 9:
+            [file] = (tmp_path / "short/version_0").glob("events.out.*")
+            file.unlink()
+            file.symlink_to("/dev/full")
+        if module.trainer.global_step == 14:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return training_step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", step)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *short, "--runs_dir", str(tmp_path)])
+    assert end.value.code == 75
+    assert checkpoints(tmp_path)[0] == 15
+    said = capsys.readouterr().err
+    assert said.count("cannot be written (No space left on device); its events are kept for later") == 1
+    assert "Traceback" not in said
+
+
+def test_a_logger_that_fails_costs_no_checkpoint_and_no_other_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved: list[str] = []
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    kept = Checkpoints(ChecksummedIO(), SavingOptions(), "{}")
+    kept.folder = tmp_path / "checkpoints"
+    kept.io.best = (step_file(kept.folder, 3), {"global_step": 3})
+    loggers = [SimpleNamespace(save=fail), SimpleNamespace(save=lambda: saved.append("other"))]
+    trainer: Any = SimpleNamespace(is_global_zero=True, loggers=loggers)
+    kept.write_best(trainer)
+    assert saved == ["other"]
+    assert list(step_files(kept.folder)) == [3]
+    assert "what was logged could not be saved (Input/output error)" in caplog.text
+
+
+def test_logs_are_synced_before_a_checkpoint_and_the_model_before_the_end_is_noted(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 0
+    first = next(at for at, name in enumerate(synced) if name.startswith(".step-"))
+    [events_file] = (tmp_path / "short/version_0").glob("events.out.*")
+    assert {"metrics.csv", events_file.name, "version_0"} <= set(synced[:first])
+    ended = max(at for at, name in enumerate(synced) if name.startswith(".run.json"))
+    assert synced.index("model.json") < ended
+
+
+# ---- signals outside of the steps
+
+
+def at_once(number: int, frame: Any) -> None:
+    """What a signal does where nobody takes a note: the test fails."""
+    raise AssertionError(f"signal {number} was not noted")
+
+
+@pytest.mark.parametrize(("owner", "hook"), [(ImageClassifier, "on_fit_start"), (ImageData, "train_dataloader")])
+def test_sigterm_before_the_first_step_is_noted(
+    owner: Any, hook: str, short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Lightning sets up, and after it would have put its own handler in place."""
+    called = getattr(owner, hook)
+
+    def asked(instance: Any) -> Any:
+        if instance.trainer:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return called(instance)
+
+    monkeypatch.setattr(owner, hook, asked)
+    before = signal.signal(signal.SIGTERM, at_once)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["fit", *short, "--runs_dir", str(tmp_path)])
+        assert signal.getsignal(signal.SIGTERM) is at_once
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 75
+
+
+def test_sigterm_between_training_and_the_final_test_of_a_job_is_noted(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    causes: list[int] = []
+    load_chosen = CLI._load_chosen
+
+    def asked(cli: CLI) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        load_chosen(cli)
+
+    monkeypatch.setattr(CLI, "_load_chosen", asked)
+    monkeypatch.setattr(step_boundary, "requeue", lambda environ, cause: causes.append(cause))
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    before = signal.signal(signal.SIGTERM, at_once)
+    try:
+        assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert causes == [signal.SIGTERM]
+
+
+def test_the_longest_time_between_two_boundaries_is_kept_for_the_next_attempt() -> None:
+    boundaries = [StepBoundary(Checkpoints(ChecksummedIO(), SavingOptions(), "{}"), "{}", None) for _ in range(2)]
+    boundaries[0].deadline.near(100.0)
+    boundaries[0].deadline.near(130.0)
+    boundaries[1].load_state_dict(boundaries[0].state_dict())
+    assert boundaries[1].deadline.longest == 30.0
+    for boundary in boundaries:
+        boundary.signals.restore()
 
 
 # ---- Ctrl-C

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +150,42 @@ def test_an_interrupted_save_leaves_the_old_artifact(saved: Path, monkeypatch: p
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(load_artifact(saved)[0](images), network(0)(images))
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_new_artifact_is_on_the_disk_before_the_old_one_makes_room(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noted(call: Callable[..., None]) -> Callable[..., None]:
+        def note(what: Any, *args: Any, **kwargs: Any) -> None:
+            path = Path(os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else what)
+            done.append(f"{call.__name__} {path.name.replace(str(os.getpid()), 'n')}")
+            call(what, *args, **kwargs)
+
+        return note
+
+    for module, name in ((os, "fsync"), (os, "rename"), (shutil, "rmtree")):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    save_artifact(saved, network(1), CARD, {"examples/00.png": b"content"})
+    synced = {".model.n.tmp", "weights.safetensors", "examples", "00.png", "model.json"}
+    before, renames = done[1:6], done[6:]
+    assert set(before) == {f"fsync {name}" for name in synced}
+    assert renames[:2] == ["rename model", "rename .model.n.tmp"]
+    assert renames[2:4] == [f"fsync {saved.parent.name}", "rmtree .model.n.old"]
+
+
+def test_an_artifact_that_cannot_be_put_in_place_costs_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def fail(source: Path, target: Path) -> None:
+        if target == saved:
+            raise OSError
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError):  # noqa: PT011 - which one, the test has said
+        save_artifact(saved, network(1), CARD)
+    [left] = saved.parent.iterdir()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load_artifact(left)[0](images), network(0)(images))
