@@ -2,6 +2,8 @@
 # Paths are relative, so that a checkout may lie below a folder with a space in its name.
 PYTHON ?= python3
 VENV := .venv
+# One for each Python, as an environment keeps that which made it.
+OLDEST := $(VENV)-oldest-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PIP_ARGS ?=
@@ -41,20 +43,20 @@ soak: $(VENV)/.installed-dev
 	$(PY) -m pytest -m soak --timeout 7200 -n auto --dist loadgroup $(PYTEST_ARGS)
 
 # uv, because pip resolves to the newest only. Another Python too: make test-oldest PYTHON=python3.10
-test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
-$(VENV)-oldest/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install -q uv
-	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
+$(OLDEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -q uv
+	$(OLDEST)/bin/uv pip install --python $(OLDEST)/bin/python --resolution lowest-direct -e ".[dev]"
 	touch $@
 
 bench: $(VENV)/.installed
 	$(PY) -m lightning_app bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .ruff_cache .mypy_cache build dist
+	rm -rf $(VENV) $(VENV)-oldest-* .pytest_cache .ruff_cache .mypy_cache build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, found " + sys.version.split()[0] + "; set PYTHON=python3.11, say")'

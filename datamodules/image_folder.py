@@ -121,7 +121,13 @@ def check_classes(root: Path, members: Iterable[tuple[str, str, str]]) -> list[s
     for split, labels in found.items():
         if labels != found["train"]:
             only_here = ", ".join(sorted(labels ^ found["train"]))
-            raise DataError(f"train and {split} in {root} have different classes: {only_here} is in one of them only.")
+            raise DataError(
+                f"train and {split} in {root} have different classes; expected the same folders in both, but only one "
+                f"has {only_here}. Add what is missing to the other, or remove it here."
+            )
     if len(found["train"]) < 2:
-        raise DataError(f"only one class in {root}: {found['train'].pop()}; a classifier needs two or more.")
+        raise DataError(
+            f"only one class in {root}: {found['train'].pop()}; a classifier needs two or more. Add a folder of images "
+            "for each other class to every split, one of them for what is none of the others, say."
+        )
     return sorted(found["train"])

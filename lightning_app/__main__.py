@@ -10,7 +10,7 @@ import sys
 import time
 
 from lightning_app import __version__, failure
-from lightning_app.errors import Stopped, UsageError
+from lightning_app.errors import Finished, Stopped, UsageError
 from lightning_app.launch import Launch, this_launch
 from lightning_app.logs import configure_logging
 from lightning_app.memory import keep_freed_memory
@@ -102,6 +102,8 @@ def run(args: list[str], started: float, debug: bool) -> None:
         CLI([verb, *resolve_configs(options)], started)
     except Preempted:
         sys.exit(exit_code(launch))
+    except Finished:
+        return
 
 
 def tell_lightning(launch: Launch) -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -109,17 +108,16 @@ def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None
 def ddp_strategy(
     plan: Plan, launch: Launch, environment: ClusterEnvironment, accumulated: int = 1
 ) -> RankedDDPStrategy:
-    """The strategy of a plan: nccl on GPUs, gloo on CPUs.
+    """The strategy of a plan.
 
     Args:
         accumulated: batches whose gradients are added up before a step.
     """
-    device = torch.device(plan.accelerator, plan.gpu) if plan.gpu is not None else torch.device("cpu")
     return RankedDDPStrategy(
         cluster_environment=environment,
         # Only our own entry is ever looked at: the GPU that SLURM bound to us is number 0 on every rank.
-        parallel_devices=[device] * plan.devices if launch.external else None,
-        process_group_backend="nccl" if plan.accelerator == "cuda" else "gloo",
+        parallel_devices=[plan.device] * plan.devices if launch.external else None,
+        process_group_backend=plan.backend,
         gradient_as_bucket_view=True,
         bucket_cap_mb=BUCKET_MB,
         # With batches that exchange nothing, a static graph ends in an assertion of torch's (pytorch#143580).

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from lightning_app.errors import UsageError
@@ -66,6 +66,9 @@ class Launch:
     def external(self) -> bool:
         """The processes were created by a launcher outside of Python's own program."""
         return self.launcher not in ("none", "lightning")
+
+
+ALONE = Launch("none", 1, 0, 0, 1, 0, 1)
 
 
 def this_launch() -> Launch:
@@ -286,7 +289,7 @@ def read_lightning(environ: Mapping[str, str], reason: str) -> Launch:
 
 def read_none(environ: Mapping[str, str], reason: str) -> Launch:
     """A process of its own."""
-    return Launch("none", 1, 0, 0, 1, 0, 1, reason=reason)
+    return replace(ALONE, reason=reason)
 
 
 READERS: dict[Launcher, Callable[[Mapping[str, str], str], Launch]] = {

@@ -92,7 +92,7 @@ def open_store(world_size: int, timeout: float, port: int = 0) -> TCPStore:
     """Torch's store, on all interfaces, at a port that the kernel picks unless it is given.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is taken, or the kernel gave none.
     """
     from torch.distributed import DistNetworkError, TCPStore
 
@@ -101,7 +101,10 @@ def open_store(world_size: int, timeout: float, port: int = 0) -> TCPStore:
         # The address is for our own connection.
         return TCPStore(LOOPBACK, port, world_size, is_master=True, timeout=wait, wait_for_workers=False)
     except DistNetworkError as error:
-        raise UsageError(f"MASTER_PORT is {port}, which is taken on {socket.gethostname()}; leave it unset.") from error
+        host = socket.gethostname()
+        if not port:
+            raise UsageError(f"no port can be opened on {host} for the ranks to meet at: {error}") from error
+        raise UsageError(f"MASTER_PORT is {port}, which is taken on {host}; leave it unset.") from error
 
 
 def open_roll_call(launch: Launch, interface: str | None, timeout: float) -> tuple[socket.socket, Place]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lightning_app.errors import UsageError
 from lightning_app.launch import Launch
 from lightning_app.machine import Machine
+
+if TYPE_CHECKING:
+    import torch
 
 StrategyName = Literal["auto", "cpu", "gpu", "ddp"]
 Chosen = Literal["cpu", "gpu", "ddp"]
@@ -34,6 +37,18 @@ class Plan:
     precision: str
     threads: int
     reasons: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+        import torch
+
+        return torch.device("cpu") if self.gpu is None else torch.device("cuda", self.gpu)
+
+    @property
+    def backend(self) -> str:
+        """Of a process group: nccl on GPUs, gloo on CPUs."""
+        return "nccl" if self.accelerator == "cuda" else "gloo"
 
 
 def plan_run(

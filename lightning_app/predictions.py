@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from lightning_app.files import replace_file
 
 Prediction = tuple[int, int, list[float]]  # row in the cache, label, probabilities
 
@@ -28,10 +31,15 @@ def gather_predictions(batches: list[dict[str, Tensor]]) -> list[Prediction]:
 
 
 def write_predictions(path: Path, predictions: list[Prediction], names: list[str], classes: list[str]) -> None:
-    """Write name, true class, predicted class and the probability of each class, as CSV."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "label", "prediction", *classes])
-        for row, label, probabilities in predictions:
-            prediction = classes[probabilities.index(max(probabilities))]
-            writer.writerow([names[row], classes[label], prediction, *(f"{value:.6f}" for value in probabilities)])
+    """Write name, true class, predicted class and the probability of each class, as CSV.
+
+    Raises:
+        OSError: it could not be written; the table that was there still is.
+    """
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["image", "label", "prediction", *classes])
+    for row, label, probabilities in predictions:
+        prediction = classes[probabilities.index(max(probabilities))]
+        writer.writerow([names[row], classes[label], prediction, *(f"{value:.6f}" for value in probabilities)])
+    replace_file(path, table.getvalue().encode())

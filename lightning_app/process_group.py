@@ -16,13 +16,12 @@ from lightning_app.trainer import set_threads
 
 @contextmanager
 def process_group() -> Iterator[Plan]:
-    """Within it, torch.distributed works: nccl on GPUs, gloo on CPUs; yields devices, threads and precision."""
+    """Within it, torch.distributed works; yields devices, threads and precision."""
     environment = LauncherEnvironment()
     plan = plan_run("ddp", None, None, this_machine(), environment.launch)
     set_threads(plan.threads)
     os.environ.update(MASTER_ADDR=environment.main_address, MASTER_PORT=str(environment.main_port))
-    backend = "nccl" if plan.accelerator == "cuda" else "gloo"
-    distributed.init_process_group(backend, rank=environment.global_rank(), world_size=environment.world_size())
+    distributed.init_process_group(plan.backend, rank=environment.global_rank(), world_size=environment.world_size())
     yield plan
     # Not where something was raised: other ranks may be waiting in a collective, and this would wait for them.
     distributed.destroy_process_group()

@@ -60,7 +60,7 @@ class Trainer(pl.Trainer):
             accumulated = kwargs.get("accumulate_grad_batches") or 1
             kwargs["strategy"], kwargs["plugins"] = ddp_strategy(plan, launch, environment, accumulated), plugins
         else:
-            kwargs["strategy"] = SingleDeviceStrategy("cpu" if plan.gpu is None else f"cuda:{plan.gpu}")
+            kwargs["strategy"] = SingleDeviceStrategy(plan.device)
             kwargs["plugins"] = [*plugins, environment]
         if launch.external:
             # Where nobody can know it yet, a guess for Lightning's log: right where all nodes have as many ranks.

@@ -72,16 +72,21 @@ class _BatchNorm(torch.autograd.Function):
         normalised = torch.empty_like(images)
         mean, rstd, var = torch.empty(3, len(weight)).unbind()
         compiling.call(
-            *(
-                SOURCE,
-                options(images),
-                "batch_norm_forward",
-                images,
-                normalised,
-                images.numel() // len(weight),
-                len(weight),
-            ),
-            *(weight, bias, ctypes.c_double(eps), low, high, mean, rstd, var),
+            SOURCE,
+            options(images),
+            "batch_norm_forward",
+            images,
+            normalised,
+            images.numel() // len(weight),
+            len(weight),
+            weight,
+            bias,
+            ctypes.c_double(eps),
+            low,
+            high,
+            mean,
+            rstd,
+            var,
         )
         ctx.save_for_backward(images, weight, bias, mean, rstd)
         ctx.bounds = low, high
@@ -96,17 +101,21 @@ class _BatchNorm(torch.autograd.Function):
         of_images = torch.empty_like(images)
         of_weight, of_bias = torch.empty(2, len(weight)).unbind()
         compiling.call(
-            *(
-                SOURCE,
-                options(images),
-                "batch_norm_backward",
-                images,
-                grad,
-                of_images,
-                images.numel() // len(weight),
-                len(weight),
-            ),
-            *(weight, bias, mean, rstd, *ctx.bounds, of_weight, of_bias),
+            SOURCE,
+            options(images),
+            "batch_norm_backward",
+            images,
+            grad,
+            of_images,
+            images.numel() // len(weight),
+            len(weight),
+            weight,
+            bias,
+            mean,
+            rstd,
+            *ctx.bounds,
+            of_weight,
+            of_bias,
         )
         return of_images, of_weight, of_bias, None, None, None
 

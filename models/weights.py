@@ -100,7 +100,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # both loaders raise many kinds for a broken or hostile file
         raise ModelError(f"cannot read weights from {path} ({error}).") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path} is no state_dict (names to tensors); save model.state_dict() and use that.")
+        raise ModelError(
+            f"{path} is no state_dict (names to tensors), as a checkpoint is none; of a run, use "
+            "runs/<name>/<version>/model/weights.safetensors."
+        )
     return state
 
 

@@ -1,4 +1,4 @@
-"""The README's commands: each is run in the nearest form that needs neither a cluster, a network nor minutes.
+"""The documents' commands: each of the README is run in the nearest form that needs no cluster, network or minutes.
 
 Options are parsed by the parsers that would parse them; what a launcher starts is looked at without the launcher, which
 `tests/cluster` runs for real, as `tests/test_walk_through.py` does the fit, the demo and the labelling. A command of a
@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -21,13 +22,19 @@ from tensorboard.program import TensorBoard
 
 import serve.__main__
 from lightning_app.__main__ import OWN_PARSERS, VERBS
-from lightning_app.prepare import fit_options
+from lightning_app.fit_options import fit_options
 from models.artifact import load_artifact
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
 PROGRAMS = ("make", "python", "mpirun", "torchrun", "srun", "sbatch", "tensorboard", "ssh", "pip")
 COMMAND = re.compile(rf"(?:\w+=\S+ )?(?:{'|'.join(PROGRAMS)}) .+")
+
+# Of the other documents, what the program's own parsers take, behind any launcher.
+DOCUMENTS = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
+STARTED = re.compile(r"^(?:\$ )?(?:(?:\w+=\S+ )?(?:python|mpirun|srun|torchrun) .*?)(-m (?:lightning_app|serve) .+)")
+SUBMITTED = re.compile(r"^sbatch (?:.* )?(slurm/.+)")
+PLACEHOLDER = re.compile(r"<|\[|\.\.\.|--help")
 
 SAYS_WHAT = re.compile(r" -m |^(?!mpirun|srun|torchrun).* [^-]")
 
@@ -48,6 +55,18 @@ def commands() -> list[str]:
     quoted = [code.replace("... --", f"{whole} --") for code in re.findall(r"(?<!`)`([^`\n]+)`", README)]
     inline = [re.sub(r"\bN$", "2", code) for code in quoted if COMMAND.fullmatch(code) and SAYS_WHAT.search(code)]
     return list(dict.fromkeys([*found, *inline]))
+
+
+def documented() -> list[str]:
+    """Commands of the other documents, of blocks and sentences; a word in capitals is a number."""
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text().replace("\\\n", "")
+        code = re.findall(r"^ *([^`\n]+)$", text, re.MULTILINE) + re.findall(r"(?<!`)`([^`]+)`(?!`)", text)
+        said = [" ".join(each.split(" #")[0].split()) for each in code]
+        ours = [match[1] for each in said if (match := STARTED.match(each) or SUBMITTED.match(each))]
+        found += [re.sub(r"\b[A-Z]+\b", "2", each) for each in ours if not PLACEHOLDER.search(each)]
+    return list(dict.fromkeys(found))
 
 
 def check(command: str) -> None:
@@ -131,11 +150,33 @@ def test_a_command_is_as_the_program_takes_it(command: str, monkeypatch: pytest.
     check(command)
 
 
+@pytest.mark.parametrize("command", documented())
+def test_a_command_of_another_document_is_as_the_program_takes_it(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    words = shlex.split(command)
+    check_python(words) if words[0] == "-m" else check_sbatch(words)
+
+
+def test_the_other_documents_commands_are_found() -> None:
+    found = " ".join(documented())
+    verbs = ("fit", "compare", "bench", "label", "export", "doctor")
+    assert [verb for verb in verbs if f"lightning_app {verb}" not in found] == []
+    assert "slurm/ddp.slurm --config" in found
+
+
 def test_a_command_that_is_not_as_the_program_takes_it_is_found() -> None:
     with pytest.raises(ValueError, match="there is no option"):
         check("python -m lightning_app fit --config configs/cifar10.yaml --trainer.strategey cpu")
     with pytest.raises(subprocess.CalledProcessError):
         check("make fitt")
+
+
+def test_the_oldest_versions_have_an_environment_for_each_python() -> None:
+    make = ["make", "--dry-run", "test-oldest", f"PYTHON={sys.executable}"]
+    said = subprocess.run(make, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    assert f".venv-oldest-{sys.version_info[0]}.{sys.version_info[1]}/bin/python -m pytest" in said
 
 
 def test_no_command_is_left_out() -> None:

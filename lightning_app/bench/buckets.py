@@ -55,7 +55,7 @@ def main() -> None:
 def stepper(setting: dict[str, Any] | None, plan: Plan, options: argparse.Namespace) -> Callable[[], None]:
     """A training step on one fixed batch; without a setting, without DDP."""
     torch.manual_seed(0)
-    device = torch.device(plan.accelerator, plan.gpu) if plan.gpu is not None else torch.device("cpu")
+    device = plan.device
     network = Network("mobilenet_v2", CLASSES, IMAGENET_MEAN, IMAGENET_STD, dropout=0.0).to(device)
     model: torch.nn.Module = network
     if setting is not None:

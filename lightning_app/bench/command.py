@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_app.errors import UsageError
+from lightning_app.output import output, try_file
 
 # What is divided by what, and what it tells.
 RATIOS = {
@@ -36,6 +37,9 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-
 def bench(args: list[str]) -> None:
     """Measure rounds and print the ratios with their spread."""
     options = parse(args)
+    if options.json:
+        with output("--json", options.json):
+            try_file(options.json)
     options.parts = possible(options.parts)
     rounds = []
     for number in range(1, options.rounds + 1):
@@ -46,11 +50,16 @@ def bench(args: list[str]) -> None:
     if options.json:
         machine = {"python": platform.python_version(), "machine": platform.machine()}
         content = {"options": vars(options) | {"json": None}, **machine, "rounds": rounds, "ratios": found}
-        options.json.write_text(json.dumps(content, indent=1))
+        with output("--json", options.json):
+            options.json.write_text(json.dumps(content, indent=1))
 
 
 def parse(args: list[str]) -> argparse.Namespace:
-    """The options of bench."""
+    """The options of bench.
+
+    Raises:
+        UsageError: a number is less than 1.
+    """
     parser = argparse.ArgumentParser(prog="python -m lightning_app bench", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured (default: 3)")
     parser.add_argument("--steps", type=int, default=9, help="counted steps of each contestant a round (default: 9)")
@@ -59,7 +68,11 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(default: all)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    for name, value in vars(options).items():
+        if isinstance(value, int) and value < 1:
+            raise UsageError(f"--{name} is {value}; expected 1 or more. Give it so, or leave it out.")
+    return options
 
 
 def possible(parts: Sequence[str]) -> list[str]:

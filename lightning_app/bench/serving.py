@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -23,6 +24,20 @@ SAID = re.compile(r"served / plain: median ([\d.]+) times as fast, batches ([\d.
 
 def main() -> None:
     """Print, as JSON, how many times as fast it is."""
+    parser = argparse.ArgumentParser(prog="python -m lightning_app.bench.serving", description=__doc__)
+    parser.parse_args()
+    try:
+        print(json.dumps(measure()))
+    except UsageError as error:
+        parser.error(str(error))
+
+
+def measure() -> dict[str, float]:
+    """How many times as fast: one picture, and batches.
+
+    Raises:
+        UsageError: serve.bench failed.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_model(folder / "model")
@@ -33,7 +48,7 @@ def main() -> None:
     found = SAID.search(done.stdout)
     if done.returncode or not found:
         raise UsageError(f"serve.bench failed with exit code {done.returncode}: {done.stderr or done.stdout}")
-    print(json.dumps({"one picture": float(found[1]), "batches": float(found[2])}))
+    return {"one picture": float(found[1]), "batches": float(found[2])}
 
 
 def make_model(folder: Path) -> None:

@@ -110,4 +110,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if not options.launcher:
         parser.error("a launcher is needed: mpirun -np 2, say")
-    main(options.launcher, options.plot)
+    try:
+        main(options.launcher, options.plot)
+    except UsageError as error:
+        parser.error(str(error))

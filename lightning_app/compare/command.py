@@ -18,13 +18,14 @@ from lightning_app.compare.launchers import Launchers, find_launchers
 from lightning_app.compare.markdown import markdown
 from lightning_app.compare.modes import Mode, parse_mode, why_not
 from lightning_app.compare.page import page
-from lightning_app.compare.results import FILE, Results
+from lightning_app.compare.results import FILE, Results, read
 from lightning_app.compare.schedule import Recipe, Settings, schedule
 from lightning_app.compare.tables import Findings
 from lightning_app.compare.trial import STOPPED_BY, Trial, run_trial
 from lightning_app.errors import UsageError
 from lightning_app.files import replace_file
 from lightning_app.machine import Machine
+from lightning_app.output import output, try_folder
 from lightning_app.recipes import resolve_configs
 
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
@@ -37,27 +38,35 @@ comparison is continued by the same command."""
 def compare(args: list[str]) -> None:
     """Measure what is missing, then report on all there is."""
     options, fit = parse(args)
-    launchers = find_launchers()
     fit = resolve_configs(fit)
     folder: Path = options.to or Path("runs/comparisons") / name_of(fit)
-    folder.mkdir(parents=True, exist_ok=True)
+    for other in options.merge:
+        read(other)  # one that is missing is told now; whether it fits, when the recipe is known
     for number in STOPPED_BY:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
             signal.signal(number, stop)
+    with output("--to", folder):
+        try_folder(folder)
+        failed = fill(folder, options, fit, ["python", "-m", "lightning_app", "compare", *args])
+    if failed:
+        sys.exit(f"error: {failed} runs failed; the same command tries them again.")
+
+
+def fill(folder: Path, options: argparse.Namespace, fit: Sequence[str], command: list[str]) -> int:
+    """All that is in the folder of a comparison in the end; returns how many runs failed."""
+    launchers = find_launchers()
     facts = learn(folder, fit, launchers)
     settings = Settings(options.steps, options.rounds, options.original_steps)
-    command = ["python", "-m", "lightning_app", "compare", *args]
     results = Results.begin(folder / FILE, facts, vars(settings), command)
+    for other in options.merge:
+        results.merge(other)
     modes = possible(asked_for(options), facts["machine"], launchers, results)
     recipe = Recipe(fit, facts["batch_size"], facts["image_size"], folder)
     trials = schedule(modes, settings, options.seeds, recipe, launchers)
     failed = measure(trials, launchers, facts["machine"], results)
-    for other in options.merge:
-        results.merge(other)
     results.save()
     report(results, options.target)
-    if failed:
-        sys.exit(f"error: {failed} runs failed; the same command tries them again.")
+    return failed
 
 
 def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:

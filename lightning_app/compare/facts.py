@@ -19,8 +19,9 @@ from typing import Any
 from lightning_app import failure
 from lightning_app.doctor.facts import versions, visible_gpus
 from lightning_app.files import replace_file
+from lightning_app.fit_options import fit_options
 from lightning_app.machine import this_machine
-from lightning_app.prepare import fit_options, prepare
+from lightning_app.prepare import prepare
 from lightning_app.report import git_revision
 from lightning_app.runs import config_hash, identity
 

@@ -9,7 +9,7 @@ from lightning_app.compare.tables import Findings, Table, provenance, rules, tab
 
 def markdown(found: Findings) -> str:
     """The whole report."""
-    parts = ["# Comparison", *(section(table) for table in tables(found))]
+    parts = [f"# {found.title}", *(section(table) for table in tables(found))]
     parts += ["## How it was measured", bullets(rules(found)), "## Provenance"]
     parts.append("\n".join(f"- {name + ': ' if name else ''}{value}" for name, value in provenance(found)))
     return "\n\n".join(parts) + "\n"

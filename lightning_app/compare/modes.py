@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_app.errors import UsageError
-from lightning_app.launch import Launch
+from lightning_app.launch import ALONE, Launch
 from lightning_app.machine import Machine
 from lightning_app.plan import plan_run
 
@@ -88,7 +88,7 @@ def why_not(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str
     ranks = mode.processes
     several = launched and ranks > 1
     here = -(-ranks // nodes)
-    launch = Launch("openmpi", ranks, 0, 0, here, 0, nodes) if several else Launch("none", 1, 0, 0, 1, 0, 1)
+    launch = Launch("openmpi", ranks, 0, 0, here, 0, nodes) if several else ALONE
     try:
         plan_run(mode.kind, (here if several else ranks) if mode.kind == "ddp" else None, None, machine, launch)
     except UsageError as error:

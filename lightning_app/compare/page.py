@@ -19,18 +19,11 @@ STYLE = Path(__file__).with_name("page.css")
 def page(found: Findings) -> str:
     """The whole page."""
     sections = [head(found), drawn(figures(found)), *(table_html(table) for table in tables(found)), foot(found)]
-    title = escape(name_of(found))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE.read_text()}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
+        f"<title>{escape(found.title)}</title><style>{STYLE.read_text()}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
     )
-
-
-def name_of(found: Findings) -> str:
-    """What is compared: backbone, data, size."""
-    options, size = found.content["options"], found.content["image_size"]
-    return f"{options['model.backbone']} on {options['data.dataset']} at {size}: what each mode buys"
 
 
 def head(found: Findings) -> str:
@@ -44,7 +37,7 @@ def head(found: Findings) -> str:
     shown = "".join(
         f'<div class="tile"><b>{escape(figure)}</b><span>{escape(words)}</span></div>' for figure, words in tiles(found)
     )
-    return f'<header><h1>{escape(name_of(found))}</h1><p>{escape(what)}</p></header><div class="tiles">{shown}</div>'
+    return f'<header><h1>{escape(found.title)}</h1><p>{escape(what)}</p></header><div class="tiles">{shown}</div>'
 
 
 def tiles(found: Findings) -> Iterator[tuple[str, str]]:

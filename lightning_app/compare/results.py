@@ -119,7 +119,10 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         schema = content["schema"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path} is no results.json of compare: {error!r}") from error
+        raise UsageError(
+            f"{path} is no results.json of compare ({error!r}); expected the file that a comparison leaves in its "
+            "folder. Copy it again, or choose another --to."
+        ) from error
     if schema != SCHEMA:
         raise UsageError(f"{path} has schema {schema}; this program reads {SCHEMA}. Measure again.")
     return content

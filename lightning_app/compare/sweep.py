@@ -30,7 +30,7 @@ BYTES = 4  # of a float32
 def main(folder: Path) -> None:
     """Measure all sizes."""
     with process_group() as plan:
-        device = torch.device("cpu") if plan.gpu is None else torch.device("cuda", plan.gpu)
+        device = plan.device
         if device.type == "cuda":
             torch.cuda.set_device(device)
         rank = dist.get_rank()

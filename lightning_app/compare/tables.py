@@ -74,9 +74,25 @@ class Findings:
         return f"{row.mode.name} @ {row.machine}" if self.several_machines else row.mode.name
 
     @property
-    def baseline(self) -> Row | None:
-        """What the others are compared with."""
-        return next((row for row in self.rows if row.steps), None)
+    def title(self) -> str:
+        """What is compared: backbone, data, side of the pictures."""
+        options = self.content["options"]
+        return f"{options['model.backbone']} on {options['data.dataset']} at {self._sides}: what each mode buys"
+
+    @property
+    def _sides(self) -> str:
+        """Whole runs may have one for each epoch; counted steps have the first of them."""
+        first, sides = self.content["image_size"], self.content["options"].get("data.image_size")
+        if not isinstance(sides, list) or set(sides) == {first} or not any(row.whole for row in self.rows):
+            return f"{first}"
+        return f"{first} (whole runs: {', '.join(str(side) for side in sides)})"
+
+    @property
+    def baseline(self) -> str:
+        """What speed-ups are over, as baseline_of() has it."""
+        if self.several_machines:
+            return "the first mode of its machine"
+        return next((row.mode.name for row in self.rows if row.steps), NONE)
 
 
 def tables(found: Findings) -> list[Table]:
@@ -92,10 +108,9 @@ def throughput(found: Findings) -> Table:
     body = [throughput_row(found, row) for row in found.rows if row.steps or row.reason or not row.whole]
     if not any(row.steps for row in found.rows):
         return Table("Speed", head, [])
-    base = found.baseline
     notes = [
         "images/s and step: median over the counted steps (quartiles). Ratios: median over the rounds (range), each "
-        f"within one round and one machine. Speed-up is over {base.mode.name if base else NONE}; "
+        f"within one round and one machine. Speed-up is over {found.baseline}; "
         "efficiency is over one process with as many threads (or the one GPU), divided by the ranks.",
     ]
     return Table("Speed", head, body, notes + ceiling_notes(found))

@@ -57,15 +57,3 @@ def processes(row: Row) -> str:
     rank = run["ranks"][0]
     on = rank["threads"] if rank["device"] == "cpu" else rank["device"]
     return f"{row.mode.processes} x {on}"
-
-
-def what_it_is(row: Row) -> str:
-    """A mode in words."""
-    kinds = {
-        "cpu": "one process on the CPU",
-        "gpu": "one process on a GPU",
-        "ddp": f"{row.mode.count} ranks",
-        "serial": f"{row.mode.count} independent processes at once: the ceiling of ddp:{row.mode.count}",
-        "original": "the plain loop of `make bench`, on noise",
-    }
-    return kinds[row.mode.kind] + (", a whole batch each" if row.mode.weak else "")

@@ -96,7 +96,7 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def keep_stdout_for_the_report() -> None:
-    """What libraries print there from now on goes to stderr: gloo greets each rank in torch 2.10, NCCL tells its version."""
+    """What libraries print there from now on goes to stderr: torch 2.10's gloo greets, NCCL tells its version."""
     sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), 1)
 

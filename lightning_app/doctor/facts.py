@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lightning_app.errors import UsageError
-from lightning_app.launch import KNOWN_VARIABLES, Launch, this_launch
+from lightning_app.launch import ALONE, KNOWN_VARIABLES, Launch, this_launch
 from lightning_app.machine import Machine, cpu_name, this_machine
 from lightning_app.plan import plan_run
 
@@ -134,7 +134,7 @@ def launch_or_alone() -> tuple[Launch, str]:
     try:
         return this_launch(), ""
     except UsageError as error:
-        return Launch("none", 1, 0, 0, 1, 0, 1, reason="the variables make no sense"), str(error)
+        return dataclasses.replace(ALONE, reason="the variables make no sense"), str(error)
 
 
 def launch_facts(launch: Launch) -> dict:

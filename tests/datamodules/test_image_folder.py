@@ -125,7 +125,7 @@ def test_hidden_folder_is_no_class(make_folder: MakeFolder) -> None:
 def test_class_missing_from_a_split_is_an_error_that_names_both(make_folder: MakeFolder, kind: str) -> None:
     root = make_folder()
     shutil.rmtree(root / "test" / "dog")
-    with pytest.raises(DataError, match=r"train and test in .* have different classes: dog is in one of them only"):
+    with pytest.raises(DataError, match=r"train and test in .* have different classes; .* only one has dog. Add what"):
         listing(as_kind(root, kind))
 
 

@@ -49,8 +49,8 @@ FIT = [
     Mistake("truncated zip", "--data.root cut.zip", "cut.zip is damaged", "not complete", "fetch or make it again"),
     Mistake("truncated tar", "--data.root cut.tar", "cut.tar is damaged", "not complete", "fetch or make it again"),
     Mistake("empty class", "--data.root empty", "no images in train/fox/", "ending in .jpg", "remove the empty class"),
-    Mistake("one class", "--data.root one", "only one class in one: cat", "needs two or more", ""),
-    Mistake("other classes", "--data.root differ", "train and test in differ", "different classes", "cow, owl is in"),
+    Mistake("one class", "--data.root one", "only one class in one: cat", "needs two or more", "Add a folder"),
+    Mistake("other classes", "--data.root differ", "only one has cow, owl", "the same folders in both", "Add what is"),
     Mistake("no image", "--data.root text", "train/cat/0.png: not an image", "Pillow reads", "data.on_bad_image: skip"),
     Mistake("weights", "--model.weights other.safetensors", "other.safetensors does not fit", "missing", "backbone"),
     Mistake("no weights", "--model.weights gone.pth", "no weights at gone.pth", "imagenet, none, or", ".safetensors"),
@@ -64,7 +64,7 @@ FIT = [
         "evaluated at 32 pixels",
         "Give --data.image_size one side, or 1 as a list",
     ),
-    Mistake("batch of none", "--data.batch_size 0", "data.batch_size is 0", "expected 1 or more", ""),
+    Mistake("batch of none", "--data.batch_size 0", "data.batch_size is 0", "expected", "1 or more"),
     Mistake(
         "batch beyond the data", "--data.batch_size 999", "is 999", f"{TRAIN} training images", f"to {TRAIN} or less"
     ),
@@ -88,20 +88,20 @@ FIT = [
     Mistake(
         "image size", "--model.backbone vit_b_16", "of 32 pixels", "Expected 224", "choose another data.image_size"
     ),
-    Mistake("misspelt option", "--data.batchsize 3", "no option data.batchsize", "did you mean data.batch_size?", ""),
+    Mistake("misspelt option", "--data.batchsize 3", "no option data.batchsize", "data.batch_size?", "fit --help"),
     Mistake("misspelt key", "--config misspelt.yaml", "no option trainer.max_epoch", "did you mean", "max_epochs?"),
     Mistake("a word for a number", "--data.batch_size many", "data.batch_size is many", "a whole number", "--help"),
     Mistake("optimizer", "--model.optimizer torch.optim.Adamm", "cannot be made", "no attribute 'Adamm'", "--help"),
     Mistake("no config", "--config configs/quikstart.yaml", "no config at", "did you mean", "configs/quickstart.yaml"),
-    Mistake("tab", "--config tab.yaml", "tab.yaml, line 2, column 1: a tab", "YAML is indented by spaces", ""),
+    Mistake("tab", "--config tab.yaml", "tab.yaml, line 2, column 1: a tab", "by spaces", "`option: value`"),
     Mistake("unclosed", "--config unclosed.yaml", "unclosed.yaml, line 2", "expected ',' or '}'", "`option: value`"),
     Mistake(
         "no table", "--config list.yaml", "list.yaml has a list in it", "options by name", "configs/quickstart.yaml"
     ),
-    Mistake("augmentation", "--data.augment.flip 2", "data.augment.flip is 2", "between 0 and 1", ""),
-    Mistake("runs in a file", "--runs_dir file", "cannot write to file/", "Not a directory", "set --runs_dir"),
+    Mistake("augmentation", "--data.augment.flip 2", "data.augment.flip is 2", "a chance", "between 0 and 1"),
+    Mistake("runs in a file", "--runs_dir file", "cannot keep runs in file/", "Not a directory", "set --runs_dir"),
     Mistake("cache in a file", "--data.cache_dir file", "cannot write to file", "exists", "set data.cache_dir"),
-    Mistake("runs read-only", "--runs_dir read_only", "cannot write to read_only", "(", "set --runs_dir to a place"),
+    Mistake("runs read-only", "--runs_dir read_only", "cannot keep runs in read_only", "(", "set --runs_dir to"),
     Mistake("cache read-only", "--data.cache_dir read_only", "cannot write to read_only", "(", "set data.cache_dir"),
     Mistake(
         "no network for weights",
@@ -124,11 +124,22 @@ ARTIFACT = [
     ),
     Mistake("label a newer schema", "label good --model newer", f"has schema {SCHEMA + 1}", "up to", "update"),
     Mistake("export nothing", "export --model gone --to x", "no model artifact at gone", "model.json", ".../model"),
-    Mistake("label nothing", "label gone --model newer", "no data at gone", "directory or a .zip", ""),
+    Mistake("label nothing", "label gone --model newer", "there is no gone", "an image", "or a .zip"),
     Mistake("serve a checkpoint", "serve --model best.ckpt", "best.ckpt is a file", "model.json", "version>/model"),
     Mistake("serve a newer schema", "serve --model newer", f"has schema {SCHEMA + 1}", "up to", "update"),
-    Mistake("serve no run", "serve --latest", "no trained model below runs", "", "run make fit first"),
+    Mistake("serve no run", "serve --latest", "no trained model", "below runs", "run make fit first"),
     Mistake("taken port", "serve --model artifact --port {port}", "cannot listen on", "in use", "another --port"),
+]
+UNREADABLE = "gone.json is no results.json", "the file that a comparison leaves", "Copy it again"
+MEASURING = [
+    Mistake("comparison in a file", "compare --modes cpu --to file", "--to file cannot be", "exists", "choose another"),
+    Mistake("comparison read-only", "compare --modes cpu --to read_only", "--to read_only cannot", "(", "another"),
+    Mistake("merge nothing", "compare --modes cpu --merge gone.json", *UNREADABLE),
+    Mistake("bench into nothing", "bench --json no/b.json", "--json no/b.json cannot be", "No such", "choose another"),
+    Mistake("bench onto a folder", "bench --json good", "--json good cannot be", "Is a directory", "choose another"),
+    Mistake("bench read-only", "bench --json read_only/b.json", "read_only/b.json cannot be", "(", "choose another"),
+    Mistake("no rounds", "bench --rounds 0", "--rounds is 0", "1 or more", "leave it out"),
+    Mistake("no steps", "bench --steps 0", "--steps is 0", "1 or more", "leave it out"),
 ]
 
 
@@ -221,7 +232,9 @@ def check_message(code: int, said: str, mistake: Mistake) -> None:
     assert code == 2
     assert [line for line in said.splitlines() if line.startswith(("error: ", "Traceback"))][1:] == []
     message = said[said.index("error: ") :]
-    assert [words for words in (mistake.found, mistake.expected, mistake.mend) if words not in message] == [], message
+    told = mistake.found, mistake.expected, mistake.mend
+    assert all(told)
+    assert [words for words in told if words not in message] == [], message
 
 
 @pytest.mark.parametrize("mistake", FIT, ids=lambda mistake: mistake.name)
@@ -253,6 +266,25 @@ def test_a_mistake_about_an_artifact_is_one_message_and_leaves_nothing(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         verb, *options = mistake.args.format(port=taken.getsockname()[1]).split()
         code = serve(options) if verb == "serve" else main([verb, *options])
+    check_message(code, capsys.readouterr().err, mistake)
+    assert files_below(here) == before
+
+
+@pytest.mark.usefixtures("_process_as_it_was_before_the_demo")
+@pytest.mark.parametrize("mistake", MEASURING, ids=lambda mistake: mistake.name)
+def test_a_mistake_in_what_measures_is_one_message_before_anything_runs(
+    mistake: Mistake,
+    here: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "read_only" in mistake.args:
+        (here / "read_only").symlink_to(request.getfixturevalue("read_only"))
+    before = files_below(here)
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", lambda *args, **options: pytest.fail("too late"))
+        code = main(mistake.args.split())
     check_message(code, capsys.readouterr().err, mistake)
     assert files_below(here) == before
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lightning_app
-from lightning_app.__main__ import VERBS, main
+from lightning_app.__main__ import OWN_PARSERS, VERBS, main
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -24,7 +24,7 @@ def test_help_names_every_verb_and_imports_neither_torch_nor_lightning(program: 
     assert imported & {"torch", "lightning", "numpy"} == set()
 
 
-@pytest.mark.parametrize("verb", ["doctor", "compare", "bench"])
+@pytest.mark.parametrize("verb", OWN_PARSERS)
 def test_verbs_with_options_of_their_own_explain_them_without_torch(program: Program, verb: str) -> None:
     process = program(verb, "--help", python_options=("-X", "importtime"))
     imported = {line.split("|")[-1].strip() for line in process.stderr.splitlines()}

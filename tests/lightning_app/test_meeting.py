@@ -7,6 +7,7 @@ import socket
 from contextlib import closing
 
 import pytest
+import torch
 
 from lightning_app import meeting
 from lightning_app.errors import UsageError
@@ -127,3 +128,12 @@ def test_a_store_takes_the_port_that_it_is_given_or_says_that_it_is_taken() -> N
         with pytest.raises(UsageError, match=f"MASTER_PORT is {port}, which is taken on"):
             open_store(2, 1, port)
     assert open_store(2, 1, port).port == port
+
+
+def test_where_there_is_no_port_nobody_is_told_of_one_that_was_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise torch.distributed.DistNetworkError("too many open files")
+
+    monkeypatch.setattr(torch.distributed, "TCPStore", refuse)
+    with pytest.raises(UsageError, match=r"no port can be opened on .* to meet at: too many open files"):
+        open_store(2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from lightning_app.errors import UsageError
 from lightning_app.launch import Launch, Launcher
@@ -47,6 +48,13 @@ def test_a_flag_and_a_machine_make_a_plan(
 ) -> None:
     plan = plan_run(strategy, devices, None, machine, ALONE)
     assert (plan.strategy, plan.accelerator, plan.devices, plan.precision, plan.threads) == expected
+
+
+def test_a_plan_has_this_process_s_device_and_the_backend_that_belongs_to_it() -> None:
+    cpu = plan_run("ddp", 2, None, NEW_CPU, ALONE)
+    assert (cpu.device, cpu.backend) == (torch.device("cpu"), "gloo")
+    second = plan_run("ddp", None, None, FOUR_GPUS, Launch("torchrun", 4, 1, 1, 4, 0, 1))
+    assert (second.device, second.backend) == (torch.device("cuda", 1), "nccl")
 
 
 @pytest.mark.parametrize("machine", [OLD_CPU, NEW_CPU, ONE_GPU, TWO_V100])

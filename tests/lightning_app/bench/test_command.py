@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,18 @@ def test_the_table_has_median_and_range_of_each() -> None:
 def test_two_ranks_are_not_measured_on_one_gpu(gpus: int, left: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert possible(["program", "ranks"]) == left
+
+
+@pytest.mark.parametrize("program", [["startup", "mpirun"], ["serving"]], ids=" ".join)
+def test_a_program_of_the_bench_that_fails_is_one_error(
+    program: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "no such thing")
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: failed)
+    monkeypatch.setattr(sys, "argv", program)
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module(f"lightning_app.bench.{program[0]}", run_name="__main__")
+    assert "failed with exit code 1: no such thing" in capsys.readouterr().err
 
 
 def measured(parts: list[str], json_file: Path) -> dict[str, dict[str, float]]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invented_comparison import everything
 
 from lightning_app.compare.command import compare, name_of
 from lightning_app.compare.derive import parts_of
 from lightning_app.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[3]
+COMMAND = "lightning_app.compare.command"
 COUNTED = 30
 DEADLINE_S = 240
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,6 +39,17 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         compare([*args, "--config", "configs/quickstart.yaml"])
+
+
+def test_another_recipe_to_merge_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: everything()[name] for name in ("recipe", "options", "batch_size", "image_size")}
+    monkeypatch.setattr(f"{COMMAND}.learn", lambda *args: known | {"machine": everything()["machines"]["here"]})
+    monkeypatch.setattr(f"{COMMAND}.measure", lambda *args: pytest.fail("too late"))
+    (tmp_path / "other.json").write_text(json.dumps(everything() | {"recipe": "another"}))
+    with pytest.raises(UsageError, match=r"other\.json cannot be compared with this"):
+        compare(["--modes", "cpu", "--to", str(tmp_path), "--merge", str(tmp_path / "other.json")])
 
 
 def test_options_that_fit_would_refuse_are_refused_at_once(program: Program, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def test_each_of_two_machines_has_speedups_of_its_own() -> None:
     assert there is not None
     assert there.median == pytest.approx(4 * here.median)
     assert f"{number(there.median)} x</b><span>as fast as original @ there" in page(found)
+    assert "Speed-up is over the first mode of its machine; " in markdown(found)
+    assert "Speed-up is over original; " in markdown(FOUND)
+
+
+@pytest.mark.parametrize("report", [markdown, page])
+def test_the_head_names_the_counted_side_and_of_whole_runs_all(report: Callable[[Findings], str]) -> None:
+    whole = everything()
+    whole["options"] |= {"data.image_size": [224, 256]}
+    steps = whole | {"runs": [each for each in whole["runs"] if each["part"] == "steps"]}
+    head = "mobilenet_v2 on cifar10 at 224"
+    assert f"{head} (whole runs: 224, 256): what each mode buys" in report(Findings.of(whole, None))
+    assert f"{head}: what each mode buys" in report(Findings.of(steps, None))
 
 
 def test_the_rows_of_a_markdown_table_are_as_wide_as_its_head() -> None:
@@ -95,7 +108,7 @@ def test_what_a_run_says_is_no_markup() -> None:
 def test_a_comparison_in_which_nothing_could_be_run_still_reports() -> None:
     found = Findings.of(content([]), None)
     assert "<figure>" not in page(found)
-    assert markdown(found).startswith("# Comparison")
+    assert markdown(found).startswith("# mobilenet_v2 on cifar10")
 
 
 @pytest.mark.browser
