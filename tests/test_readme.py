@@ -7,6 +7,7 @@ kind that is not known here fails.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -174,8 +175,10 @@ def test_a_command_that_is_not_as_the_program_takes_it_is_found() -> None:
 
 
 def test_the_oldest_versions_have_an_environment_for_each_python() -> None:
-    make = ["make", "--dry-run", "test-oldest", f"PYTHON={sys.executable}"]
-    said = subprocess.run(make, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    python = Path(sys.executable)  # by PATH: a checkout may lie below a folder with a space in its name
+    environ = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
+    make = ["make", "--dry-run", "test-oldest", f"PYTHON={python.name}"]
+    said = subprocess.run(make, cwd=REPOSITORY, env=environ, check=True, capture_output=True, text=True).stdout
     assert f".venv-oldest-{sys.version_info[0]}.{sys.version_info[1]}/bin/python -m pytest" in said
 
 
