@@ -41,3 +41,4 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     # lightning 2.6.6 with torch >= 2.13
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+    warnings.filterwarnings("ignore", message="torch.distributed.nn.functional.all_gather is deprecated")

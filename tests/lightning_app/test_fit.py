@@ -28,7 +28,7 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 TEST_IMAGES, VAL_IMAGES, STEPS, PEAK = 360, 70, 20, 5e-4
 
 FEW = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
-TROUBLE = re.compile(r"warning|error|traceback|GPU available|Tip:|args parameter", re.IGNORECASE)
+TROUBLE = re.compile(r"warning|error|traceback|GPU available|Tip:|args parameter|deprecated", re.IGNORECASE)
 
 
 @pytest.fixture(scope="session")
