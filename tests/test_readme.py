@@ -24,6 +24,7 @@ from tensorboard.program import TensorBoard
 import serve.__main__
 from lightning_app.__main__ import OWN_PARSERS, VERBS
 from lightning_app.fit_options import fit_options
+from lightning_app.prepare import VERIFY
 from models.artifact import load_artifact
 
 REPOSITORY = Path(__file__).parents[1]
@@ -95,7 +96,7 @@ def check_verb(verb: str, *options: str) -> None:
     """Let a verb's own parser take its options."""
     assert verb in VERBS
     if verb in ("fit", "prepare"):
-        fit_options(list(options))
+        fit_options([option for option in options if (verb, option) != ("prepare", VERIFY)])
         return
     module, function = OWN_PARSERS[verb].split(":")
     parsed = import_module(getattr(import_module(module), function).__module__).parse(list(options))

@@ -6,8 +6,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -226,17 +225,16 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(tmp_path, 10)
-    for name in ("listdir", "scandir"):
-        original = getattr(os, name)
-        monkeypatch.setattr(os, name, partial(forbidden, tmp_path / folder, original))
+    listed = Path.iterdir  # of Path: Python 3.10's keeps os.listdir as it found it
+
+    def forbidden(path: Path) -> Iterator[Path]:
+        if path == tmp_path / folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
     with pytest.raises(UsageError, match=r"cannot keep runs in .* \(Permission denied\)"):
         started(tmp_path)
-
-
-def forbidden(folder: Path, original: Callable[[Any], Any], path: Any) -> Any:
-    if Path(path) == folder:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    return original(path)
 
 
 def stale(path: Path) -> bytes:
