@@ -29,7 +29,7 @@ USER_ERRORS = (UsageError, DataError, ModelError)
 USAGE_ERROR = 2
 TIDY_SECONDS = 3.0  # for loggers to write what they hold; then teardown hangs in something
 # Most mistakes are made by all ranks alike: rank 0 says it, and its launcher ends the others before they repeat it.
-RANK_ZERO_FIRST_SECONDS = 2.0
+RANK_ZERO_FIRST_SECONDS = 5.0  # of ranks that start apart on a busy machine
 CANCEL_SECONDS = 30.0  # that SLURM's controller may take to end the step
 CANCEL_PAUSE_SECONDS = 2.0
 
