@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from datamodules.errors import DataError
 from lightning_app.errors import UsageError
-from lightning_app.last_words import hard_exit, silence
+from lightning_app.last_words import be_heard, hard_exit, silence
 from lightning_app.launch import Launch, this_launch
 from lightning_app.lifeline import FAILED, Ending, Hub, Lifeline, died, join
 from lightning_app.rendezvous import Missing
@@ -32,6 +32,7 @@ TIDY_SECONDS = 3.0  # for loggers to write what they hold; then teardown hangs i
 RANK_ZERO_FIRST_SECONDS = 5.0  # of ranks that start apart on a busy machine
 CANCEL_SECONDS = 30.0  # that SLURM's controller may take to end the step
 CANCEL_PAUSE_SECONDS = 2.0
+HEARD_SECONDS = 2.0  # that a launcher on a busy machine may take to read what a rank has printed
 
 
 class Ranks:
@@ -163,7 +164,9 @@ def end_others(launch: Launch) -> None:
                 subprocess.run(["scancel", "--signal=KILL", step], timeout=CANCEL_SECONDS, check=False)
             time.sleep(CANCEL_PAUSE_SECONDS)
     if launch.launcher == "hydra" and "PMI_FD" in os.environ:
-        # MPI_Abort's message to MPICH's proxy, which lets ranks that never called MPI_Init end as they like.
+        # MPI_Abort's message to MPICH's proxy, which lets ranks that never called MPI_Init end as they like. It ends
+        # at once then, with what it has not yet read of ours.
+        be_heard(HEARD_SECONDS)
         with contextlib.suppress(OSError):
             os.write(int(os.environ["PMI_FD"]), f"cmd=abort exitcode={USAGE_ERROR}\n".encode())
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import stat
 import sys
+import termios
+import time
 from typing import NoReturn
 
 # A node that lost its power closes nothing; after so long it counts as dead. Shorter pauses of a network pass.
@@ -43,6 +47,20 @@ def speak_last(connection: socket.socket, words: str) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(words.encode())
         connection.shutdown(socket.SHUT_WR)
+
+
+def be_heard(seconds: float) -> None:
+    """Wait until the launcher has read all of our stderr, where that is a pipe: what it ends with unread is lost."""
+    deadline = time.monotonic() + seconds
+    while unread(2) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def unread(stream: int) -> int:
+    """Bytes that wait in a pipe for its reader."""
+    if not stat.S_ISFIFO(os.fstat(stream).st_mode):
+        return 0
+    return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def silence() -> None:

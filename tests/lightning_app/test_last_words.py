@@ -1,0 +1,38 @@
+"""What a rank prints last is read before it ends."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SPEAK = "import sys; from lightning_app.last_words import be_heard; print('error', file=sys.stderr); be_heard({})"
+
+
+def speaker(seconds: float, stderr: int) -> subprocess.Popen[bytes]:
+    """A process that speaks, and waits to be heard."""
+    return subprocess.Popen([sys.executable, "-c", SPEAK.format(seconds)], cwd=REPOSITORY, stderr=stderr)
+
+
+def test_a_process_ends_when_its_words_have_been_read() -> None:
+    with speaker(600, subprocess.PIPE) as process:
+        assert process.stderr is not None
+        select.select([process.stderr], [], [])  # they are in the pipe
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        assert process.stderr.read() == b"error\n"
+        assert process.wait(60) == 0
+
+
+def test_nobody_is_waited_for_forever() -> None:
+    with speaker(0.1, subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+
+
+def test_a_file_is_no_reader(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, speaker(600, log.fileno()) as process:
+        assert process.wait(60) == 0
