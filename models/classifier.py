@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,8 @@ class ImageClassifier(pl.LightningModule):
         backbone: torchvision's name, for example mobilenet_v2, resnet18, efficientnet_b0, vit_b_16.
         weights: `imagenet` (torchvision's), the path of a .safetensors or .pth file, or `none`.
         freeze_backbone: train the classifier only; batch statistics and dropout of the rest stay as they are.
+        freeze_layers: submodules of the backbone, by torchvision's names, whose weights stay as they are; their batch
+            norms go on following the data. Frozen from the first layer on, they need no backward pass.
         head_lr_factor: the classifier's learning rate as a multiple of the backbone's; it begins with random weights.
         dropout: before the classifier; null is the backbone's own rate.
         label_smoothing: in training; validation and test losses are plain cross-entropy.
@@ -51,6 +54,7 @@ class ImageClassifier(pl.LightningModule):
         backbone: str = "mobilenet_v2",
         weights: str = "imagenet",
         freeze_backbone: bool = False,
+        freeze_layers: Sequence[str] = (),
         head_lr_factor: float = 1.0,
         dropout: float | None = None,
         label_smoothing: float = 0.0,
@@ -71,6 +75,8 @@ class ImageClassifier(pl.LightningModule):
         self.network = Network(backbone, num_classes, mean, std, dropout)
         if weights != "none":
             log.info(load_weights(self.network.backbone, backbone, weights))
+        for name in freeze_layers:
+            self._layer(name).requires_grad_(False)
         if freeze_backbone:
             self.network.requires_grad_(False)
             self.head.requires_grad_(True)
@@ -89,6 +95,19 @@ class ImageClassifier(pl.LightningModule):
         copied = memo[id(self)] = type(self).__new__(type(self))
         copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return copied
+
+    def _layer(self, name: str) -> torch.nn.Module:
+        """A submodule of the backbone that may be frozen."""
+        head, _, _ = head_name(self.network.backbone).partition(".")
+        modules = (known for known, _ in self.network.backbone.named_modules() if known)
+        names = [known for known in modules if known.partition(".")[0] != head]
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise ModelError(
+                f"model.freeze_layers has {name!r}, which is no layer of {self.backbone} below its classifier"
+                + (f"; did you mean {near[0]}?" if near else f"; expected names such as {names[0]}.")
+            )
+        return self.network.backbone.get_submodule(name)
 
     @property
     def head(self) -> torch.nn.Module:

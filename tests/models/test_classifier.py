@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +103,40 @@ def test_a_frozen_backbone_drops_nothing_out() -> None:
     model = classifier(freeze_backbone=True, dropout=0.5).train()
     images, _ = images_and_labels(2)
     assert torch.equal(model(images), model(images))
+
+
+def test_frozen_layers_keep_their_weights_but_follow_the_data() -> None:
+    frozen = ["features.0", "features.1"]
+    model = classifier(freeze_layers=frozen, lr_scheduler=None).train()
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    optimizer = model.configure_optimizers()
+    model.training_step(batch_of(*images_and_labels(6), 6, 6), 0).backward()
+    optimizer.step()
+    changed = {name for name, tensor in model.network.state_dict().items() if not torch.equal(tensor, before[name])}
+    weights = {f"backbone.{name}" for name, _ in model.network.backbone.named_parameters()}
+    kept = {name for name in weights if name.startswith(tuple(f"backbone.{layer}." for layer in frozen))}
+    assert changed & weights == weights - kept
+    assert {"backbone.features.0.1.running_mean", "backbone.features.1.conv.2.running_var"} <= changed
+
+
+def test_layers_frozen_from_the_first_on_keep_nothing_for_a_backward_pass() -> None:
+    model = classifier(freeze_layers=["features.0", "features.1"]).train()
+    assert not model.network.backbone.features[:2](images_and_labels(2)[0]).requires_grad
+    assert model.network.backbone.features[:3](images_and_labels(2)[0]).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("feature.3", "did you mean features.3?"),
+        ("xyz", "expected names such as features."),
+        ("classifier", "below its classifier"),
+        ("classifier.1", "below its classifier"),
+    ],
+)
+def test_what_is_no_layer_cannot_be_frozen(name: str, advice: str) -> None:
+    with pytest.raises(ModelError, match=rf"model.freeze_layers has '{name}', .*{re.escape(advice)}"):
+        classifier(freeze_layers=[name])
 
 
 def test_without_freezing_training_moves_the_batch_statistics() -> None:
