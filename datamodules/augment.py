@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.color import jitter
 from datamodules.errors import DataError
-from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift
+from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift, straight_resample
 
 # Columns of the draws. Each augmentation owns its columns, so switching one off leaves the others as they were.
 SCALE, RATIO, CROP_X, CROP_Y, FLIP, ANGLE, SHIFT_X, SHIFT_Y, BRIGHTNESS, CONTRAST, SATURATION, HUE = range(12)
@@ -72,7 +72,10 @@ class Augment:
         Returns:
             float32 [n, 3, size, size] in [0, 1].
         """
-        return affine_resample(self.recolor(images, draws), self.theta(draws, images.shape[-1]), size)
+        images, theta = self.recolor(images, draws), self.theta(draws, images.shape[-1])
+        if images.device.type == "cpu" and not self.rotation:
+            return straight_resample(images, theta, size)
+        return affine_resample(images, theta, size)
 
     def recolor(self, images: Tensor, draws: Tensor) -> Tensor:
         """The colour part."""

@@ -71,6 +71,35 @@ def affine_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
     return F.grid_sample(images, affine_grid(theta, size), "bilinear", "reflection", align_corners=False)
 
 
+def straight_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
+    """`affine_resample` for maps that turn nothing: along x, then along y, by two small matrix products.
+
+    On a CPU they take two thirds of grid_sample's time. Arguments and result as there.
+    """
+    images = shrink(images, size)
+    stored = images.shape[-1]
+    along_x, along_y = (bilinear_weights(theta[:, k, k], theta[:, k, 2], stored, size) for k in (0, 1))
+    rows = images.flatten(1, 2) @ along_x.mT
+    return along_y[:, None] @ rows.unflatten(1, (3, stored))
+
+
+def bilinear_weights(scale: Tensor, offset: Tensor, stored: int, size: int) -> Tensor:
+    """What each of `size` points of a line takes of `stored` pixels, reflecting beyond the edge.
+
+    Args:
+        scale, offset: float [n], from coordinates of the result to those of the source.
+
+    Returns:
+        float [n, size, stored]; a row sums up to 1.
+    """
+    axis = (torch.arange(size, device=scale.device, dtype=scale.dtype) * 2 + 1) / size - 1
+    at = (scale[:, None] * axis + offset[:, None] + 1) * (stored / 2)  # pixel i lies at i + 0.5
+    at = torch.remainder(at, 2 * stored)
+    at = (torch.minimum(at, 2 * stored - at) - 0.5).clamp(0, stored - 1)
+    pixels = torch.arange(stored, device=scale.device, dtype=scale.dtype)
+    return torch.relu(1 - (at[:, :, None] - pixels).abs())
+
+
 def affine_grid(theta: Tensor, size: int) -> Tensor:
     """`F.affine_grid` for squares, [n, size, size, 2], by broadcast sums instead of a matrix product."""
     axis = (torch.arange(size, device=theta.device, dtype=theta.dtype) * 2 + 1) / size - 1

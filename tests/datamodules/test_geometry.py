@@ -21,6 +21,7 @@ from datamodules.geometry import (
     rotate,
     shift,
     shrink,
+    straight_resample,
 )
 
 
@@ -129,6 +130,16 @@ def test_crop_enlarges_the_window_that_x_and_y_name(x: float, y: float, rows: in
     torch.testing.assert_close(
         affine_resample(images, theta, 32)[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("stored", "size"), [(8, 8), (8, 21), (32, 96), (32, 16)])
+def test_without_turns_two_matrix_products_resample_as_one_grid_does(stored: int, size: int) -> None:
+    images, amounts = pictures(stored, 6), random(6, 6).float()
+    offset, (width, height, x, y) = amounts[:, :2] * 4 - 2, amounts[:, 2:].unbind(1)  # up to a whole image away
+    theta = compose([shift(offset), crop(width, height, x, y), flip(x < 0.5)], like=offset)
+    result = straight_resample(images, theta, size)
+    torch.testing.assert_close(result, affine_resample(images, theta, size), rtol=0, atol=3e-6)
+    assert torch.equal(straight_resample(images[2:5], theta[2:5], size), result[2:5])
 
 
 def test_identity_takes_length_and_type_from_its_model() -> None:
