@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from lightning_app.checkpoint import IN_MEMORY, ChecksummedIO, keep_newest, step_file, step_files
-from lightning_app.files import replace_file, sync_files
+from lightning_app.files import make_folder, replace_file, sync_files
 from lightning_app.runs import RECORD, write_record
 from lightning_app.saving import SavingClock, SavingOptions
 
@@ -51,7 +51,7 @@ class Checkpoints:
         """Have the best checkpoint here too, where a run goes on from one in another's folder."""
         theirs, ours = step_file(folder, step), step_file(self.folder, step)
         if theirs.exists() and not ours.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             replace_file(ours, theirs.read_bytes())
 
     def keep_best(self, trainer: pl.Trainer) -> None:
@@ -82,7 +82,7 @@ class Checkpoints:
         Trouble with it is no reason to lose the checkpoint too.
         """
         run = self.folder.parent
-        syncs = [lambda: sync_files(run)] if trainer.is_global_zero and run.exists() else []
+        syncs = [lambda: sync_files(run)] if trainer.is_global_zero else []
         for save in (*(logger.save for logger in trainer.loggers), *syncs):
             try:
                 save()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -33,6 +32,7 @@ from lightning_app.ddp import RankedDDPStrategy
 from lightning_app.errors import Finished, UsageError
 from lightning_app.launch import this_launch
 from lightning_app.loggers import run_loggers
+from lightning_app.output import DISK_ERRORS
 from lightning_app.parser import Parser
 from lightning_app.predictions import gather_predictions, write_predictions
 from lightning_app.report import Run, leave_behind
@@ -44,7 +44,6 @@ from models.errors import ModelError
 from models.weights import check_fit
 
 log = logging.getLogger(__name__)
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 # Tells the processes that a local ddp run starts where to begin.
 START_VARIABLE = "LIGHTNING_APP_START"
 
@@ -172,7 +171,9 @@ class CLI(LightningCLI):
     def before_fit(self) -> None:
         """Decide where to begin: on rank 0 alone, for it is the one that writes."""
         launch = this_launch()
-        check_sides(self.datamodule, self.trainer.max_epochs)
+        # Lightning sets it without declaring it, and makes max_epochs 1.
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            check_sides(self.datamodule, self.trainer.max_epochs)
         check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
         log_every_epoch(self.trainer, self.datamodule.steps_per_epoch)
         if isinstance(self.trainer.strategy, RankedDDPStrategy):

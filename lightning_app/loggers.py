@@ -48,7 +48,10 @@ class PatientLogger(TensorBoardLogger):
     @rank_zero_only
     def save(self) -> None:
         try:
-            super().save()
+            if self.hparams:
+                super().save()
+            else:  # Lightning's would leave a file of no hyper-parameters at the first log, and keep it
+                self.experiment.flush()
         except OSError as error:
             log.warning(f"{self.log_dir}: {self.NAME_HPARAMS_FILE} cannot be written ({error.strerror})")
 

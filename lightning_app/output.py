@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_app.errors import UsageError
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
 
 @contextmanager
-def output(option: str, path: Path) -> Iterator[None]:
+def output(option: str, path: Path, numbers: Container[int | None] | None = None) -> Iterator[None]:
     """What is inside writes to what an option names.
+
+    Args:
+        numbers: the errors that say so, where what is inside does other things too; None for all.
 
     Raises:
         UsageError: it cannot be written.
     """
     try:
         yield
-    except BrokenPipeError:  # of our own stdout
-        raise
     except OSError as error:
+        if numbers is not None and error.errno not in numbers:
+            raise
         raise UsageError(f"{option} {path} cannot be written ({error.strerror or error}); choose another.") from error
 
 

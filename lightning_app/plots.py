@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from lightning_app.loggers import read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def curves_figure(metrics_csv: Path) -> Figure:
     """Loss and accuracy over optimizer steps, from a run's metrics.csv."""
     from matplotlib.figure import Figure
 
-    rows = logged(metrics_csv)
+    rows = read_rows(metrics_csv)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2, sharex=True)
     draw(loss, rows, {"train/loss": "-", "val/loss": "o--", "test/loss": "s"})
@@ -56,11 +57,6 @@ def curves_figure(metrics_csv: Path) -> Figure:
     low, high = accuracy.get_ylim()
     accuracy.set_ylim(low - LEAST_MARGIN, min(high + LEAST_MARGIN, 100))  # a tenth of a point is no cliff
     return figure
-
-
-def logged(metrics_csv: Path) -> list[dict[str, str]]:
-    """The rows of a run's table; none where it ended before anything was logged."""
-    return list(csv.DictReader(metrics_csv.read_text().splitlines())) if metrics_csv.exists() else []
 
 
 def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent: bool = False) -> None:

@@ -18,8 +18,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from datamodules.images import ImageData
 from lightning_app import __version__
 from lightning_app.examples import choose_examples
+from lightning_app.loggers import read_rows
 from lightning_app.machine import cpu_name
-from lightning_app.plots import confusion_figure, curves_figure, logged
+from lightning_app.plots import confusion_figure, curves_figure
 from models.artifact import save_artifact
 from models.classifier import ImageClassifier
 from models.metrics import scalars
@@ -121,7 +122,7 @@ def uncertainty(run: Run) -> dict[str, Any] | None:
 
 def curves(metrics_csv: Path) -> dict[str, list[tuple[int, float]]]:
     """Losses and accuracies as (optimizer step, finite value), thinned out to what a plot can show."""
-    rows = logged(metrics_csv)
+    rows = read_rows(metrics_csv)
     found = {name: [(int(row["step"]), float(row[name])) for row in rows if row.get(name)] for name in CURVES}
     finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in found.items()}
     return {name: points[:: -(-len(points) // CURVE_POINTS)] for name, points in finite.items() if points}

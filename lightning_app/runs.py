@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from lightning_app.checkpoint import CheckpointError, DamagedError, read_checkpoint, step_files
 from lightning_app.errors import UsageError
-from lightning_app.files import replace_file
+from lightning_app.files import make_folder, replace_file
+from models.files import sync
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class RunsFolder:
         """Begin a version of its own, from a checkpoint or from nothing."""
         step = self.usable(checkpoint)["global_step"] if checkpoint else 0
         number = max(self.versions(), default=-1) + 1
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         while not made(self.version(number)):  # by another job, just now
             number += 1
         self._hold(number)
@@ -274,6 +275,7 @@ def made(folder: Path) -> bool:
         folder.mkdir()
     except FileExistsError:
         return False
+    sync(folder.parent)
     return True
 
 

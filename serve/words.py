@@ -28,6 +28,6 @@ def preparation(card: dict[str, Any]) -> str:
     mean, std = (", ".join(f"{value:g}" for value in card[name]) for name in ("mean", "std"))
     return (
         f"Turned upright by EXIF, RGB, transparency over white; the centre square at {stored} x {stored} pixels; "
-        f"bilinear to {size} x {size}; divided by 255, less the mean {mean}, over the deviation {std}. Training did "
-        "the same; the network does the last two itself."
+        f"bilinear to {size} x {size}; divided by 255, less the mean {mean}, over the deviation {std}. Validation "
+        "and test did the same; the network does the last two itself."
     )

@@ -25,7 +25,7 @@ from lightning_app.compare.trial import STOPPED_BY, Trial, run_trial
 from lightning_app.errors import UsageError
 from lightning_app.files import replace_file
 from lightning_app.machine import Machine
-from lightning_app.output import output, try_folder
+from lightning_app.output import DISK_ERRORS, output, try_folder
 from lightning_app.recipes import resolve_configs
 
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
@@ -47,6 +47,7 @@ def compare(args: list[str]) -> None:
             signal.signal(number, stop)
     with output("--to", folder):
         try_folder(folder)
+    with output("--to", folder, DISK_ERRORS):
         failed = fill(folder, options, fit, ["python", "-m", "lightning_app", "compare", *args])
     if failed:
         sys.exit(f"error: {failed} runs failed; the same command tries them again.")

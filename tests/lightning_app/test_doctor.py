@@ -171,6 +171,15 @@ def test_as_json_it_holds_all_facts(program: Program) -> None:
     assert found["reductions"] == []
 
 
+def test_what_libraries_print_is_kept_apart_from_the_report() -> None:
+    code = (
+        "import os; from lightning_app.doctor.command import keep_stdout_for_the_report; keep_stdout_for_the_report(); "
+        "os.write(1, b'[Gloo] Rank 0 is connected'); print('the report', flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("the report\n", "[Gloo] Rank 0 is connected")
+
+
 def test_asking_for_the_mpi_library_leaves_mpi_out_of_this_process() -> None:
     code = (
         "import sys; from lightning_app.doctor.facts import mpi_library; mpi_library(); print('mpi4py' in sys.modules)"

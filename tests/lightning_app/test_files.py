@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lightning_app.checkpoint import write_checkpoint
 from lightning_app.files import append, make_folder, replace_file
+from lightning_app.runs import RunsFolder
 
 
 def failing_fsync(monkeypatch: pytest.MonkeyPatch, number: int, of_folders: bool) -> None:
@@ -54,3 +56,14 @@ def test_the_names_of_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest
     make_folder(tmp_path / "a/b")
     make_folder(tmp_path / "a/b")
     assert sorted(synced) == [tmp_path, tmp_path / "a"]
+
+
+def test_so_are_those_of_a_run_and_its_first_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[Path] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+    runs = RunsFolder(tmp_path / "runs/name", {}, lambda checkpoint, path: None)
+    runs.start("auto")
+    runs.let_go()
+    folder = tmp_path / "runs/name/version_0"
+    write_checkpoint({"global_step": 1}, folder / "checkpoints/step-00000001.ckpt")
+    assert {tmp_path, *list(folder.parents)[:2], folder, folder / "checkpoints"} <= synced

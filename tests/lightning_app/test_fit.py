@@ -48,6 +48,10 @@ def scalar(events: EventAccumulator, tag: str) -> dict[int, float]:
     return {event.step: event.value for event in events.Scalars(tag)}
 
 
+def test_the_hyper_parameters_are_those_of_the_run(run_folder: Path) -> None:
+    assert yaml.safe_load((run_folder / "hparams.yaml").read_text())["batch_size"] > 0
+
+
 def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
     files = sorted(str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file())
     assert [file for file in files if not file.startswith("events.out.tfevents")] == [
@@ -270,6 +274,11 @@ def test_ddp_on_this_machine_tests_every_image_once_and_sums_up_once(program: Pr
     assert process.stdout.count("Left in runs/tiny/version_0:") == 1
     assert process.stderr.count("strategy: ddp (asked for)") == 1
     assert [line for line in process.stderr.splitlines() if TROUBLE.search(line)] == []
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_a_dev_run_is_one_epoch_whatever_the_sides(tiny: list[str]) -> None:
+    assert main(["fit", *tiny, "--data.image_size", "[24,24,32]", "--trainer.fast_dev_run", "true"]) == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

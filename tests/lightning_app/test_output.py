@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_app.errors import UsageError
-from lightning_app.output import output, try_file, try_folder
+from lightning_app.output import DISK_ERRORS, output, try_file, try_folder
 
 
 def test_a_disk_that_fills_up_is_told_by_the_option() -> None:
@@ -18,9 +18,11 @@ def test_a_disk_that_fills_up_is_told_by_the_option() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_reader_of_stdout_that_is_gone_is_no_error_of_the_output() -> None:
-    with pytest.raises(BrokenPipeError), output("--to", Path("there")):
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EAGAIN, errno.ENOENT])
+def test_what_is_no_fault_of_the_disk_is_not_taken_for_one(number: int) -> None:
+    """A reader of stdout that is gone, no more processes, no such program."""
+    with pytest.raises(OSError, match=os.strerror(number)), output("--to", Path("there"), DISK_ERRORS):
+        raise OSError(number, os.strerror(number))
 
 
 def test_trying_leaves_nothing_but_the_folder_and_what_was_there(tmp_path: Path) -> None:

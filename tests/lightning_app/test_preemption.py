@@ -80,6 +80,12 @@ def test_the_time_limit_is_what_the_environment_says_where_it_does(scontrol: Pat
     assert not (scontrol / "calls").exists()
 
 
+@pytest.mark.parametrize(("before", "counted"), [(30.0, 30.0), (3600.0, 50.0)])
+def test_what_earlier_attempts_took_counts_up_to_half_the_limit(before: float, counted: float) -> None:
+    limit = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "1100"}
+    assert job_deadline(ENVIRON | limit, before).longest == counted
+
+
 @pytest.mark.parametrize("end", ["Unknown", ""])
 def test_without_a_time_limit_no_time_is_near(end: str, scontrol: Path) -> None:
     told(scontrol, StartTime="2026-11-24T10:00:00", EndTime=end)

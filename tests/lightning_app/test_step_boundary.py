@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.checkpoint import ChecksummedIO, read_checkpoint, step_file, step_files, write_checkpoint
 from lightning_app.checkpoints import Checkpoints
 from lightning_app.cli import CLI
+from lightning_app.report import Run
 from lightning_app.saving import SavingOptions
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
@@ -177,7 +179,9 @@ def test_a_fit_that_skips_ends_with_finite_weights(
         logits, labels = counted(module, batch)
         return logits * (torch.nan if module.training and module.trainer.global_step == 6 else 1), labels
 
+    metrics = Run.metrics
     monkeypatch.setattr(ImageClassifier, "_counted", spoiled)
+    monkeypatch.setattr(Run, "metrics", lambda run: metrics(run) | {"test/loss": torch.nan})
     assert main(["fit", *short, "--on_nan", "skip", "--runs_dir", str(tmp_path)]) == 0
     run = tmp_path / "short/version_0"
     network, _ = load_artifact(run / "model")
@@ -185,6 +189,8 @@ def test_a_fit_that_skips_ends_with_finite_weights(
     assert "train/skipped" in (run / "metrics.csv").read_text()
     card = json.loads((run / "model/model.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
     assert [step for step, _ in card["curves"]["train/loss"]] == [3, 11, 15]
+    assert "val/loss" in card["metrics"]
+    assert "test/loss" not in card["metrics"]
 
 
 # ---- the final test
@@ -206,6 +212,21 @@ def test_a_job_is_requeued_from_the_final_test_once_and_only_if_it_took_a_step(
 
 
 # ---- the disk
+
+
+def test_a_checkpoint_that_could_not_be_written_is_tried_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    io = ChecksummedIO()
+    checkpoints = Checkpoints(io, SavingOptions(every_n_steps=100, max_share=1.0), "{}")
+    checkpoints.folder = tmp_path / "missing"
+    trainer: Any = SimpleNamespace(
+        global_step=100, is_global_zero=True, loggers=[], save_checkpoint=lambda *_, **__: None
+    )
+    checkpoints.start(0)
+    io.error = OSError(errno.ENOSPC, "No space left on device")
+    checkpoints.write(trainer, None)
+    assert next(step for step in range(100, 120) if checkpoints.clock.due(step)) == 110
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
@@ -325,6 +346,18 @@ def at_once(number: int, frame: Any) -> None:
     raise AssertionError(f"signal {number} was not noted")
 
 
+@pytest.fixture
+def noted_or_fails() -> Iterator[None]:
+    """SIGTERM fails the test unless it is noted; at the end it is given back."""
+    before = signal.signal(signal.SIGTERM, at_once)
+    try:
+        yield
+        assert signal.getsignal(signal.SIGTERM) is at_once
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("noted_or_fails")
 @pytest.mark.parametrize(("owner", "hook"), [(ImageClassifier, "on_fit_start"), (ImageData, "train_dataloader")])
 def test_sigterm_before_the_first_step_is_noted(
     owner: Any, hook: str, short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -338,16 +371,12 @@ def test_sigterm_before_the_first_step_is_noted(
         return called(instance)
 
     monkeypatch.setattr(owner, hook, asked)
-    before = signal.signal(signal.SIGTERM, at_once)
-    try:
-        with pytest.raises(SystemExit) as end:
-            main(["fit", *short, "--runs_dir", str(tmp_path)])
-        assert signal.getsignal(signal.SIGTERM) is at_once
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *short, "--runs_dir", str(tmp_path)])
     assert end.value.code == 75
 
 
+@pytest.mark.usefixtures("noted_or_fails")
 def test_sigterm_between_training_and_the_final_test_of_a_job_is_noted(
     short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,19 +390,20 @@ def test_sigterm_between_training_and_the_final_test_of_a_job_is_noted(
     monkeypatch.setattr(CLI, "_load_chosen", asked)
     monkeypatch.setattr(step_boundary, "requeue", lambda environ, cause: causes.append(cause))
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    before = signal.signal(signal.SIGTERM, at_once)
-    try:
-        assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 0
     assert causes == [signal.SIGTERM]
 
 
-def test_the_longest_time_between_two_boundaries_is_kept_for_the_next_attempt() -> None:
+def test_the_longest_time_between_two_boundaries_is_kept_for_the_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     boundaries = [StepBoundary(Checkpoints(ChecksummedIO(), SavingOptions(), "{}"), "{}", None) for _ in range(2)]
     boundaries[0].deadline.near(100.0)
     boundaries[0].deadline.near(130.0)
     boundaries[1].load_state_dict(boundaries[0].state_dict())
+    monkeypatch.setenv("SLURM_JOB_START_TIME", "1000")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "4600")
+    epochs = SimpleNamespace(epoch_loop=SimpleNamespace())
+    trainer: Any = SimpleNamespace(world_size=1, is_global_zero=True, global_step=0, ckpt_path=None, fit_loop=epochs)
+    boundaries[1].on_train_start(trainer, ImageClassifier)  # type: ignore[arg-type]
     assert boundaries[1].deadline.longest == 30.0
     for boundary in boundaries:
         boundary.signals.restore()

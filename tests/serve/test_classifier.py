@@ -112,11 +112,16 @@ def test_without_onnx_runtime_torch_answers(
         return imported(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", without)
+    assert "by torch, layer by layer (ONNX Runtime is not installed" in why_torch_answers(artifact, caplog)
+
+
+def why_torch_answers(artifact: Path, caplog: pytest.LogCaptureFixture) -> str:
+    """What is logged where ONNX Runtime is not gone over to."""
     model = Classifier(artifact)
     with caplog.at_level("INFO", logger="serve"):
         model.accelerate()
     assert model.pipeline is model.reference
-    assert "by torch, layer by layer (ONNX Runtime is not installed" in caplog.text
+    return caplog.text
 
 
 @pytest.mark.parametrize("what", ["load", "run", "agree"])
@@ -134,11 +139,7 @@ def test_where_onnx_runtime_fails_torch_answers(
             return [np.full((2, 5), np.nan, dtype=np.float32)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Failing)
-    model = Classifier(artifact)
-    with caplog.at_level("INFO", logger="serve"):
-        model.accelerate()
-    assert model.pipeline is model.reference
-    assert "by torch, layer by layer (ONNX Runtime" in caplog.text
+    assert "by torch, layer by layer (ONNX Runtime" in why_torch_answers(artifact, caplog)
 
 
 def test_an_artifact_that_does_not_say_how_pictures_are_stored_is_refused(artifact: Path, tmp_path: Path) -> None:

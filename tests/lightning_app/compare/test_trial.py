@@ -48,7 +48,6 @@ def test_numbers_that_are_missing_are_a_failure(tmp_path: Path) -> None:
     assert run_trial(trial, ALONE, MACHINE)["failed"].startswith("1 of 2 processes left their numbers")
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no processes")
 def test_a_signal_while_a_process_is_being_started_leaves_it_not_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
