@@ -24,8 +24,8 @@ import socket
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from io import BufferedRWPair
+from contextlib import closing, suppress
+from io import BufferedReader
 from typing import NamedTuple
 
 from lightning_app.errors import UsageError
@@ -173,7 +173,7 @@ class RollCall:
                 self.told.add(rank)
                 if len(self.told) == len(self.others):
                     self.finished.set()
-            elif self.connections[rank] is writer:
+            elif self.connections.get(rank) is writer:
                 del self.connections[rank]
 
     def admit(self, hello: str, writer: StreamWriter) -> int | None:
@@ -244,23 +244,25 @@ def ask(address: str, port: int, token: str, hello: str, timeout: float) -> str 
         connection = socket.create_connection((address, port), REPLY_SECONDS)
     except OSError:
         return None
-    with connection, connection.makefile("rwb") as talk:
-        if converse(talk, hello, longest=len(token) + 1) != token:
+    with connection, connection.makefile("rb") as lines:
+        greeting = converse(connection, lines, hello, longest=len(token) + 1)
+        if greeting != f"{token}\n":  # a port that echoes, as our own may, says "TOKEN "
             return None
         connection.settimeout(timeout + REPLY_SECONDS)
-        head, _, reply = converse(talk).partition(" ")
-        if head != token:
+        said = converse(connection, lines)
+        head, _, reply = said.strip().partition(" ")
+        if head != token or not said.endswith("\n"):
             raise Missing(f"rank 0 at {address} ended before all ranks had come; look for its own message above.")
-        converse(talk, f"{THANKS}\n")
+        with suppress(OSError):
+            connection.sendall(f"{THANKS}\n".encode())
     return reply
 
 
-def converse(talk: BufferedRWPair, word: str = "", longest: int = -1) -> str:
+def converse(connection: socket.socket, lines: BufferedReader, word: str = "", longest: int = -1) -> str:
     """Say something and hear one line; nothing where the other side is gone or silent."""
     try:
-        talk.write(word.encode())
-        talk.flush()
-        return talk.readline(longest).decode(errors="replace").strip()
+        connection.sendall(word.encode())
+        return lines.readline(longest).decode(errors="replace")
     except OSError:
         return ""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -137,7 +139,9 @@ def test_a_visitor_that_is_no_rank_of_this_job_is_turned_away(
     zero.result()
 
 
-@pytest.mark.parametrize("greeting", [b"", b"220 smtp\r\n", b"openmpi-18\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize(
+    "greeting", [b"", b"220 smtp\r\n", b"openmpi-18\n", b"\xff\xfe\n", pytest.param(b"openmpi-17 1 node1\n", id="echo")]
+)
 def test_a_stranger_on_a_candidate_port_is_passed_over(
     greeting: bytes, ranks: ThreadPoolExecutor, listener: socket.socket
 ) -> None:
@@ -158,6 +162,28 @@ def test_a_silent_stranger_on_a_candidate_port_is_passed_over(
     ranks: ThreadPoolExecutor, listener: socket.socket
 ) -> None:
     with closing(listen([0])) as stranger:  # the kernel takes the connection, nobody answers
+        zero = rank_zero(ranks, listener, 2)
+        assert other(ranks, [port_of(stranger), port_of(listener)], 1).result() == "1:node1"
+        zero.result()
+
+
+def test_a_stranger_that_hangs_up_at_once_is_passed_over(
+    ranks: ThreadPoolExecutor, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As rank 0 of another job does, whose port closes while we wait to be let in."""
+    connect = socket.create_connection
+
+    def connect_and_be_reset(address: tuple[str, int], timeout: float) -> socket.socket:
+        connection = connect(address, timeout)
+        if address[1] == port_of(stranger):
+            accepted, _ = stranger.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            select.select([connection], [], [])
+        return connection
+
+    monkeypatch.setattr(socket, "create_connection", connect_and_be_reset)
+    with closing(listen([0])) as stranger:
         zero = rank_zero(ranks, listener, 2)
         assert other(ranks, [port_of(stranger), port_of(listener)], 1).result() == "1:node1"
         zero.result()
