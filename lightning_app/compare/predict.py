@@ -6,7 +6,6 @@ has not arrived when the pass ends is waited for.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,11 +68,12 @@ class Step:
 
     @classmethod
     def measured(cls, ranks: Sequence[dict[str, Any]]) -> Step:
-        """From what Communication left on each rank: medians over steps, of the slowest rank."""
-        slowest = max(ranks, key=lambda rank: statistics.median(rank["communication"]["without"]))
-        sizes = [size for size, _ in slowest["buckets"][0]]
-        ready = [statistics.median(times) for times in zip(*each_ready(slowest["buckets"]), strict=True)]
-        return cls(statistics.median(slowest["communication"]["without"]), list(zip(sizes, ready, strict=True)))
+        """From what Communication left on each rank. All began each step together, and the last one there counts."""
+        steps = np.array([rank["communication"]["without"] for rank in ranks])
+        ready = np.array([[[moment for _, moment in step] for step in rank["buckets"]] for rank in ranks])
+        moments = np.median(ready.max(axis=0), axis=0).tolist()
+        sizes = [size for size, _ in ranks[0]["buckets"][0]]
+        return cls(float(np.median(steps.max(axis=0))), list(zip(sizes, moments, strict=True)))
 
     def taking(self, seconds: float) -> Step:
         """The same step, computed in another time."""
@@ -87,8 +87,3 @@ class Step:
             arrived = max(arrived, ready) + link.taking(size, ranks)
         last = self.buckets[-1][1]
         return max(arrived, last) + self.seconds - last
-
-
-def each_ready(buckets: Sequence[Sequence[tuple[int, float]]]) -> list[list[float]]:
-    """Of each step, when its buckets were ready."""
-    return [[ready for _, ready in step] for step in buckets]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hosts import Hosts
-from predicted_steps import bases, check
+from predicted_steps import check
 
 from slurm import Slurm
 
@@ -44,6 +44,5 @@ def test_in_an_allocation_every_run_is_a_job_step(slurm: Slurm, tmp_path: Path) 
 def test_a_step_over_a_slow_link_is_predicted_within_15_percent(
     hosts: Hosts, openmpi5: list[str], tmp_path: Path
 ) -> None:
-    steps = bases(hosts, openmpi5, (2,), tmp_path)
-    (found,) = check(hosts, openmpi5, steps, 300, tmp_path / "300")
+    (found,) = check(hosts, openmpi5, (2,), 300, tmp_path / "300")
     assert abs(found.error) <= 0.15, found

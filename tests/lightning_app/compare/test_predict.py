@@ -33,6 +33,17 @@ def test_a_link_is_told_by_its_latency_and_bandwidth() -> None:
     assert (found.latency, found.bandwidth) == pytest.approx((LATENCY, BANDWIDTH), rel=1e-2)
 
 
+def test_a_step_is_as_long_as_its_slowest_rank_each_time() -> None:
+    ranks = [
+        {"communication": {"without": [1.0, 2.0, 1.0]}, "buckets": [[(5, 0.4), (7, 0.9)], [(5, 0.6), (7, 0.9)]]},
+        {"communication": {"without": [2.0, 1.0, 4.0]}, "buckets": [[(5, 0.5), (7, 0.7)], [(5, 0.5), (7, 0.8)]]},
+    ]
+    step = Step.measured(ranks)
+    assert step.seconds == 2.0
+    assert [size for size, _ in step.buckets] == [5, 7]
+    assert [ready for _, ready in step.buckets] == pytest.approx([0.55, 0.9])
+
+
 def test_a_link_that_costs_nothing_leaves_the_step_as_it_is() -> None:
     assert STEP.over(FAST, 2) == pytest.approx(1.0)
 
