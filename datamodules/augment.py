@@ -18,6 +18,7 @@ from datamodules.geometry import affine_resample, compose, crop, flip, rotate, s
 # Columns of the draws. Each augmentation owns its columns, so switching one off leaves the others as they were.
 SCALE, RATIO, CROP_X, CROP_Y, FLIP, ANGLE, SHIFT_X, SHIFT_Y, BRIGHTNESS, CONTRAST, SATURATION, HUE = range(12)
 DRAWS = 12
+SMALL = 64  # stored pixels; the work of straight_resample grows with them, and beyond it grid_sample is quicker
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Augment:
             float32 [n, 3, size, size] in [0, 1].
         """
         images, theta = self.recolor(images, draws), self.theta(draws, images.shape[-1])
-        if images.device.type == "cpu" and not self.rotation:
+        if images.device.type == "cpu" and not self.rotation and images.shape[-1] <= SMALL:
             return straight_resample(images, theta, size)
         return affine_resample(images, theta, size)
 

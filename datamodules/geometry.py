@@ -74,7 +74,8 @@ def affine_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
 def straight_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
     """`affine_resample` for maps that turn nothing: along x, then along y, by two small matrix products.
 
-    On a CPU they take two thirds of grid_sample's time. Arguments and result as there.
+    On a CPU, from 32 pixels to 224, they take a third of grid_sample's time; from 96 on, more than it. Arguments and
+    result as there.
     """
     images = shrink(images, size)
     stored = images.shape[-1]

@@ -180,3 +180,16 @@ def test_option_out_of_range_is_an_error_that_names_it_and_its_value(name: str, 
 
 def test_every_option_is_tried_above() -> None:
     assert {field.name for field in fields(Augment)} == {*ALL, "crop_ratio"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "rotation", "quickest"), [(64, 0.0, "straight"), (65, 0.0, "affine"), (32, 5.0, "affine")]
+)
+def test_images_are_resampled_the_quicker_way(
+    stored: int, rotation: float, quickest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    for way in ("straight", "affine"):
+        monkeypatch.setattr(columns, f"{way}_resample", lambda *_, way=way: taken.append(way))
+    Augment(rotation=rotation)(torch.rand(2, 3, stored, stored), torch.rand(2, DRAWS), 96)
+    assert taken == [quickest]

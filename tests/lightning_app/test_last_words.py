@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -26,6 +27,29 @@ def test_a_process_ends_when_its_words_have_been_read() -> None:
             process.wait(0.5)
         assert process.stderr.read() == b"error\n"
         assert process.wait(60) == 0
+
+
+def test_mpich_is_told_to_abort_only_when_the_error_has_been_read() -> None:
+    code = (
+        "import sys; from types import SimpleNamespace; from lightning_app import failure; "
+        "failure.HEARD_SECONDS = 600; print('error', file=sys.stderr); "
+        "failure.end_others(SimpleNamespace(launcher='hydra'))"
+    )
+    told, pmi = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        pass_fds=[pmi],
+        env=os.environ | {"PMI_FD": str(pmi)},
+    )
+    os.close(pmi)
+    with process, os.fdopen(told) as abort:
+        assert process.stderr is not None
+        select.select([process.stderr], [], [])
+        assert select.select([abort], [], [], 0.5)[0] == []
+        assert process.stderr.read() == b"error\n"
+        assert abort.read() == "cmd=abort exitcode=2\n"
 
 
 def test_nobody_is_waited_for_forever() -> None:
