@@ -2,10 +2,11 @@
 
 For the gradient of the input at stride 2, oneDNN 3.x (torch 2.14) picks `brgconv_strided` in bf16, which takes ten
 times as long as float32 does: four of them were a third of MobileNetV2's whole step (docs/performance.md has the
-command). models/kernels/depthwise.c computes it, and for large images the gradient of the weights, where oneDNN walks
-through memory channel by channel. Where the kernel does not apply, the gradient of the input is a depthwise convolution
-of stride 1, which is fast: of the output's gradient, spread out with zeros in between, with the kernel turned by 180
-degrees (Dumoulin and Visin 2016, https://arxiv.org/abs/1603.07285, 4.5).
+command). models/kernels/depthwise.c computes it; for large images also the gradient of the weights, where oneDNN walks
+through memory channel by channel, and for results smaller than the kernel, where it takes up to 80 times as long. Where
+the kernel does not apply, the gradient of the input is a depthwise convolution of stride 1, which is fast: of the
+output's gradient, spread out with zeros in between, with the kernel turned by 180 degrees (Dumoulin and Visin 2016,
+https://arxiv.org/abs/1603.07285, 4.5).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ STRIDES = ((1, 1), (2, 2))
 LANES = 16  # channels that the kernel takes at once
 KERNEL = (3, 3)
 LARGE = 1 << 18  # elements of an image from which on our gradient of the weights is the quicker one
+SMALL = 3  # side of the result below which it is, too
 
 
 class Depthwise(nn.Conv2d):
@@ -51,15 +53,15 @@ class _Depthwise(torch.autograd.Function):
         images, weight = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         of_images, of_weight = ctx.needs_input_grad[:2]
         kernel = has_kernel(images, weight)
-        large = kernel and images[0].numel() >= LARGE
+        quicker = kernel and (images[0].numel() >= LARGE or min(grad.shape[2:]) < SMALL)
         slow = of_images and ctx.stride == (2, 2) and grad.dtype == torch.bfloat16  # in float32, oneDNN's is quick
         for_images, for_weight, _ = torch.ops.aten.convolution_backward(
             *(grad, images, weight, None, ctx.stride, half(weight), (1, 1), False, (0, 0), len(weight)),
-            [of_images and not slow, of_weight and not large, False],
+            [of_images and not slow, of_weight and not quicker, False],
         )
         if slow:
             for_images = images_gradient(grad, images, weight) if kernel else spread_gradient(grad, images, weight)
-        if of_weight and large:
+        if of_weight and quicker:
             for_weight = weight_gradient(grad, images, weight, ctx.stride[0])
         return for_images, for_weight, None
 

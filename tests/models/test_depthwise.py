@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from models import depthwise
 from models.backbones import build_backbone
 from models.depthwise import (
     SOURCE,
@@ -126,3 +127,19 @@ def test_the_kernels_gradients_are_exact_but_for_one_rounding(stride: int, heigh
     if stride == 2:
         found = images_gradient(grad, images, weight)
         torch.testing.assert_close(found.double(), of_images, rtol=2**-8, atol=1e-6 * float(of_images.abs().max()))
+
+
+@pytest.mark.skipif(compiling.load(SOURCE) is None, reason="needs a C compiler: apt-get install gcc")
+@pytest.mark.parametrize(
+    ("size", "stride", "ours"),
+    [(1, 1, True), (2, 1, True), (3, 2, True), (3, 1, False), (14, 1, False), (112, 1, True)],
+)
+def test_the_gradient_of_the_weights_is_taken_where_it_is_the_quicker_one(
+    size: int, stride: int, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    monkeypatch.setattr(depthwise, "weight_gradient", lambda *given: taken.append(1) or weight_gradient(*given))
+    convolution = Depthwise(32, 32, 3, stride, 1, groups=32, bias=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        convolution(torch.randn(2, 32, size, size)).float().sum().backward()
+    assert bool(taken) == ours
