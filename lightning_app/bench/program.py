@@ -27,7 +27,7 @@ from models.classifier import ImageClassifier
 
 BLOCK = 3  # steps in turn
 WARMUP_ROUNDS = 1
-AUGMENTS = {"program": Augment(), "program_original_augment": original_augment()}
+AUGMENTS = {"program": Augment(crop_scale=0.7, pad_crop=0), "program_original_augment": original_augment()}
 
 
 class StepsInBetween(pl.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import yaml
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from datamodules.augment import Augment
+from lightning_app.bench.program import AUGMENTS
 from lightning_app.cli import CLI
 from lightning_app.errors import UsageError
 from lightning_app.launch import Launch
@@ -48,7 +51,8 @@ def leaves(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_there_are_recipes() -> None:
-    assert {"quickstart", "cifar10", "cifar10_original", "image_folder"} <= {path.stem for path in RECIPES}
+    shipped = {"quickstart", "cifar10", "cifar10_quick", "cifar10_original", "image_folder"}
+    assert shipped <= {path.stem for path in RECIPES}
     assert [path.stem for path in STRATEGIES] == ["cpu", "ddp", "gpu"]
 
 
@@ -73,6 +77,17 @@ def test_a_recipe_is_built_as_it_is_written(path: Path, cache_dir: str, empty_fo
     assert cli.model.network.backbone.classifier[1].out_features == cli.datamodule.num_classes == 10
     assert cli.model.optimizer([cli.model.head.bias]).defaults["lr"] == asked.get("model.optimizer.init_args.lr", 3e-4)
     assert list(empty_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_quick"])
+def test_a_recipe_that_was_measured_says_what_to_expect_where(name: str) -> None:
+    beginning = (CONFIGS / f"{name}.yaml").read_text().partition("name:")[0]
+    assert re.search(r"Expected: [0-9.]+% .* after [0-9]+ minutes on 2 cores of an? \w+ \w+", beginning)
+
+
+def test_the_bench_augments_as_the_recipe_does() -> None:
+    recipe = yaml.safe_load((CONFIGS / "cifar10.yaml").read_text())
+    assert AUGMENTS["program"] == Augment(**recipe["data"]["augment"])
 
 
 def test_the_original_recipe_is_that_of_the_study(cache_dir: str, empty_folder: Path) -> None:
