@@ -3,7 +3,7 @@
 For the gradient of the input at stride 2, oneDNN 3.x (torch 2.14) picks `brgconv_strided` in bf16, which takes ten
 times as long as float32 does: four of them were a third of MobileNetV2's whole step (docs/performance.md has the
 command). models/kernels/depthwise.c computes it; for large images also the gradient of the weights, where oneDNN walks
-through memory channel by channel, and for results smaller than the kernel, where it takes up to 80 times as long. Where
+through memory channel by channel, and for results smaller than the kernel, where it takes 60 to 90 times as long. Where
 the kernel does not apply, the gradient of the input is a depthwise convolution of stride 1, which is fast: of the
 output's gradient, spread out with zeros in between, with the kernel turned by 180 degrees (Dumoulin and Visin 2016,
 https://arxiv.org/abs/1603.07285, 4.5).
