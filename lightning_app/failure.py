@@ -30,7 +30,8 @@ USAGE_ERROR = 2
 TIDY_SECONDS = 3.0  # for loggers to write what they hold; then teardown hangs in something
 # Most mistakes are made by all ranks alike: rank 0 says it, and its launcher ends the others before they repeat it.
 RANK_ZERO_FIRST_SECONDS = 5.0  # of ranks that start apart on a busy machine
-CANCEL_SECONDS = 30.0  # that SLURM's controller may take to end the step
+CANCEL_SECONDS = 180.0  # that SLURM's controller may not answer; by default a backup takes its place after 120
+CANCEL_ANSWER_SECONDS = 30.0  # of one attempt; scancel itself gives up after 20
 CANCEL_PAUSE_SECONDS = 2.0
 HEARD_SECONDS = 2.0  # that a launcher on a busy machine may take to read what a rank has printed
 
@@ -161,7 +162,7 @@ def end_others(launch: Launch) -> None:
         deadline = time.monotonic() + CANCEL_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(["scancel", "--signal=KILL", step], timeout=CANCEL_SECONDS, check=False)
+                subprocess.run(["scancel", "--signal=KILL", step], timeout=CANCEL_ANSWER_SECONDS, check=False)
             time.sleep(CANCEL_PAUSE_SECONDS)
     if launch.launcher == "hydra" and "PMI_FD" in os.environ:
         # MPI_Abort's message to MPICH's proxy, which lets ranks that never called MPI_Init end as they like. It ends

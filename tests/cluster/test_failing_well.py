@@ -64,8 +64,10 @@ def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: 
     command += [] if launcher else ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
     job = subprocess.Popen(command, env=environ, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        printed, _ = job.communicate(timeout=120)
+        printed, _ = job.communicate(timeout=300)
         ended = time.time()
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"not ended after {error.timeout:.0f} s:\n{(error.output or b'').decode()}")
     finally:
         job.kill()  # else a job that hangs keeps its CPUs from the next test
         orphans = end_marked(mark)
@@ -121,12 +123,17 @@ def first_error(fault: str, rank: int) -> str:
 
 def assert_failed_well(failed: Failed, fault: str, rank: int) -> None:
     """The promise of this file."""
+    assert_said(failed, fault, rank)
+    assert failed.seconds < SECONDS + (CONNECT_SECONDS + IMPORT_SECONDS if fault == "absent" else 0)
+
+
+def assert_said(failed: Failed, fault: str, rank: int) -> None:
+    """The job has ended with its first error, and left nothing behind."""
     expected = first_error(fault, rank)
     assert failed.code != 0
     assert failed.orphans == []
     assert failed.said[-1].startswith(expected), failed.lines[-30:]
     assert any(line.startswith(expected) for line in failed.lines), failed.lines[-30:]
-    assert failed.seconds < SECONDS + (CONNECT_SECONDS + IMPORT_SECONDS if fault == "absent" else 0)
 
 
 def environment(launcher: str, request: pytest.FixtureRequest) -> dict[str, str]:
@@ -175,7 +182,7 @@ def test_the_step_is_cancelled_even_if_the_controller_does_not_answer_at_first(
     )
     scancel.chmod(0o755)
     environ["PATH"] = f"{tmp_path}{os.pathsep}{environ['PATH']}"
-    assert_failed_well(fail(tmp_path, words("srun", request), "absent", 1, environ), "absent", 1)
+    assert_said(fail(tmp_path, words("srun", request), "absent", 1, environ), "absent", 1)
 
 
 def test_an_error_is_said_even_if_what_follows_it_hangs(tmp_path: Path) -> None:
