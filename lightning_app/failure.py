@@ -158,11 +158,13 @@ def end_others(launch: Launch) -> None:
     """Before the rendezvous: let a launcher end the other ranks that would not do so for a rank's exit code alone."""
     if launch.launcher == "slurm" and shutil.which("scancel"):  # without srun's --kill-on-bad-exit
         step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+        command = ["scancel", "--ctld", "--signal=KILL", step]
         # Until it ends us too: a busy controller may not answer, and the other ranks would wait for their time limit.
+        # --ctld: the controller tells the nodes. By default scancel does, and ends with us before it has told them all.
         deadline = time.monotonic() + CANCEL_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(["scancel", "--signal=KILL", step], timeout=CANCEL_ANSWER_SECONDS, check=False)
+                subprocess.run(command, timeout=CANCEL_ANSWER_SECONDS, check=False)
             time.sleep(CANCEL_PAUSE_SECONDS)
     if launch.launcher == "hydra" and "PMI_FD" in os.environ:
         # MPI_Abort's message to MPICH's proxy, which lets ranks that never called MPI_Init end as they like. It ends

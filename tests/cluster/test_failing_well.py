@@ -19,6 +19,7 @@ import pytest
 from failing_program import MESSAGE
 
 from lightning_app.lifeline import GRACE_SECONDS
+from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("failing_program.py")
 REPOSITORY = Path(__file__).parents[2]
@@ -41,15 +42,21 @@ class Failed:
         code: its exit code.
         lines: all that its processes and its launcher printed.
         said: what the program's own processes printed, in the order in which they did.
-        seconds: from the fault to the end.
+        fault, ended: when, in seconds since the epoch.
         orphans: command lines of processes that are still there.
     """
 
     code: int
     lines: list[str]
     said: list[str]
-    seconds: float
+    fault: float
+    ended: float
     orphans: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """From the fault to the end."""
+        return self.ended - self.fault
 
 
 def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: dict[str, str]) -> Failed:
@@ -71,8 +78,8 @@ def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: 
     finally:
         job.kill()  # else a job that hangs keeps its CPUs from the next test
         orphans = end_marked(mark)
-    seconds = ended - float(when.read_text())
-    return Failed(job.returncode, printed.decode().splitlines(), said.read_text().splitlines(), seconds, orphans)
+    lines = printed.decode().splitlines()
+    return Failed(job.returncode, lines, said.read_text().splitlines(), float(when.read_text()), ended, orphans)
 
 
 def fit_options(folder: Path) -> list[str]:
@@ -169,20 +176,32 @@ def test_an_error_before_the_rendezvous_ends_the_others_where_the_launcher_would
     assert_failed_well(failed, "data", 1)
 
 
+def scancel_first(folder: Path, script: str, environ: dict[str, str]) -> dict[str, str]:
+    """An environment in which `scancel` runs a script, whose last line is SLURM's own."""
+    scancel = folder / "scancel"
+    scancel.write_text(f'#!/bin/sh\n{script}\nexec {shutil.which("scancel")} "$@"\n')
+    scancel.chmod(0o755)
+    return environ | {"PATH": f"{folder}{os.pathsep}{environ['PATH']}"}
+
+
 def test_the_step_is_cancelled_even_if_the_controller_does_not_answer_at_first(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    environ = environment("srun", request)
-    scancel = tmp_path / "scancel"
-    scancel.write_text(
-        f"""#!/bin/sh
-        mkdir "{tmp_path}/tried" && exit 1
-        exec {shutil.which("scancel")} "$@"
-        """
-    )
-    scancel.chmod(0o755)
-    environ["PATH"] = f"{tmp_path}{os.pathsep}{environ['PATH']}"
-    assert_said(fail(tmp_path, words("srun", request), "absent", 1, environ), "absent", 1)
+    asked = tmp_path / "asked"
+    script = f'date +%s.%N > "{asked}"; mkdir "{tmp_path}/tried" && exit 1'
+    environ = scancel_first(tmp_path, script, environment("srun", request))
+    failed = fail(tmp_path, words("srun", request), "absent", 1, environ)
+    assert_said(failed, "absent", 1)
+    assert failed.ended - float(asked.read_text()) < SECONDS  # from the attempt that was answered
+
+
+def test_the_step_is_cancelled_on_a_node_that_the_failing_rank_does_not_reach(
+    slurm: Slurm, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(re.sub(r"(NodeName=n2 .* Port=)\d+", r"\g<1>9", (slurm.folder / "slurm.conf").read_text()))
+    environ = scancel_first(tmp_path, f'export SLURM_CONF="{conf}"', slurm.environ)
+    assert_failed_well(fail(tmp_path, words("srun", request), "absent", 1, environ), "absent", 1)
 
 
 def test_an_error_is_said_even_if_what_follows_it_hangs(tmp_path: Path) -> None:

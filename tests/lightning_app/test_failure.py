@@ -31,4 +31,4 @@ def test_attempts_that_hang_do_not_use_up_the_patience_with_slurms_controller(tm
     ids = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ | ids, timeout=60, check=False)
     assert ended.returncode == -signal.SIGKILL
-    assert (tmp_path / "attempts").read_text().splitlines() == ["--signal=KILL 7.0"] * (LOST_ATTEMPTS + 1)
+    assert (tmp_path / "attempts").read_text().splitlines() == ["--ctld --signal=KILL 7.0"] * (LOST_ATTEMPTS + 1)
