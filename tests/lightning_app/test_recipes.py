@@ -51,7 +51,7 @@ def leaves(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_there_are_recipes() -> None:
-    shipped = {"quickstart", "cifar10", "cifar10_quick", "cifar10_original", "image_folder"}
+    shipped = {"quickstart", "cifar10", "cifar10_quick", "cifar10_best", "cifar10_original", "image_folder"}
     assert shipped <= {path.stem for path in RECIPES}
     assert [path.stem for path in STRATEGIES] == ["cpu", "ddp", "gpu"]
 
@@ -79,7 +79,7 @@ def test_a_recipe_is_built_as_it_is_written(path: Path, cache_dir: str, empty_fo
     assert list(empty_folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10_quick"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_quick", "cifar10_best"])
 def test_a_recipe_that_was_measured_says_what_to_expect_where(name: str) -> None:
     beginning = (CONFIGS / f"{name}.yaml").read_text().partition("name:")[0]
     assert re.search(r"Expected: [0-9.]+% .* after [0-9]+ minutes on 2 cores of an? \w+ \w+", beginning)
