@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.augment import Augment
+from datamodules.augmentation import Augment
 from datamodules.geometry import resample
-from datamodules.packed import PackedImages
-from datamodules.shards import EpochDraws, Shard, draw_epoch
+from datamodules.packed_cache import PackedImages
+from datamodules.sampling import EpochDraws, Shard, draw_epoch
 
 # Share of the free memory of a GPU that the data set may take; the rest is the model's.
 RESIDENT_SHARE = 0.25

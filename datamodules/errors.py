@@ -1,5 +1,7 @@
 """What goes wrong with the user's data."""
 
+from lightning_app.errors import UserError
 
-class DataError(ValueError):
-    """The data cannot be used: the message says what was found, what was expected and how to mend it."""
+
+class DataError(UserError):
+    """The data cannot be used."""

@@ -9,12 +9,13 @@ import os
 import sys
 import time
 
-from lightning_app import __version__, failure
-from lightning_app.errors import Finished, Stopped, UsageError
-from lightning_app.launch import Launch, this_launch
-from lightning_app.logs import configure_logging
-from lightning_app.memory import keep_freed_memory
-from lightning_app.recipes import resolve_configs
+from lightning_app import __version__
+from lightning_app.cli.config_files import resolve_configs
+from lightning_app.cli.console import configure_logging
+from lightning_app.errors import Finished, Stopped, UsageError, UserError
+from lightning_app.failure import handler
+from lightning_app.launchers.launch import Launch, this_launch
+from lightning_app.trainer.malloc import keep_freed_memory
 
 VERBS = {
     "fit": "train, validate, and test once at the end",
@@ -46,7 +47,7 @@ OWN_PARSERS = {
     "export": "serve.export:export",
     "bench": "lightning_app.bench:bench",
     "compare": "lightning_app.compare.command:compare",
-    "prepare": "lightning_app.prepare:prepare",
+    "prepare": "lightning_app.cli.prepare:prepare",
     "doctor": "lightning_app.doctor.command:doctor",
 }
 
@@ -58,21 +59,21 @@ def main(args: list[str]) -> int:
     args = [arg for arg in args if arg != "--debug"]
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
-        return 0 if args else failure.USAGE_ERROR
+        return 0 if args else handler.USAGE_ERROR
     if args[0] == "--version":
         print(__version__)
         return 0
     try:
         run(args, started, debug)
     except Exception as error:
-        if not failure.alone() and not isinstance(error, Stopped):
-            failure.fail(error)
-        if debug or not isinstance(error, failure.USER_ERRORS):
+        if not handler.alone() and not isinstance(error, Stopped):
+            handler.fail(error)
+        if debug or not isinstance(error, UserError):
             raise
         print(f"error: {error}", file=sys.stderr)
-        return failure.USAGE_ERROR
+        return handler.USAGE_ERROR
     finally:
-        failure.end_in_order()
+        handler.end_in_order()
     return 0
 
 
@@ -91,12 +92,12 @@ def run(args: list[str], started: float, debug: bool) -> None:
         return
     launch = this_launch()
     if launch.launcher == "lightning":
-        failure.watch_parent()
+        handler.watch_parent()
     tell_lightning(launch)
     configure_logging(launch.global_rank, debug)
     logging.getLogger("lightning_app").info(memory)
-    from lightning_app.cli import CLI
-    from lightning_app.preemption import Preempted, exit_code
+    from lightning_app.checkpointing.preemption import Preempted, exit_code
+    from lightning_app.cli.cli import CLI
 
     try:
         CLI([verb, *resolve_configs(options)], started)

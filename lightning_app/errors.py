@@ -1,8 +1,12 @@
-"""What ends a run: what the user asked for and cannot have, and what is no failure at all."""
+"""What ends a run: a mistake of the user's, or nothing left to do. Imports nothing, so every package may raise these."""
 
 
-class UsageError(ValueError):
-    """Options that contradict each other or this machine: what was found, what was expected, how to mend it."""
+class UserError(ValueError):
+    """Input that cannot be used: the message says what was found, what was expected, and how to mend it."""
+
+
+class UsageError(UserError):
+    """Options that contradict each other, this machine or the job."""
 
 
 class Stopped(Exception):

@@ -1,12 +1,35 @@
-"""Files that are whole or not there at all."""
+"""Files that are complete or absent, and whether a place can be written before anything slow begins."""
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
+import tempfile
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from models.files import sync
+from lightning_app.errors import UsageError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+# What file systems say that cannot sync a folder: FUSE's and CIFS, for example.
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: they are not. Of a folder on a file system that cannot do so, there is nothing to wait for.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def replace_file(path: Path, *parts: bytes | memoryview) -> None:
@@ -58,3 +81,43 @@ def sync_files(folder: Path) -> None:
         if path.is_file():
             sync(path)
     sync(folder)
+
+
+@contextmanager
+def output(option: str, path: Path, numbers: Container[int | None] | None = None) -> Iterator[None]:
+    """What is inside writes to what an option names.
+
+    Args:
+        numbers: the errors that say so, where what is inside does other things too; None for all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if numbers is not None and error.errno not in numbers:
+            raise
+        raise UsageError(f"{option} {path} cannot be written ({error.strerror or error}); choose another.") from error
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder, and a file in it that is gone again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def try_file(path: Path) -> None:
+    """Open a file that is there, or make one beside it that is gone again; its folder has to be there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        open(path, "ab").close()
+    else:
+        tempfile.TemporaryFile(dir=path.parent).close()

@@ -16,8 +16,8 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from lightning_app.files import sync
 from models.errors import ModelError
-from models.files import sync
 from models.network import Network
 from models.weights import check_fit, read_weights
 

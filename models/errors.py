@@ -1,5 +1,7 @@
 """What goes wrong with the user's model options and weights."""
 
+from lightning_app.errors import UserError
 
-class ModelError(ValueError):
-    """A model cannot be built or loaded: the message says what was found, what was expected and how to mend it."""
+
+class ModelError(UserError):
+    """A model cannot be built or loaded."""

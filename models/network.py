@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
-from models.batch_norm import fuse_batch_norms
-from models.depthwise import replace_depthwise
+from models.kernels.batch_norm import fuse_batch_norms
+from models.kernels.depthwise import replace_depthwise
 
 # Channel means and deviations of ImageNet, which torchvision's weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

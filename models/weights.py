@@ -77,7 +77,7 @@ def imagenet(backbone: str) -> dict[str, Tensor]:
 def impatient_sockets(seconds: float = 15.0) -> Iterator[None]:
     """Let new sockets time out: a compute node without a network may drop packets without a word, for minutes.
 
-    As datamodules.download: neither package imports the other, and six lines are no reason for a third.
+    As datamodules.sources.downloads: neither package imports the other, and six lines are no reason for a third.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

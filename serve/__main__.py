@@ -14,8 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
-from datamodules.errors import DataError
-from models.errors import ModelError
+from lightning_app.errors import UsageError, UserError
 from serve.listening import listen
 
 log = logging.getLogger("serve")
@@ -43,7 +42,7 @@ def main(args: list[str]) -> int:
             )
             tempfile.tempdir = folder
             run(options)
-    except (ModelError, DataError, OSError) as error:
+    except (UserError, OSError) as error:
         if options.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
@@ -92,7 +91,7 @@ def check(options: argparse.Namespace) -> None:
     for name, (low, high) in RANGES.items():
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
-            raise ModelError(f"--{name} is {value:g}; expected {low:g} to {high:,g}.")
+            raise UsageError(f"--{name} is {value:g}; expected {low:g} to {high:,g}.")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -120,7 +119,7 @@ def latest(runs_dir: Path) -> Path:
     """The artifact that was written last."""
     cards = sorted(runs_dir.glob("*/*/model/model.json"), key=lambda card: card.stat().st_mtime)
     if not cards:
-        raise ModelError(f"no trained model below {runs_dir}; run make fit first.")
+        raise UsageError(f"no trained model below {runs_dir}; run make fit first.")
     return cards[-1].parent
 
 
@@ -130,7 +129,7 @@ def credentials(user: str | None) -> tuple[str, str] | None:
         return None
     password = os.environ.get(PASSWORD) or (getpass.getpass(f"Password for {user}: ") if sys.stdin.isatty() else "")
     if not password:
-        raise ModelError(f"--user {user} needs a password; set {PASSWORD}.")
+        raise UsageError(f"--user {user} needs a password; set {PASSWORD}.")
     return user, password
 
 

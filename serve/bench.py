@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datamodules.archive import open_files
-from datamodules.decode import decode_image
-from datamodules.errors import DataError
-from datamodules.image_folder import images_among
+from datamodules.sources.archive import open_files
+from datamodules.sources.decoding import decode_image
+from datamodules.sources.folder import images_among
+from lightning_app.errors import UsageError, UserError
 from models.artifact import load_artifact
-from models.errors import ModelError
 from models.network import Network
 from serve.classifier import Classifier, Pipeline
 
@@ -58,7 +57,7 @@ def main() -> int:
         if options.requests:
             compare(paths, files, model.stored_size, options.requests)
         compare_answers(paths, files, labels, model)
-    except (ModelError, DataError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -79,7 +78,7 @@ def check(options: argparse.Namespace) -> None:
     for name, least in (("limit", 1), ("requests", 0), ("threads", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
-            raise DataError(f"--{name} is {value}; expected {least} or more.")
+            raise UsageError(f"--{name} is {value}; expected {least} or more.")
 
 
 def plain_path(folder: Path) -> Answer:
@@ -99,14 +98,14 @@ def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes
     if options.images is None:
         examples = model.examples()
         if not examples:
-            raise DataError("the artifact came without test images; name some with --images.")
+            raise UsageError("the artifact came without test images; name some with --images.")
         return [path.read_bytes() for _, path in examples], [entry["label"] for entry, _ in examples]
     files = open_files(options.images)
     classes = {name: label for split, label, name in images_among(files.names()) if split == "test"}
     if not classes:
-        raise DataError(f"no images in {options.images} as test/<class>/<image>.")
+        raise UsageError(f"no images in {options.images} as test/<class>/<image>.")
     if unknown := sorted(set(classes.values()) - set(model.classes)):
-        raise DataError(f"{options.images} has classes that the model does not know: {', '.join(unknown)}.")
+        raise UsageError(f"{options.images} has classes that the model does not know: {', '.join(unknown)}.")
     chosen = list(classes)[:: -(-len(classes) // options.limit)]  # of every class
     found = [(content, classes[name]) for name, content in files.read(chosen)]
     return [content for content, _ in found], [label for _, label in found]

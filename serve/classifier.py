@@ -1,7 +1,7 @@
 """From a stored image to class probabilities: the one way that page, labelling, export and benchmark go.
 
 A stored image is what packing makes of a picture and what training, validation and test start from:
-uint8 [3, S, S] by `datamodules.decode`. Sizes and normalisation come from the artifact.
+uint8 [3, S, S] by `datamodules.sources.decoding`. Sizes and normalisation come from the artifact.
 """
 
 from __future__ import annotations

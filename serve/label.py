@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TextIO, Union
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.archive import TAR_SUFFIXES, Directory, Files, TarArchive, open_files
-from datamodules.decode import decode_image
 from datamodules.errors import DataError
-from datamodules.image_folder import IMAGE_SUFFIXES
+from datamodules.sources.archive import TAR_SUFFIXES, Directory, Files, TarArchive, open_files
+from datamodules.sources.decoding import decode_image
+from datamodules.sources.folder import IMAGE_SUFFIXES
 from serve.pictures import said
 from serve.whole import whole
 

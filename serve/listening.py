@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 
-from models.errors import ModelError
+from lightning_app.errors import UsageError
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Hold the port before anything else is done.
 
     Raises:
-        ModelError: somebody else has it, or the address is none of this machine's.
+        UsageError: somebody else has it, or the address is none of this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
@@ -21,5 +21,5 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen()  # only now can nobody else: an address that is bound can be bound again
     except OSError as error:
         listening.close()
-        raise ModelError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port.") from error
+        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port.") from error
     return listening

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.decode import decode_image
+from datamodules.sources.decoding import decode_image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content; the name of a file says nothing
 SCANS = 100  # of a progressive JPEG, which has ten: each costs a walk over the whole picture, and 12 bytes of the file

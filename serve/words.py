@@ -23,7 +23,7 @@ def uncertain(card: dict[str, Any]) -> str:
 
 
 def preparation(card: dict[str, Any]) -> str:
-    """What `datamodules.decode` and the network do to a picture."""
+    """What `datamodules.sources.decoding` and the network do to a picture."""
     stored, size = card["stored_size"], card["input_size"]
     mean, std = (", ".join(f"{value:g}" for value in card[name]) for name in ("mean", "std"))
     return (

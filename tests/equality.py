@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lightning_app.checkpoint import read_checkpoint, step_files
+from lightning_app.checkpointing.checkpoint_io import read_checkpoint, step_files
 
 # Wall-clock measurements, and the folder's name, differ from run to run.
 TIMED = ("train/images_per_second",)

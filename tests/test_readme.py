@@ -23,8 +23,8 @@ from tensorboard.program import TensorBoard
 
 import serve.__main__
 from lightning_app.__main__ import OWN_PARSERS, VERBS
-from lightning_app.fit_options import fit_options
-from lightning_app.prepare import VERIFY
+from lightning_app.cli.parse_only import fit_options
+from lightning_app.cli.prepare import VERIFY
 from models.artifact import load_artifact
 
 REPOSITORY = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_app.errors import UsageError
-from lightning_app.output import output, try_file
+from lightning_app.files import output, try_file
 
 # What is divided by what, and what it tells.
 RATIOS = {
@@ -97,8 +97,8 @@ def measure_round(options: argparse.Namespace) -> dict[str, float]:
     shape = ["--batch_size", str(options.batch_size), "--image_size", str(options.image_size)]
     commands = {
         "original": ["lightning_app.bench.original_loop", "--steps", str(options.original_steps), *shape],
-        "program": ["lightning_app.bench.program", "--steps", str(options.steps), *shape],
-        "ranks": [*TORCHRUN, "lightning_app.bench.ranks", *shape],
+        "program": ["lightning_app.bench.step_timing", "--steps", str(options.steps), *shape],
+        "ranks": [*TORCHRUN, "lightning_app.bench.rank_scaling", *shape],
         "serving": ["lightning_app.bench.serving"],
     }
     found: dict[str, float] = {}

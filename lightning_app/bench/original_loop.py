@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import models, transforms
 
-from lightning_app.bench.noise import noise
+from lightning_app.bench.random_data import noise
 
 WORKERS = 2
 WARMUP_STEPS = 1

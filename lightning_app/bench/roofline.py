@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_app.bench.noise import CLASSES
-from lightning_app.machine import cpu_name
-from lightning_app.memory import keep_freed_memory
+from lightning_app.bench.random_data import CLASSES
+from lightning_app.provenance import cpu_name
+from lightning_app.trainer.malloc import keep_freed_memory
 from models.network import Network
 
 REPEATS = 5

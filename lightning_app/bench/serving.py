@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lightning_app.bench.noise import CLASSES, noise
+from lightning_app.bench.random_data import CLASSES, noise
 from lightning_app.errors import UsageError
 from models.artifact import save_artifact
 from models.network import IMAGENET_MEAN, IMAGENET_STD, Network

@@ -12,12 +12,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lightning_app.agreement import NO_BATCH, Agreement, Votes
 from lightning_app.callbacks.non_finite import LossWatch, all_finite
-from lightning_app.checkpoints import Checkpoints
+from lightning_app.checkpointing.consensus import NO_BATCH, Agreement, Votes
+from lightning_app.checkpointing.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
+from lightning_app.checkpointing.store import Checkpoints
 from lightning_app.errors import UsageError
-from lightning_app.machine import cpu_name
-from lightning_app.preemption import TIME_LIMIT, Deadline, Preempted, StopSignals, job_deadline, requeue
+from lightning_app.provenance import cpu_name
 
 log = logging.getLogger(__name__)
 NAMES_IN_ERROR = 20

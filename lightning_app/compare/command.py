@@ -13,20 +13,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from lightning_app.compare.derive import rate
-from lightning_app.compare.launchers import Launchers, find_launchers
-from lightning_app.compare.markdown import markdown
-from lightning_app.compare.modes import Mode, parse_mode, why_not
-from lightning_app.compare.page import page
-from lightning_app.compare.results import FILE, Results, read
-from lightning_app.compare.schedule import Recipe, Settings, schedule
-from lightning_app.compare.tables import Findings
-from lightning_app.compare.trial import STOPPED_BY, Trial, run_trial
+from lightning_app.cli.config_files import resolve_configs
+from lightning_app.compare.analysis.ratios import rate
+from lightning_app.compare.report.html import page
+from lightning_app.compare.report.markdown import markdown
+from lightning_app.compare.report.tables import Findings
+from lightning_app.compare.trials.commands import Launchers, find_launchers
+from lightning_app.compare.trials.modes import Mode, parse_mode, why_not
+from lightning_app.compare.trials.recorded import FILE, Results, read
+from lightning_app.compare.trials.rounds import Recipe, Settings, schedule
+from lightning_app.compare.trials.trial import STOPPED_BY, Trial, run_trial
 from lightning_app.errors import UsageError
-from lightning_app.files import replace_file
-from lightning_app.machine import Machine
-from lightning_app.output import DISK_ERRORS, output, try_folder
-from lightning_app.recipes import resolve_configs
+from lightning_app.files import DISK_ERRORS, output, replace_file, try_folder
+from lightning_app.trainer.machine import Machine
 
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
 DESCRIPTION = """\
@@ -122,7 +121,7 @@ def learn(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, A
     """
     file = folder / "facts.json"
     words = launchers.words(Mode("cpu", 0))
-    command = [*words, sys.executable, "-m", "lightning_app.compare.facts", str(file), *fit]
+    command = [*words, sys.executable, "-m", "lightning_app.compare.trials.environment_facts", str(file), *fit]
     done = subprocess.run(command, stdout=subprocess.DEVNULL)
     if done.returncode:
         raise UsageError("a fit with these options would not begin; its own message is above.")

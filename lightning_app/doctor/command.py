@@ -18,16 +18,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_app.doctor.facts import Facts, look_around, to_facts
 from lightning_app.doctor.problems import problems
-from lightning_app.doctor.report import full_report, short_report
+from lightning_app.doctor.rank_facts import Facts, look_around, to_facts
+from lightning_app.doctor.rendering import full_report, short_report
 from lightning_app.errors import UsageError
-from lightning_app.failure import end_others
-from lightning_app.last_words import hard_exit
-from lightning_app.launch import this_launch
+from lightning_app.failure.handler import end_others
+from lightning_app.failure.shutdown import hard_exit
+from lightning_app.launchers.launch import this_launch
 
 if TYPE_CHECKING:
-    from lightning_app.doctor.reduction import Reduction
+    from lightning_app.doctor.all_reduce import Reduction
 
 CONNECT_SECONDS = 15.0
 REDUCE_SECONDS = 10.0
@@ -111,8 +111,8 @@ def consult(findings: Findings, own: Facts, timeout: float) -> None:
     import torch
     import torch.distributed as dist
 
-    from lightning_app.doctor.reduction import reduce_numbers
-    from lightning_app.environment import LauncherEnvironment
+    from lightning_app.doctor.all_reduce import reduce_numbers
+    from lightning_app.rendezvous.environment import LauncherEnvironment
 
     start = time.monotonic()
     environment = LauncherEnvironment(timeout=timeout)

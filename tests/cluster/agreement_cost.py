@@ -10,7 +10,7 @@ import time
 
 from torch import distributed
 
-from lightning_app.agreement import SECONDS_BETWEEN, Agreement, Votes
+from lightning_app.checkpointing.consensus import SECONDS_BETWEEN, Agreement, Votes
 
 ROUNDS = 500
 

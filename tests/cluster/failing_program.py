@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lightning_app.__main__ import main
-from lightning_app.launch import this_launch
+from lightning_app.launchers.launch import this_launch
 
 FAILING_STEP = 3
 MESSAGE = "this rank was told to fail"
@@ -73,8 +73,8 @@ def raise_and_hang() -> None:
 
 def raise_in_data() -> None:
     """Data that this rank alone cannot read, before it meets the others."""
+    from datamodules.datamodule import ImageData
     from datamodules.errors import DataError
-    from datamodules.images import ImageData
 
     def packed(self: ImageData) -> Any:
         now()

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from lightning_app.environment import LauncherEnvironment
+from lightning_app.rendezvous.environment import LauncherEnvironment
 
 
 def main(folder: Path, interface: str | None) -> None:

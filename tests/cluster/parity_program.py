@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from datamodules.augment import Augment
-from datamodules.images import ImageData
-from lightning_app.launch import this_launch
-from lightning_app.trainer import Trainer
+from datamodules.augmentation import Augment
+from datamodules.datamodule import ImageData
+from lightning_app.launchers.launch import this_launch
+from lightning_app.trainer.trainer import Trainer
 from models.classifier import ImageClassifier
 
 IMAGE_SIZE = 32

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_app.environment import LauncherEnvironment
+from lightning_app.rendezvous.environment import LauncherEnvironment
 
 ROWS = 32
 

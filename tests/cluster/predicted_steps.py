@@ -21,8 +21,8 @@ from typing import Any
 
 from hosts import HOSTS, Hosts, running_hosts
 
-from lightning_app.compare.predict import Link, Step
-from lightning_app.compare.schedule import MEASURE, STEPS_ONLY
+from lightning_app.compare.analysis.scaling_model import Link, Step
+from lightning_app.compare.trials.rounds import MEASURE, STEPS_ONLY
 
 REPOSITORY = Path(__file__).parents[2]
 RANKS = (2, 3, 4)
@@ -90,7 +90,7 @@ def slow_down(hosts: Hosts, megabits: float) -> None:
 def check(hosts: Hosts, launcher: Sequence[str], counts: Sequence[int], megabits: float, folder: Path) -> list[Checked]:
     """Predict from a sweep between two ranks, and measure all numbers of ranks."""
     slow_down(hosts, megabits)
-    program = "lightning_app.compare.sweep", str(folder / "sweep")
+    program = "lightning_app.compare.trials.all_reduce_timing", str(folder / "sweep")
     link = Link.measured(launch(hosts, launcher, across(2), 2, folder / "sweep", *program)[0]["points"], 2)
     found = []
     for ranks in counts:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from failing_program import MESSAGE
 
-from lightning_app.lifeline import GRACE_SECONDS
+from lightning_app.failure.peer_monitor import GRACE_SECONDS
 from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("failing_program.py")

@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).with_name("plugin_program.py")
 CONFIG = """\
 trainer:
   plugins:
-    class_path: lightning_app.environment.LauncherEnvironment
+    class_path: lightning_app.rendezvous.environment.LauncherEnvironment
     init_args:
       interface: {interface}
       timeout: 120

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from equality import curves, different_states, events
 
-from lightning_app.runs import read_record
+from lightning_app.checkpointing.run_directory import read_record
 from slurm import Slurm, cancel_jobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.packed import open_or_pack
-from datamodules.source import Listing
+from datamodules.packed_cache import open_or_pack
+from datamodules.sources.source import Listing
 
 say = partial(print, flush=True)
 

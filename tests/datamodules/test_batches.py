@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from datamodules.augment import Augment
+from datamodules.augmentation import Augment
 from datamodules.batches import BatchMaker, ImageBatch, fits
-from datamodules.packed import Meta, PackedImages
-from datamodules.shards import EvalShards, Shard, TrainShards, draw_epoch
+from datamodules.packed_cache import Meta, PackedImages
+from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
 
 SIDE, TRAIN, TEST = 8, 37, 11
 AUGMENT = Augment(crop_scale=0.4, rotation=15, pad_crop=2, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_app.checkpoint import write_checkpoint
+from lightning_app.checkpointing.checkpoint_io import write_checkpoint
+from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.files import append, make_folder, replace_file
-from lightning_app.runs import RunsFolder
 
 
 def failing_fsync(monkeypatch: pytest.MonkeyPatch, number: int, of_folders: bool) -> None:

@@ -17,11 +17,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from datamodules.images import ImageData
+from datamodules.datamodule import ImageData
 from lightning_app.__main__ import main
 from lightning_app.callbacks.step_boundary import StepBoundary
-from lightning_app.checkpoint import step_files
-from lightning_app.cli import CLI
+from lightning_app.checkpointing.checkpoint_io import step_files
+from lightning_app.cli.cli import CLI
 from models.artifact import load_artifact
 
 Program = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,7 +20,7 @@ def test_help_names_every_verb_and_imports_neither_torch_nor_lightning(program: 
     imported = {line.split("|")[-1].strip() for line in process.stderr.splitlines()}
     assert process.returncode == 0
     assert [verb for verb in VERBS if f"\n  {verb} " not in process.stdout] == []
-    assert "lightning_app.recipes" in imported
+    assert "lightning_app.cli.config_files" in imported
     assert imported & {"torch", "lightning", "numpy"} == set()
 
 
@@ -98,7 +98,7 @@ def test_what_measures_a_checkpoint_is_not_run_without_one(
 def test_a_fit_imports_only_what_it_uses_from_the_start() -> None:
     """torchmetrics brings matplotlib by itself; nothing of ours may bring it, or what is heavier."""
     code = (
-        "import sys, torchmetrics; before = set(sys.modules); import lightning_app.cli; "
+        "import sys, torchmetrics; before = set(sys.modules); import lightning_app.cli.cli; "
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

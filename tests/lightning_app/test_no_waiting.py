@@ -20,20 +20,20 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_app.__main__ import main
-from lightning_app.bench.noise import CLASSES, NoiseData
-from lightning_app.callbacks.bar import Bar
-from lightning_app.callbacks.batch_norm import AverageBatchStatistics
+from lightning_app.bench.random_data import CLASSES, NoiseData
+from lightning_app.callbacks.batch_statistics import AverageBatchStatistics
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
-from lightning_app.callbacks.plain_progress import PlainProgress
+from lightning_app.callbacks.progress_bar import Bar
+from lightning_app.callbacks.progress_lines import PlainProgress
 from lightning_app.callbacks.rank_state import RankState
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
-from lightning_app.checkpoint import ChecksummedIO
-from lightning_app.checkpoints import Checkpoints
-from lightning_app.saving import SavingOptions
-from lightning_app.trainer import Trainer
+from lightning_app.checkpointing.checkpoint_io import ChecksummedIO
+from lightning_app.checkpointing.schedule import SavingOptions
+from lightning_app.checkpointing.store import Checkpoints
+from lightning_app.trainer.trainer import Trainer
 from models.classifier import ImageClassifier
 
 STEPS, LOG_EVERY = 12, 8

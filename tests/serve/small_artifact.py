@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datamodules.geometry import resample
-from lightning_app.examples import as_png
+from lightning_app.results.examples import as_png
 from models.artifact import save_artifact
 from models.network import Network
 

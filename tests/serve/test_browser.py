@@ -11,7 +11,7 @@ from browser import CHROMIUM, MISSING, Visit, visit
 from demo_server import Server
 from small_artifact import CLASSES, HOSTILE_NAME, stored_images
 
-from lightning_app.examples import as_png
+from lightning_app.results.examples import as_png
 from serve.classifier import Classifier
 
 pytestmark = [

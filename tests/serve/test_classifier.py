@@ -16,9 +16,9 @@ import pytest
 import torch
 from small_artifact import INPUT, STORED, stored_images, write_artifact
 
-from datamodules.decode import decode_image
-from datamodules.images import ImageData
-from lightning_app.examples import as_png
+from datamodules.datamodule import ImageData
+from datamodules.sources.decoding import decode_image
+from lightning_app.results.examples import as_png
 from models.errors import ModelError
 from serve.classifier import Classifier
 

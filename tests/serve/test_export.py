@@ -148,7 +148,7 @@ def test_the_cards_lines_for_onnx_run(
     monkeypatch.chdir(tmp_path / "out")
     names: dict = {}
     exec("\n".join(line[4:] for line in code.splitlines()), names)  # what the README tells people to run
-    from datamodules.decode import decode_image
+    from datamodules.sources.decoding import decode_image
 
     stored = decode_image(Path("picture.jpg").read_bytes(), 24)
     np.testing.assert_allclose(

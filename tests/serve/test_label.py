@@ -15,7 +15,7 @@ import pytest
 from small_artifact import CLASSES, stored_images
 
 from lightning_app.__main__ import main
-from lightning_app.examples import as_png
+from lightning_app.results.examples import as_png
 from serve.classifier import Classifier
 
 NAMES = ["b.png", "a/c.png", "a/a.PNG", "d.png"]

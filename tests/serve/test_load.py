@@ -8,7 +8,7 @@ import pytest
 from demo_server import Server
 from small_artifact import stored_images
 
-from lightning_app.examples import as_png
+from lightning_app.results.examples import as_png
 from serve.load import put_load
 
 CLIENTS = 32

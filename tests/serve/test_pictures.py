@@ -11,7 +11,7 @@ import pytest
 from hostile import encoded, picture, png
 from PIL import Image, ImageFile
 
-from datamodules.decode import decode_image
+from datamodules.sources.decoding import decode_image
 from serve.pictures import Limits, PictureError, read_picture
 
 LIMITS = Limits(megabytes=1, megapixels=1)

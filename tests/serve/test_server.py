@@ -17,7 +17,7 @@ from gradio_api import PATIENCE_S, Api, Refused, client
 from PIL import Image
 from small_artifact import CLASSES, INPUT, STORED, stored_images
 
-from lightning_app.examples import as_png
+from lightning_app.results.examples import as_png
 from models.errors import ModelError
 from serve.classifier import Classifier
 from serve.listening import listen

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from invented_comparison import everything
 
+from lightning_app.compare.analysis.ratios import parts_of
 from lightning_app.compare.command import compare, name_of
-from lightning_app.compare.derive import parts_of
 from lightning_app.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[3]

@@ -1,0 +1,192 @@
+"""The LightningDataModule: one for every data set, because all become the same packed cache."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from datamodules.augmentation import Augment
+from datamodules.batches import BatchMaker, ImageBatch
+from datamodules.errors import DataError
+from datamodules.holdout import stratified_split
+from datamodules.packed_cache import PackedImages, open_or_pack
+from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
+from datamodules.sources.source import Source
+
+Dataset = Literal["cifar10", "image_folder", "digits"]
+log = logging.getLogger(__name__)
+IMAGE_FOLDER_SIZE = 256  # stored side of photographs: enough for training at 224
+
+
+class ImageData(pl.LightningDataModule):
+    """Images of a data set, in batches made on the training device.
+
+    Args:
+        dataset: `cifar10` (official files, or an archive or folder of its images), `image_folder`
+            (train/<class>/*, test/<class>/*, perhaps val/<class>/*) or `digits` (bundled with scikit-learn).
+        root: where the data lies: a directory or a .zip/.tar(.gz) archive. CIFAR-10 is downloaded into
+            it when it isn't there. Not used for digits.
+        batch_size: images per optimizer step over all ranks (the global batch).
+        image_size: side at which the network is trained, in pixels; a list gives one side per epoch, the
+            last one staying.
+        eval_size: side at which it is validated and tested; null is the last training size.
+        augment: what is done to training images.
+        val_fraction: share of the training images held out for validation where the data has no val/.
+        stored_size: side of the stored images; null is the data set's own (256 for image folders).
+        on_bad_image: `error` stops at unreadable images and lists them, `skip` counts them and goes on.
+        eval_batch_size: images per evaluation step and rank.
+        cache_dir: where packed caches are kept.
+        seed: decides split, order and augmentation; the program sets it from seed_everything.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset = "cifar10",
+        root: str = "data",
+        batch_size: int = 64,
+        image_size: int | list[int] = 224,
+        eval_size: int | None = None,
+        augment: Augment = Augment(),  # noqa: B008 - jsonargparse shows this default; it is never changed
+        val_fraction: float = 0.1,
+        stored_size: int | None = None,
+        on_bad_image: Literal["error", "skip"] = "error",
+        eval_batch_size: int = 250,
+        cache_dir: str = "data/packed",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        sizes = image_size if isinstance(image_size, list) else [image_size]
+        check_positive(batch_size=batch_size, eval_batch_size=eval_batch_size, image_size=min(sizes, default=0))
+        check_positive(**{n: v for n, v in (("eval_size", eval_size), ("stored_size", stored_size)) if v is not None})
+        if not 0 <= val_fraction < 1:
+            raise DataError(f"data.val_fraction is {val_fraction}; expected a share in [0, 1).")
+        self.dataset, self.root, self.cache_dir = dataset, Path(root), Path(cache_dir)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.image_sizes = sizes
+        self.eval_size = eval_size or self.image_sizes[-1]
+        self.augment, self.val_fraction, self.seed = augment, val_fraction, seed
+        self.stored_size, self.on_bad_image = stored_size, on_bad_image
+        self._packed: PackedImages | None = None
+        self._maker: BatchMaker | None = None
+
+    @property
+    def packed(self) -> PackedImages:
+        """The open cache; packed on first use."""
+        if self._packed is None:
+            source = open_source(self.dataset, self.root, self.stored_size)
+            skip_bad = self.on_bad_image == "skip"
+            self._packed = open_or_pack(source, self.dataset, self.cache_dir, skip_bad, log=log.info)
+            self.rows = split_rows(self._packed, self.val_fraction, self.seed)
+        return self._packed
+
+    @property
+    def num_classes(self) -> int:
+        """Classes in the data; packs it first where that hasn't been done."""
+        return len(self.packed.classes)
+
+    def prepare_data(self) -> None:
+        self.packed  # noqa: B018 - packs on first use
+
+    def setup(self, stage: str) -> None:
+        self.prepare_data()
+
+    def train_size(self, epoch: int) -> int:
+        """Side of the training images in an epoch."""
+        return self.image_sizes[min(epoch, len(self.image_sizes) - 1)]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches in an epoch."""
+        return len(self.train_dataloader())
+
+    def train_dataloader(self) -> TrainShards:
+        rows = len(self.rows["train"])
+        return TrainShards(
+            rows, self.batch_size, *self._rank(), epoch=lambda: self._trainer_epoch(), behind=lambda: self._behind()
+        )
+
+    def val_dataloader(self) -> EvalShards | list:
+        return self._eval_shards("val") if len(self.rows["val"]) else []
+
+    def test_dataloader(self) -> EvalShards:
+        return self._eval_shards("test")
+
+    def predict_dataloader(self) -> EvalShards:
+        return self._eval_shards("test")
+
+    def _eval_shards(self, split: str) -> EvalShards:
+        if not len(self.rows[split]):
+            raise DataError(f"no {split} images in {self.root}; expected {split}/<class>/<image>.")
+        return EvalShards(split, len(self.rows[split]), self.eval_batch_size, *self._rank())
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _trainer_epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
+
+    def _behind(self) -> int:
+        return self.trainer.fit_loop.batch_idx + 1 if self.trainer else 0
+
+    def batch_names(self, epoch: int, batch_idx: int) -> list[str]:
+        """The images of a global training batch."""
+        rows, first = self.rows["train"], batch_idx * self.batch_size
+        order = draw_epoch(len(rows), self.seed, epoch).order[first : first + self.batch_size]
+        names = self.packed.names()
+        return [names[row] for row in rows[order].tolist()]
+
+    def on_after_batch_transfer(self, batch: Shard, dataloader_idx: int) -> ImageBatch:
+        assert self.trainer is not None
+        return self.make(batch, self.trainer.strategy.root_device)
+
+    def make(self, shard: Shard, device: torch.device) -> ImageBatch:
+        """The pixels of a shard, made on `device`."""
+        if self._maker is None or self._maker.device != device:
+            self._maker = BatchMaker(self.packed, self.rows, self.seed, self.augment, device)
+        size = self.train_size(shard.epoch) if shard.split == "train" else self.eval_size
+        return self._maker.make(shard, size)
+
+
+def open_source(dataset: Dataset, root: Path, stored_size: int | None) -> Source:
+    """The source of a data set by name."""
+    from datamodules.sources.archive import names_an_archive
+    from datamodules.sources.cifar10 import CIFAR10, SIZE
+    from datamodules.sources.digits import Digits
+    from datamodules.sources.folder import ImageFolder
+
+    if dataset == "digits":
+        native_size_only(dataset, stored_size, Digits.stored_size)
+        return Digits()
+    if dataset == "image_folder":
+        return ImageFolder(root, stored_size or IMAGE_FOLDER_SIZE)
+    if root.is_file() or names_an_archive(root) or (root / "train").is_dir():
+        return ImageFolder(root, stored_size or SIZE)
+    native_size_only(dataset, stored_size, SIZE)
+    return CIFAR10(root)
+
+
+def native_size_only(dataset: Dataset, stored_size: int | None, native: int) -> None:
+    """Raise a DataError where a size is asked for that the data set does not come in."""
+    if stored_size not in (None, native):
+        raise DataError(f"data.stored_size is {stored_size}, but {dataset} is stored at {native}; leave it out.")
+
+
+def split_rows(packed: PackedImages, val_fraction: float, seed: int) -> dict[str, torch.Tensor]:
+    """Row numbers of train, val and test; val is held out of train where the data has none of its own."""
+    rows = {split: packed.rows(split) for split in ("train", "val", "test")}
+    if not len(rows["val"]):
+        kept, held_out = stratified_split(packed.labels[rows["train"]], val_fraction, seed)
+        rows["train"], rows["val"] = rows["train"][kept], rows["train"][held_out]
+    return {split: torch.from_numpy(np.ascontiguousarray(numbers)) for split, numbers in rows.items()}
+
+
+def check_positive(**values: int) -> None:
+    """Raise a DataError for the first value below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise DataError(f"data.{name} is {value}; expected 1 or more.")

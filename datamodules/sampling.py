@@ -1,0 +1,128 @@
+"""Which images a rank sees in a step: batches as positions, not as pixels.
+
+The order of an epoch is a function of (seed, epoch) alone and the batch size is that of the global
+batch, so 1, 2 or 64 ranks walk through the same batches, each taking its slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.augmentation import DRAWS
+
+
+class Shard(NamedTuple):
+    """One rank's part of one global batch.
+
+    Attributes:
+        split: train, val or test.
+        epoch: decides the order and the random draws.
+        start, stop: positions in the order of the epoch; the same, where this rank has nothing to do.
+        size: images to put into the batch, at least 1; those beyond `stop - start` are padding.
+        global_size: images in the global batch, over all ranks.
+    """
+
+    split: str
+    epoch: int
+    start: int
+    stop: int
+    size: int
+    global_size: int
+
+
+class TrainShards:
+    """An epoch of training: global batches in order, the last one short, and of each this rank's slice.
+
+    Args:
+        rows: images in the split.
+        batch_size: of the global batch.
+        rank, world_size: this process among those that share a batch.
+        epoch: called when an epoch starts, tells its number.
+        behind: called then too, tells how many of its batches are behind: of a run that is resumed.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        epoch: Callable[[], int],
+        behind: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.rows, self.batch_size = rows, batch_size
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.behind = epoch, behind
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Shard]:
+        epoch = self.epoch()
+        for first in range(self.behind() * self.batch_size, self.rows, self.batch_size):
+            yield self.shard(epoch, first)
+
+    def state_dict(self) -> dict[str, int]:
+        """Empty: the trainer counts the batches. That it is here tells Lightning that an epoch can be gone on with."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to do."""
+
+    def shard(self, epoch: int, first: int) -> Shard:
+        """This rank's slice of the global batch that begins at position `first`."""
+        global_size = min(self.batch_size, self.rows - first)
+        start = first + self.rank * global_size // self.world_size
+        stop = first + (self.rank + 1) * global_size // self.world_size
+        return Shard("train", epoch, start, stop, max(stop - start, 1), global_size)
+
+
+class EvalShards:
+    """Every image of a split once, in order, in chunks of one size dealt to the ranks in turn.
+
+    The last chunk is padded to the full size: logits differ in their last bits with the size of the
+    batch, and so could a count, if the chunks depended on the number of ranks. A rank without a chunk gets
+    one of padding only: Lightning skips an empty loader, and the other ranks would wait for it at the end.
+    """
+
+    def __init__(self, split: str, rows: int, chunk_size: int, rank: int, world_size: int) -> None:
+        self.split, self.rows, self.chunk_size = split, rows, chunk_size
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return max(len(self._starts()), 1)
+
+    def __iter__(self) -> Iterator[Shard]:
+        for start in self._starts():
+            stop = min(start + self.chunk_size, self.rows)
+            yield Shard(self.split, 0, start, stop, self.chunk_size, stop - start)
+        if not self._starts():
+            yield Shard(self.split, 0, 0, 0, self.chunk_size, 0)
+
+    def _starts(self) -> range:
+        return range(self.rank * self.chunk_size, self.rows, self.world_size * self.chunk_size)
+
+
+class EpochDraws(NamedTuple):
+    """All that is random in an epoch, drawn at once so that no step has to.
+
+    Attributes:
+        order: int64 [N], positions to rows of the split.
+        draws: float32 [N, DRAWS], uniform in [0, 1), by position.
+    """
+
+    order: Tensor
+    draws: Tensor
+
+
+def draw_epoch(rows: int, seed: int, epoch: int) -> EpochDraws:
+    """The order and the draws of an epoch: the same on every rank and device."""
+    order_seed, draws_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(int(order_seed >> 1)))
+    draws = torch.rand(rows, DRAWS, generator=torch.Generator().manual_seed(int(draws_seed >> 1)))
+    return EpochDraws(order, draws)

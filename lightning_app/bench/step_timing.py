@@ -1,0 +1,136 @@
+"""The whole program, a bare loop, the model on one fixed batch, and torchvision's model: a few steps each in turn."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datamodules.augmentation import Augment
+from lightning_app.bench.random_data import CLASSES, NoiseData, original_augment
+from lightning_app.callbacks.ema import EMA
+from lightning_app.callbacks.non_finite import LossWatch
+from lightning_app.callbacks.reseed import Reseed
+from lightning_app.callbacks.throughput import Throughput
+from lightning_app.trainer.malloc import keep_freed_memory
+from lightning_app.trainer.trainer import Trainer
+from models.backbones import build_backbone
+from models.classifier import ImageClassifier
+
+BLOCK = 3  # steps in turn
+WARMUP_ROUNDS = 1
+AUGMENTS = {"program": Augment(crop_scale=0.7, pad_crop=0), "program_original_augment": original_augment()}
+
+
+class StepsInBetween(pl.Callback):
+    """Times blocks of the program's own steps, and after each as many steps of the other contestants.
+
+    Attributes:
+        seconds: of each block, by contestant: `program`, with the augmentation of cifar10.yaml;
+            `program_original_augment`, with the original study's; `bare_loop`, the same model, batches, optimizer,
+            schedule and average without Lightning; `fixed_batch`, the same model and optimizer on one batch; `plain`,
+            the model that torchvision builds with torch's own AdamW on that batch, in the same precision and layout.
+    """
+
+    def __init__(self, ema: EMA) -> None:
+        self.ema = ema
+        self.seconds: dict[str, list[float]] = {name: [] for name in (*AUGMENTS, "bare_loop", "fixed_batch", "plain")}
+        self._plain = build_backbone("mobilenet_v2", CLASSES).to(memory_format=torch.channels_last).train()
+        self._plain_optimizer: torch.optim.Optimizer
+        self._contestant = next(iter(AUGMENTS))
+        self._started = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._plain_optimizer = torch.optim.AdamW(self._plain.to(pl_module.device).parameters(), lr=3e-4)
+        self._started = clock()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (batch_idx + 1) % BLOCK:
+            return
+        self.seconds[self._contestant].append(clock() - self._started)
+        names = list(AUGMENTS)
+        if self._contestant == names[-1]:
+            self._others(trainer, pl_module, batch)
+        self._contestant = names[(names.index(self._contestant) + 1) % len(names)]
+        # Its maker has been made by the first batch.
+        trainer.datamodule._maker.augment = AUGMENTS[self._contestant]
+        self._started = clock()
+
+    def _others(self, trainer: Any, pl_module: Any, batch: Any) -> None:
+        """A block of each of the others."""
+        [optimizer], [schedule] = trainer.optimizers, trainer.lr_scheduler_configs
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        trainer.datamodule._maker.augment = AUGMENTS["program"]
+        shards, size = trainer.datamodule.train_dataloader(), trainer.datamodule.batch_size
+        firsts = itertools.count(0, size)
+
+        def bare_loop() -> None:
+            made = trainer.datamodule.make(shards.shard(trainer.current_epoch, next(firsts)), pl_module.device)
+            step(trainer, lambda: pl_module.network(made.images), made.labels, optimizer)
+            schedule.scheduler.step()
+            self.ema.update(pl_module, 0.999)
+
+        contestants: dict[str, Callable[[], None]] = {
+            "bare_loop": bare_loop,
+            "fixed_batch": lambda: step(trainer, lambda: pl_module.network(batch.images), batch.labels, optimizer),
+            "plain": lambda: step(trainer, lambda: self._plain(images), batch.labels, self._plain_optimizer),
+        }
+        for name, take in contestants.items():
+            started = clock()
+            for _ in range(BLOCK):
+                take()
+            self.seconds[name].append(clock() - started)
+
+
+def step(trainer: pl.Trainer, forward: Callable[[], Tensor], labels: Tensor, optimizer: Any) -> None:
+    """What no program can do without: forward, backward, optimizer."""
+    with trainer.precision_plugin.forward_context():
+        loss = F.cross_entropy(forward(), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def clock() -> float:
+    """Seconds, when the device has done all it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    """Train for some steps and print the images/s of each contestant as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--image_size", type=int, required=True)
+    options = parser.parse_args()
+    keep_freed_memory()
+    rounds = WARMUP_ROUNDS + -(-options.steps // BLOCK)
+    ema = EMA()
+    timing = StepsInBetween(ema)
+    trainer = Trainer(
+        strategy="gpu" if torch.cuda.is_available() else "cpu",  # one device, as what it is compared to
+        max_epochs=1,
+        callbacks=[Reseed(0), ema, LossWatch(), Throughput(), timing],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = NoiseData(rounds * BLOCK * len(AUGMENTS) * options.batch_size, options.batch_size, options.image_size)
+    trainer.fit(ImageClassifier(CLASSES, weights="none"), datamodule=data)
+    images = (rounds - WARMUP_ROUNDS) * BLOCK * options.batch_size
+    print(json.dumps({name: images / sum(seconds[WARMUP_ROUNDS:]) for name, seconds in timing.seconds.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Being asked to stop: by a signal, or by SLURM's time limit.
+
+Nothing is done in a signal handler but to take a note: what has to be done, and by all ranks together, is done at the
+boundary between two steps (callbacks/step_boundary.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from lightning_app.errors import Stopped
+from lightning_app.launchers.launch import Launch
+
+log = logging.getLogger(__name__)
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: what is left undone will be done by the same command
+TIME_LIMIT = 256  # a cause to stop beside the numbers of signals
+# Of the job's time limit; the longest step and validation seen so far come on top.
+MARGIN_S, MARGIN_SHARE = 60.0, 0.1
+SCONTROL_TIMEOUT_S = 30
+
+
+class Preempted(Stopped):
+    """Training was asked to stop, and did after saving; raised on every rank."""
+
+
+class StopSignals:
+    """Takes note of SIGUSR1 (SLURM's --signal), SIGTERM and SIGINT; a second SIGINT ends the process at once.
+
+    At once as soon as the first was noted, which Python does between two of its own instructions only.
+
+    Attributes:
+        received: the first signal; 0 if there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def listen(self, *signals: int) -> None:
+        """Take over these signals."""
+        for number in signals:
+            before = signal.signal(number, self._note)
+            self._before.setdefault(number, before)
+
+    def restore(self, *signals: int) -> None:
+        """Give these signals back, or all."""
+        for number in signals or list(self._before):
+            if number in self._before:
+                signal.signal(number, self._before.pop(number))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+        if number == signal.SIGINT:  # the kernel's own doing needs no turn of the interpreter, which may wait in C
+            signal.signal(number, signal.SIG_DFL)
+
+
+class Deadline:
+    """SLURM's time limit.
+
+    Args:
+        end: when the job will be ended, as time.time(); None if nobody will.
+        limit: the whole time of the job, in seconds.
+        longest: seconds between two boundaries in earlier attempts, for the first validation of this one.
+    """
+
+    def __init__(self, end: float | None, limit: float = 0.0, longest: float = 0.0) -> None:
+        self.end = end
+        self.margin = min(MARGIN_S, MARGIN_SHARE * limit)
+        # An attempt that was suspended for hours must not leave the later ones no time.
+        self.longest = longest if end is None else min(longest, limit / 2)
+        self._last: float | None = None
+
+    def near(self, now: float) -> bool:
+        """Whether the next step, or a validation, might not come to its end; to be asked at each boundary."""
+        if self._last is not None:
+            self.longest = max(self.longest, now - self._last)
+        self._last = now
+        return self.end is not None and now + self.longest + self.margin >= self.end
+
+
+def job_deadline(environ: Mapping[str, str], longest: float = 0.0) -> Deadline:
+    """The time limit of the SLURM job that this process is in; `longest` as in Deadline."""
+    started, ended = environ.get("SLURM_JOB_START_TIME"), environ.get("SLURM_JOB_END_TIME")  # of SLURM 23.02 and newer
+    if started and ended:
+        return Deadline(float(ended), float(ended) - float(started), longest)
+    job = show_job(environ)
+    start, end = (timestamp(job.get(name, "")) for name in ("StartTime", "EndTime"))
+    return Deadline(end, end - start, longest) if start and end else Deadline(None, longest=longest)
+
+
+def timestamp(text: str) -> float | None:
+    """SLURM's local time as time.time(); None for `Unknown`."""
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
+
+
+def show_job(environ: Mapping[str, str]) -> dict[str, str]:
+    """What SLURM says of this job; nothing outside of one."""
+    job_id = environ.get("SLURM_JOB_ID")
+    if not job_id:
+        return {}
+    answer = scontrol("show", "job", "-o", job_id)
+    return dict(re.findall(r"(\S+?)=(\S*)", answer.stdout)) if answer and not answer.returncode else {}
+
+
+def requeue(environ: Mapping[str, str], cause: int) -> str:
+    """Put this job back into SLURM's queue, if it is a batch job that is still to run.
+
+    A person's Ctrl-C and `scancel` end a run for good. SLURM then calls the job CANCELLED.
+
+    Returns:
+        What was done, for the log.
+    """
+    job_id = environ.get("SLURM_JOB_ID")
+    if not job_id:
+        return "the same command goes on from there"
+    job = show_job(environ)
+    if not job:
+        return f"job {job_id} cannot be put back into the queue: scontrol does not answer here"
+    if cause == signal.SIGINT or job.get("JobState") != "RUNNING":
+        return f"job {job_id} is not put back into the queue: it was interrupted or cancelled"
+    if job.get("BatchFlag") != "1" or job.get("Requeue") != "1":
+        return f"job {job_id} cannot be put back into the queue: that needs sbatch with --requeue"
+    answer = scontrol("requeue", job_id)
+    if answer is None or answer.returncode:
+        return (
+            f"job {job_id} could not be put back into the queue: {answer.stderr.strip() if answer else 'no scontrol'}"
+        )
+    return f"job {job_id} is back in the queue and goes on from there"
+
+
+def exit_code(launch: Launch) -> int:
+    """Of a process that stopped after saving: only rank 0's says so, for launchers kill the others for such a code."""
+    return EXIT_CODE if launch.global_rank == 0 else 0
+
+
+def scontrol(*words: str) -> subprocess.CompletedProcess[str] | None:
+    """Run scontrol; None where it is not installed or does not answer."""
+    try:
+        return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=SCONTROL_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning(f"scontrol: {error}")
+        return None

@@ -1,0 +1,119 @@
+"""The checkpoints of a run while it trains: the best waits in memory, others are written, old ones are removed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from lightning_app.checkpointing.checkpoint_io import IN_MEMORY, ChecksummedIO, keep_newest, step_file, step_files
+from lightning_app.checkpointing.run_directory import RECORD, write_record
+from lightning_app.checkpointing.schedule import SavingClock, SavingOptions
+from lightning_app.files import make_folder, replace_file, sync_files
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Has Lightning make checkpoints, on all ranks together; rank 0 writes them.
+
+    Args:
+        io: that Lightning hands them to.
+        options: when to write, and how many to keep.
+        identity: of the run, as in its record.
+
+    Attributes:
+        folder: where they lie; to be set before training.
+        clock: says when one is due; from `start` on.
+        saving: one is being made right now.
+    """
+
+    folder: Path
+    clock: SavingClock
+
+    def __init__(self, io: ChecksummedIO, options: SavingOptions, identity: str) -> None:
+        self.io, self.options, self.identity = io, options, identity
+        self.saving = False
+
+    @property
+    def newest(self) -> str:
+        """The newest that was written, for people."""
+        return str(next(iter(step_files(self.folder).values()), "none"))
+
+    def start(self, step: int) -> None:
+        """Training begins, after so many steps."""
+        self.clock = SavingClock(self.options, step)
+
+    def take_over(self, step: int, folder: Path) -> None:
+        """Have the best checkpoint here too, where a run goes on from one in another's folder."""
+        theirs, ours = step_file(folder, step), step_file(self.folder, step)
+        if theirs.exists() and not ours.exists():
+            make_folder(self.folder)
+            replace_file(ours, theirs.read_bytes())
+
+    def keep_best(self, trainer: pl.Trainer) -> None:
+        """Put a checkpoint aside, to be written before the next one that is."""
+        began = self.clock.now()
+        self._make(trainer, IN_MEMORY)
+        self.clock.kept_in_memory(began)
+
+    def write(self, trainer: pl.Trainer, best_step: int | None) -> None:
+        """Write a checkpoint, then remove older ones."""
+        began = self.clock.now()
+        self._save_logs(trainer)
+        path = self._make(trainer)
+        if trainer.is_global_zero:
+            self._tidy(path, best_step)
+        note = self.clock.failed if self.io.error else self.clock.wrote
+        note(trainer.global_step, began)
+
+    def write_best(self, trainer: pl.Trainer) -> None:
+        """Before this process fails, while it can: it would be found again, but only by taking its steps again."""
+        if trainer.is_global_zero and self.io.best:
+            self._save_logs(trainer)
+            self.io.write_best()
+
+    def _save_logs(self, trainer: pl.Trainer) -> None:
+        """Have what was logged before this step on the disk, for it will not be logged again.
+
+        Trouble with it is no reason to lose the checkpoint too.
+        """
+        run = self.folder.parent
+        syncs = [lambda: sync_files(run)] if trainer.is_global_zero else []
+        for save in (*(logger.save for logger in trainer.loggers), *syncs):
+            try:
+                save()
+            except OSError as error:
+                log.warning(f"what was logged could not be saved ({error.strerror or error}); a checkpoint is made yet")
+
+    def _make(self, trainer: pl.Trainer, where: str | None = None) -> Path:
+        path = step_file(self.folder, trainer.global_step)
+        self.saving = True
+        trainer.save_checkpoint(path, weights_only=False, storage_options=where)
+        self.saving = False
+        return path
+
+    def _tidy(self, path: Path, best_step: int | None) -> None:
+        """Say what could not be written, or remove what has become too old."""
+        error = self.io.error
+        try:
+            if error is None:
+                keep_newest(self.folder, self.options.keep, best_step)
+                self._restore_record()
+                return
+        except OSError as tidying:
+            error = tidying
+        log.warning(
+            f"checkpoint: {path} could not be written ({error.strerror or error}); the newest is "
+            f"{self.newest}. Training goes on and will try again."
+        )
+
+    def _restore_record(self) -> None:
+        """Where somebody has removed the run's folder, make it one that can be resumed again."""
+        run = self.folder.parent
+        if not (run / RECORD).exists():
+            log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
+            write_record(run, json.loads(self.identity), finished=False, job=os.environ.get("SLURM_JOB_ID"))

@@ -1,0 +1,74 @@
+"""Finding the recipes that the project ships, also where it is installed as a wheel; and errors in others."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from lightning_app.errors import UsageError
+
+# In a wheel the folder configs/ lies inside this package, in a checkout beside it.
+PACKAGE = Path(__file__).parents[1]
+PLACES = (PACKAGE / "configs", PACKAGE.parent / "configs")
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def resolve_configs(args: list[str]) -> list[str]:
+    """Point `--config configs/x.yaml` at the shipped file where the working directory has none.
+
+    Raises:
+        UsageError: a config is nowhere, or is no table of options in YAML.
+    """
+    resolved = list(args)
+    for index, arg in enumerate(args):
+        if arg.startswith("--config="):
+            resolved[index] = "--config=" + find_config(arg.removeprefix("--config="))
+        elif index and args[index - 1] == "--config":
+            resolved[index] = find_config(arg)
+    return resolved
+
+
+def find_config(name: str) -> str:
+    """The path of a config: as given if it exists, else the shipped one of that name; options in YAML as they are."""
+    if not name.endswith(SUFFIXES):
+        return name
+    path = Path(name)
+    if not path.exists() and path.parts[:1] == ("configs",):
+        shipped = [place.joinpath(*path.parts[1:]) for place in PLACES]
+        path = next((place for place in shipped if place.exists()), path)
+    if not path.is_file():
+        raise UsageError(f"no config at {name}; {shipped_ones(path)}")
+    check_config(path)
+    return str(path)
+
+
+def shipped_ones(wanted: Path) -> str:
+    """What there is instead of a config that is nowhere."""
+    names = sorted({f"configs/{path.relative_to(place)}" for place in PLACES for path in place.rglob("*.yaml")})
+    by_file = {Path(name).name: name for name in names}
+    near = difflib.get_close_matches(wanted.name, by_file, n=1)
+    return f"did you mean {by_file[near[0]]}?" if near else f"those that come with the program: {', '.join(names)}."
+
+
+def check_config(path: Path) -> None:
+    """Raise a UsageError with file, line and column where a config is no table of options in YAML."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(where_broken(path, error)) from error
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise UsageError(f"{path} has {found} in it; expected options by name, as in configs/quickstart.yaml.")
+
+
+def where_broken(path: Path, error: Exception) -> str:
+    """What is wrong with a YAML file, with line and column where they are known."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{path} cannot be read as YAML ({error})."
+    lines = path.read_text().splitlines()
+    tab = mark.line < len(lines) and lines[mark.line][mark.column :].startswith("\t")
+    problem = "a tab; YAML is indented by spaces" if tab else f"{getattr(error, 'problem', error)}"
+    return f"{path}, line {mark.line + 1}, column {mark.column + 1}: {problem}; expected `option: value`."

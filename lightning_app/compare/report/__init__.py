@@ -1,0 +1,1 @@
+"""How is a comparison shown? Tables, figures, Markdown and HTML from the analysis."""

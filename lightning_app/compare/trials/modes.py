@@ -1,0 +1,103 @@
+"""The modes that can be compared, by name, and whether a machine can run one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_app.errors import UsageError
+from lightning_app.launchers.launch import ALONE, Launch
+from lightning_app.trainer.machine import Machine
+from lightning_app.trainer.plan import plan_run
+
+Kind = Literal["cpu", "gpu", "ddp", "serial", "original"]
+EXPECTED = "cpu, cpu:T (T threads), gpu, ddp:N (N ranks)"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to run the recipe.
+
+    Attributes:
+        kind: cpu, gpu and ddp are the program's strategies; serial is `count` independent serial runs at once: what
+            ddp would reach if ranks never spoke, and small batches cost nothing; original is the plain loop of
+            `make bench`.
+        count: ranks of ddp, processes of serial, threads of cpu (0: all cores); 1 otherwise.
+        weak: ddp with a whole batch for each rank.
+    """
+
+    kind: Kind
+    count: int = 1
+    weak: bool = False
+
+    @property
+    def name(self) -> str:
+        """As it is typed, and called in reports."""
+        if self.kind in ("gpu", "original") or (self.kind == "cpu" and not self.count):
+            return self.kind
+        return f"{self.kind}:{self.count}" + ("-weak" if self.weak else "")
+
+    @property
+    def processes(self) -> int:
+        """How many run at once."""
+        return self.count if self.kind in ("ddp", "serial") else 1
+
+
+def parse_mode(text: str) -> Mode:
+    """From the command line.
+
+    Raises:
+        UsageError: there is no such mode.
+    """
+    match = re.fullmatch(r"(cpu|ddp):([1-9]\d*)", text)
+    if match:
+        mode = Mode("cpu" if match[1] == "cpu" else "ddp", int(match[2]))
+        if mode.kind == "ddp" and mode.count == 1:
+            raise UsageError("--modes: ddp:1 is one process; say cpu or gpu.")
+        return mode
+    if text == "cpu":
+        return Mode("cpu", 0)
+    if text == "gpu":
+        return Mode("gpu")
+    raise UsageError(f"--modes: there is no mode {text}; expected {EXPECTED}.")
+
+
+def by_name(name: str) -> Mode:
+    """The mode of a name that this program wrote."""
+    if name == "original":
+        return Mode("original")
+    kind, _, count = name.removesuffix("-weak").partition(":")
+    if kind == "serial":
+        return Mode("serial", int(count))
+    mode = parse_mode(name.removesuffix("-weak"))
+    return Mode(mode.kind, mode.count, weak=name.endswith("-weak"))
+
+
+def why_not(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str | None:
+    """Why a machine cannot run a mode; None where it can.
+
+    Args:
+        launched: whether mpirun or srun will start the ranks; they are asked then as they would be.
+        nodes: that the ranks are spread over.
+    """
+    if mode.kind == "cpu" and mode.count > machine.cores:
+        return f"{mode.count} threads, but {machine.cores} cores"
+    if mode.kind == "serial" or mode.kind == "original":
+        return None
+    ranks = mode.processes
+    several = launched and ranks > 1
+    here = -(-ranks // nodes)
+    launch = Launch("openmpi", ranks, 0, 0, here, 0, nodes) if several else ALONE
+    try:
+        plan_run(mode.kind, (here if several else ranks) if mode.kind == "ddp" else None, None, machine, launch)
+    except UsageError as error:
+        return str(error).split(". ")[0].removeprefix(f"--trainer.strategy {mode.kind}: ")
+    return None
+
+
+def threads(mode: Mode, cores: int) -> int:
+    """Threads of one process of a mode on a CPU: the cores are shared out once."""
+    if mode.kind == "cpu":
+        return mode.count or cores
+    return max(1, cores // mode.processes)

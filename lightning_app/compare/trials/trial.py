@@ -1,0 +1,169 @@
+"""One run of a mode, as a tree of processes of its own that does not outlive us."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lightning_app.compare.trials.commands import Launchers, on_cores
+from lightning_app.compare.trials.modes import Mode, threads
+
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+POLL_SECONDS = 0.05
+END_SECONDS = 10.0  # for a launcher to end its ranks
+TAIL_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that is to be made.
+
+    Attributes:
+        mode: how.
+        part: `steps` (counted steps only), `whole`, or `sweep` (the link between ranks).
+        number: the round, or the seed.
+        commands: of its processes; several for independent ones at once.
+        folder: where its processes leave their numbers, and what they say.
+    """
+
+    mode: Mode
+    part: str
+    number: int
+    commands: Sequence[list[str]]
+    folder: Path
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells the runs of one machine apart."""
+        return self.part, self.mode.name, self.number
+
+
+def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> dict[str, Any]:
+    """Make a run on a machine of these facts; the record of a run that failed says why."""
+    shutil.rmtree(trial.folder, ignore_errors=True)  # of an attempt that failed: its processes were ready then
+    trial.folder.mkdir(parents=True)
+    date, began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.time()
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for index, command in enumerate(trial.commands):
+            with deferred():
+                processes.append(start(trial, index, command, launchers.cores))
+        failed = wait(processes, trial)
+    finally:
+        for process in processes:
+            end(process)
+    record = {
+        "part": trial.part,
+        "mode": trial.mode.name,
+        "number": trial.number,
+        "machine": machine["host"],
+        "git": machine["git"],
+        "launcher": launchers.name(trial.mode),
+        "command": trial.commands[0],
+        "date": date,
+        "began": began,
+        "seconds": time.time() - began,
+        "failed": failed,
+    }
+    ranks = [] if failed else read_ranks(trial)
+    if not failed and len(ranks) < trial.mode.processes:
+        record["failed"] = f"{len(ranks)} of {trial.mode.processes} processes left their numbers in {trial.folder}"
+    if trial.part == "steps":
+        for left in trial.folder.glob("**/run"):
+            shutil.rmtree(left)  # a checkpoint of a model that nobody wants
+    return record | {"ranks": ranks}
+
+
+def start(trial: Trial, index: int, command: list[str], cores: int) -> subprocess.Popen[bytes]:
+    """One of its processes, in a session of its own, on cores of its own where it is serial."""
+    each = threads(trial.mode, cores)
+    alone = trial.mode.kind in ("cpu", "serial")
+    with on_cores(index * each if alone else 0, each if alone else cores), log_file(trial, index).open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Signals that would end us wait until what is inside is done.
+
+    Else one that comes while a process is being started leaves it running: nobody has it yet who could end it.
+    """
+    asked: list[int] = []
+    handlers = {number: handler for number in STOPPED_BY if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: asked.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in asked[:1]:
+            signal.raise_signal(first)
+
+
+def log_file(trial: Trial, index: int) -> Path:
+    """What a process says."""
+    return trial.folder / f"said-{index}.txt"
+
+
+def wait(processes: Sequence[subprocess.Popen[bytes]], trial: Trial) -> str | None:
+    """Until all have ended, or one has failed: then why."""
+    running = dict(enumerate(processes))
+    while running:
+        for index, process in list(running.items()):
+            code = process.poll()
+            if code:
+                return f"exit code {code}: {last_words(log_file(trial, index))}"
+            if code == 0:
+                del running[index]
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def last_words(log: Path) -> str:
+    """The error that a process ended with, or the end of what it said."""
+    said = log.read_text(errors="replace")[-TAIL_CHARACTERS:].strip()
+    lines = said.splitlines()
+    errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
+    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def read_ranks(trial: Trial) -> list[dict[str, Any]]:
+    """The numbers of all processes, the first rank's first; the original loop's are its last line."""
+    if trial.mode.kind == "original":
+        return [json.loads(log_file(trial, 0).read_text().splitlines()[-1])]
+    return [json.loads(path.read_text()) for path in sorted(trial.folder.glob("**/rank-*.json"))]
+
+
+def fit_command(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """A fit under a launcher."""
+    return [*words, sys.executable, "-m", "lightning_app", "fit", *options]

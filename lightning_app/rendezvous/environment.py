@@ -1,0 +1,141 @@
+"""The cluster environment: tells Lightning, or anybody's Trainer, who this process is and where to meet.
+
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", plugins=[LauncherEnvironment()])
+
+Against Lightning's MPIEnvironment: the ranks come from the launcher's variables, so MPI is not started unless
+several nodes under mpirun need it to tell each other an address; node ranks follow the ranks (rank 0 is on
+node 0), uneven ranks per node are right, MASTER_ADDR and MASTER_PORT are honoured, rank 0 holds its port from
+the first moment, missing ranks are named after a timeout, and settings that contradict the launcher are errors.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lightning.fabric.plugins.environments import ClusterEnvironment
+
+from lightning_app.errors import UsageError
+from lightning_app.launchers.launch import Launch, this_launch
+from lightning_app.rendezvous.addresses import interface_address
+from lightning_app.rendezvous.roll_call import connect_timeout
+from lightning_app.rendezvous.store import Meeting, meet, route_gradients, use_held_store
+
+
+class LauncherEnvironment(ClusterEnvironment):
+    """Ranks from Open MPI, MPICH, Intel MPI, SLURM or torchrun; a rendezvous without a race.
+
+    Args:
+        interface: network interface where the ranks of mpirun meet, and that gradients travel by, for example ib0;
+            null lets the system's routes decide.
+        timeout: seconds to wait for the other ranks; null is LIGHTNING_APP_CONNECT_TIMEOUT, or else 60.
+
+    Raises:
+        UsageError: the launcher's variables make no sense.
+    """
+
+    # A process belongs to one job, and a job meets once: also where a program has several Trainers.
+    _meeting: ClassVar[Meeting | None] = None
+
+    def __init__(self, interface: str | None = None, timeout: float | None = None) -> None:
+        # Neither is checked here: jsonargparse would hide the error among those of other plugins.
+        self.launch: Launch = this_launch()
+        self.interface, self._timeout = interface, timeout
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for the other ranks."""
+        return connect_timeout() if self._timeout is None else self._timeout
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @staticmethod
+    def detect() -> bool:
+        """Whether a launcher outside of Python started this process."""
+        return this_launch().external
+
+    @property
+    def main_address(self) -> str:
+        return self.meet().address
+
+    @property
+    def main_port(self) -> int:
+        return self.meet().port
+
+    def world_size(self) -> int:
+        return self.launch.world_size
+
+    def set_world_size(self, size: int) -> None:
+        """Not ours to set. A strategy that counts otherwise than the launcher would leave samples out.
+
+        Lightning's strategies call this when the Trainer is made, with num_nodes times devices.
+
+        Raises:
+            UsageError: it does.
+        """
+        launch = self.launch
+        if size != launch.world_size:
+            raise UsageError(
+                f"num_nodes times devices is {size}, but {self._started()}; set devices to {launch.local_world_size} "
+                f"and num_nodes to {launch.num_nodes or 'the number of nodes'}. Where nodes have different numbers of "
+                "ranks, use strategy=lightning_app.trainer.strategy.RankedDDPStrategy()."
+            )
+
+    def global_rank(self) -> int:
+        return self.launch.global_rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Not ours to set: the launcher has decided."""
+
+    def local_rank(self) -> int:
+        return self.launch.local_rank
+
+    def node_rank(self) -> int:
+        if self.launch.node_rank is not None:
+            return self.launch.node_rank
+        return self.meet().nodes[self.launch.global_rank]
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Called before anybody waits for the others.
+
+        Raises:
+            UsageError: devices or nodes contradict the launcher, or our own options make no sense.
+        """
+        launch = self.launch
+        if self.timeout <= 0:
+            raise UsageError(f"timeout is {self.timeout}; expected seconds, more than 0.")
+        if self.interface:
+            interface_address(self.interface)
+        if num_devices != launch.local_world_size:
+            raise UsageError(
+                f"devices is {num_devices}, but {self._started()}; set devices to {launch.local_world_size}, or start "
+                f"{num_devices} ranks per node."
+            )
+        if num_nodes != launch.num_nodes and (launch.num_nodes is not None or num_nodes == 1):
+            nodes = launch.num_nodes or "the number of nodes"
+            raise UsageError(f"num_nodes is {num_nodes}, but {self._started()}; set num_nodes to {nodes}.")
+
+    def _started(self) -> str:
+        """What the launcher did, for messages."""
+        launch = self.launch
+        if not launch.external:
+            return "no launcher (mpirun, srun, torchrun) started this process, so it is the only one"
+        nodes = "" if launch.num_nodes is None else f" on {launch.num_nodes} node{'s' if launch.num_nodes > 1 else ''}"
+        here = f"{launch.local_world_size} of them on this one"
+        return f"{launch.launcher} started {launch.world_size} ranks{nodes}, {here}"
+
+    def teardown(self) -> None:
+        """The store stays: the test after fit makes new groups through it."""
+
+    def meet(self) -> Meeting:
+        """Find the other ranks, once.
+
+        Raises:
+            Missing: some did not come in time; the message names them.
+        """
+        if LauncherEnvironment._meeting is None:
+            LauncherEnvironment._meeting = meeting = meet(self.launch, self.interface, self.timeout)
+            use_held_store()
+            route_gradients(meeting.reached, self.interface)
+        return LauncherEnvironment._meeting

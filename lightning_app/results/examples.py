@@ -1,0 +1,70 @@
+"""Test images for the artifact: what the model was never trained on, hits and misses."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from datamodules.datamodule import ImageData
+from models.artifact import EXAMPLES
+
+HITS, MISSES = 8, 4
+
+
+def choose_examples(
+    data: ImageData, outcomes: dict[str, Tensor] | None
+) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """Take the first hits and misses of the test set, a class at a time: no eye has chosen them.
+
+    Args:
+        data: the images.
+        outcomes: rows, labels, predicted, confidence, each [N]; None where nothing was tested.
+
+    Returns:
+        One entry each for the card (file, name, label, predicted, confidence), and the PNGs by file, as stored: what
+        is served from them is what the test saw.
+    """
+    if outcomes is None:
+        return [], {}
+    labels, predicted = outcomes["labels"].cpu().numpy(), outcomes["predicted"].cpu().numpy()
+    right = labels == predicted
+    hits, misses = (a_class_at_a_time(labels, which) for which in (right, ~right))
+    names, classes = data.packed.names(), data.packed.classes
+    entries: list[dict[str, Any]] = []
+    pictures: dict[str, bytes] = {}
+    for place in [*hits[:HITS], *misses[:MISSES]]:
+        row = int(outcomes["rows"][place])
+        file = f"{EXAMPLES}/{len(entries):02}.png"
+        pictures[file] = as_png(data.packed.images[row])
+        entries.append(
+            {
+                "file": file,
+                "name": names[row],
+                "label": classes[labels[place]],
+                "predicted": classes[predicted[place]],
+                "confidence": round(outcomes["confidence"][place].item(), 4),
+            }
+        )
+    return entries, pictures
+
+
+def a_class_at_a_time(labels: np.ndarray, among: np.ndarray) -> list[int]:
+    """Places where bool `among` [N] holds: the first of each class, then the second of each, and so on."""
+    turns: dict[int, int] = {}
+    order = []
+    for place in np.flatnonzero(among):
+        label = int(labels[place])
+        turns[label] = turns.get(label, 0) + 1
+        order.append((turns[label], label, int(place)))
+    return [place for _, _, place in sorted(order)]
+
+
+def as_png(stored: np.ndarray) -> bytes:
+    """A stored image, uint8 [3, S, S], without loss."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(stored.transpose(1, 2, 0))).save(file, "PNG")
+    return file.getvalue()

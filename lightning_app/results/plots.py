@@ -1,0 +1,70 @@
+"""The pictures of a run. matplotlib is imported where it draws: it takes a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightning_app.results.loggers import read_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEAST_MARGIN = 1.0  # points of accuracy
+MAX_NAMED = 30  # classes up to which cells and axes are labelled
+
+
+def confusion_figure(counts: np.ndarray, classes: list[str]) -> Figure:
+    """A confusion matrix: rows are true classes, columns predictions, shades the share of the row.
+
+    Args:
+        counts: int [C, C].
+        classes: C names.
+    """
+    from matplotlib.figure import Figure
+
+    side = min(3 + 0.5 * len(classes), 14)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"{np.trace(counts)} of {counts.sum()} right")
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    if len(classes) <= MAX_NAMED:
+        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            if count:
+                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+    return figure
+
+
+def curves_figure(metrics_csv: Path) -> Figure:
+    """Loss and accuracy over optimizer steps, from a run's metrics.csv."""
+    from matplotlib.figure import Figure
+
+    rows = read_rows(metrics_csv)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2, sharex=True)
+    draw(loss, rows, {"train/loss": "-", "val/loss": "o--", "test/loss": "s"})
+    loss.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", title="Loss", yscale="log")
+    draw(accuracy, rows, {"val/acc": "o--", "test/acc": "s"}, percent=True)
+    accuracy.set(xlabel="optimizer step", ylabel="images right (%)", title="Accuracy", xlim=(0, None))
+    low, high = accuracy.get_ylim()
+    accuracy.set_ylim(low - LEAST_MARGIN, min(high + LEAST_MARGIN, 100))  # a tenth of a point is no cliff
+    return figure
+
+
+def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent: bool = False) -> None:
+    """Plot those columns of the table that have values."""
+    for (name, style), color in zip(styles.items(), ("0.6", "black", "black"), strict=False):
+        points = [(int(row["step"]), float(row[name]) * (100 if percent else 1)) for row in rows if row.get(name)]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=color, label=name, markersize=5)
+    axes.grid(alpha=0.3)
+    if axes.has_data():
+        axes.legend()

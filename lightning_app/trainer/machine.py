@@ -1,0 +1,69 @@
+"""What this machine has: cores, GPUs, and what their arithmetic is good at."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# The flags of /proc/cpuinfo for bf16 dot products: x86 AVX-512, x86 AMX, and Arm.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts that decide how a run is laid out.
+
+    Attributes:
+        cores: processors this process may use.
+        bound: these processors are this process's alone; else the ranks of the node share them.
+        cpu_bf16: the processor has bf16 instructions; without them bf16 is slower than fp32.
+        gpus: names of the visible GPUs.
+        gpu_bf16: the first GPU has bf16 arithmetic (Ampere or newer; a V100 has not, it only emulates it).
+    """
+
+    cores: int
+    cpu_bf16: bool
+    gpus: tuple[str, ...] = ()
+    gpu_bf16: bool = False
+    bound: bool = False
+
+
+def this_machine() -> Machine:
+    """Look at the machine we run on."""
+    import torch
+
+    gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    # is_bf16_supported() counts emulation by default, so the V100 would pass.
+    gpu_bf16 = bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False)
+    return Machine(usable_cores(), has_bf16(cpu_flags()), gpus, gpu_bf16, is_bound())
+
+
+def usable_cores() -> int:
+    """Processors in this process's affinity mask: what SLURM, taskset or mpirun left us."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def is_bound() -> bool:
+    """Whether the launcher gave this process fewer processors than it has itself, as mpirun does by default."""
+    if not hasattr(os, "sched_getaffinity"):
+        return False
+    try:
+        return os.sched_getaffinity(0) < os.sched_getaffinity(os.getppid())
+    except OSError:
+        return False
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """Instruction-set flags of the first processor; empty where the kernel does not list them."""
+    if not path.exists():
+        return set()
+    lines = path.read_text().splitlines()
+    return next((set(line.split(":")[1].split()) for line in lines if line.startswith(("flags", "Features"))), set())
+
+
+def has_bf16(flags: set[str]) -> bool:
+    """Whether the processor multiplies bf16 numbers itself."""
+    return bool(flags & BF16_FLAGS)

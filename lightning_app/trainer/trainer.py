@@ -1,0 +1,90 @@
+"""Lightning's Trainer, told everything by one flag."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+
+from lightning_app.errors import UsageError
+from lightning_app.launchers.launch import this_launch
+from lightning_app.trainer.machine import this_machine
+from lightning_app.trainer.plan import StrategyName, plan_run
+from lightning_app.trainer.strategy import cluster_environment, ddp_strategy
+
+log = logging.getLogger(__name__)
+
+
+class Trainer(pl.Trainer):
+    """A Trainer whose `strategy` says it all.
+
+    Args:
+        strategy: `cpu` is one process, `gpu` one GPU, `ddp` one process per GPU of this machine, or `devices`
+            processes on its CPU, or the ranks that mpirun, srun or torchrun started; `auto` chooses among them. A
+            Lightning Strategy is passed through as it is.
+        devices: number of processes for `ddp`; null is one per visible GPU, or what the launcher says.
+        precision: as in Lightning; null is the fastest that the device really has.
+        kwargs: as in Lightning.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: StrategyName | Strategy = "auto",
+        devices: int | None = None,
+        precision: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["use_distributed_sampler"] = False  # our shards already know their rank
+        if isinstance(strategy, Strategy):
+            super().__init__(strategy=strategy, devices=devices or "auto", precision=precision, **kwargs)  # type: ignore[arg-type]  # Lightning checks the name
+            return
+        if kwargs.pop("accelerator", "auto") != "auto":
+            raise UsageError("--trainer.accelerator is decided by --trainer.strategy; leave it out.")
+        launch = this_launch()
+        plan = plan_run(strategy, devices, precision, this_machine(), launch)
+        for reason in plan.reasons:
+            log.info(reason)
+        set_threads(plan.threads)
+        if plan.accelerator == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32
+            kwargs["benchmark"] = True if kwargs.get("benchmark") is None else kwargs["benchmark"]
+        wanted, plugins = take_environment(as_list(kwargs.get("plugins")))
+        environment = cluster_environment(launch, wanted)
+        if plan.strategy == "ddp":
+            accumulated = kwargs.get("accumulate_grad_batches") or 1
+            kwargs["strategy"], kwargs["plugins"] = ddp_strategy(plan, launch, environment, accumulated), plugins
+        else:
+            kwargs["strategy"] = SingleDeviceStrategy(plan.device)
+            kwargs["plugins"] = [*plugins, environment]
+        if launch.external:
+            # Where nobody can know it yet, a guess for Lightning's log: right where all nodes have as many ranks.
+            kwargs["num_nodes"] = launch.num_nodes or -(-launch.world_size // launch.local_world_size)
+        super().__init__(accelerator=plan.accelerator, devices=plan.devices, precision=plan.precision, **kwargs)  # type: ignore[arg-type]  # as above
+
+
+def take_environment(plugins: list[Any]) -> tuple[ClusterEnvironment | None, list[Any]]:
+    """The user's cluster environment, and the other plugins: Lightning wants the former inside a ddp strategy."""
+    environments = [plugin for plugin in plugins if isinstance(plugin, ClusterEnvironment)]
+    if len(environments) > 1:
+        raise UsageError(f"--trainer.plugins has {len(environments)} cluster environments; expected one at most.")
+    others = [plugin for plugin in plugins if not isinstance(plugin, ClusterEnvironment)]
+    return (environments[0] if environments else None), others
+
+
+def as_list(value: Any) -> list[Any]:
+    """None, one thing or several, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def set_threads(threads: int) -> None:
+    """Threads of this process, and of the ddp processes it starts (Lightning would divide the cores again)."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)

@@ -1,0 +1,132 @@
+"""Both reports say all there is, and the page needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, FLAGS, MISSING
+from invented_comparison import content, everything, run
+
+from lightning_app.compare.analysis.ratios import scaling
+from lightning_app.compare.report.figures import speedup
+from lightning_app.compare.report.formatting import number
+from lightning_app.compare.report.html import page
+from lightning_app.compare.report.markdown import markdown
+from lightning_app.compare.report.tables import Findings
+
+FOUND = Findings.of(everything(), None)
+MODES = ["original", "cpu:1", "cpu:2", "ddp:2", "serial:2", "gpu"]
+FIGURES = 7
+
+
+@pytest.mark.parametrize("report", [markdown, page])
+def test_a_report_has_every_mode_the_reason_of_what_was_not_run_and_the_command(report) -> None:  # type: ignore[no-untyped-def]  # both
+    text = report(FOUND)
+    assert [mode for mode in MODES if mode not in text] == []
+    assert "not run: found no GPU" in text
+    assert "lightning_app compare --modes cpu:1 ddp:2" in text
+    assert "no difference (p = 0.53)" in text
+    assert "A processor" in text
+    assert "0123456789ab" in text
+
+
+def two_machines() -> Findings:
+    """The same twice, the second one four times as fast with two ranks."""
+    ours, theirs = everything(), json.loads(json.dumps(everything()).replace('"here"', '"there"'))
+    for each in theirs["runs"]:
+        if each["part"] == "steps" and each["mode"] == "ddp:2":
+            for rank in each["ranks"]:
+                rank["steps"] = [seconds / 4 for seconds in rank["steps"]]
+    return Findings.of(
+        ours | {"runs": ours["runs"] + theirs["runs"], "machines": ours["machines"] | theirs["machines"]}, None
+    )
+
+
+def test_each_of_two_machines_has_speedups_of_its_own() -> None:
+    found = two_machines()
+    figure = speedup(found)
+    assert figure is not None
+    assert "measured @ here" in figure.picture
+    assert "measured @ there" in figure.picture
+    here, there = (scaling(row, found.rows).speedup for row in found.rows if row.mode.name == "ddp:2")
+    assert here is not None
+    assert there is not None
+    assert there.median == pytest.approx(4 * here.median)
+    assert f"{number(there.median)} x</b><span>as fast as original @ there" in page(found)
+    assert "Speed-up is over the first mode of its machine; " in markdown(found)
+    assert "Speed-up is over original; " in markdown(FOUND)
+
+
+@pytest.mark.parametrize("report", [markdown, page])
+def test_the_head_names_the_counted_side_and_of_whole_runs_all(report: Callable[[Findings], str]) -> None:
+    whole = everything()
+    whole["options"] |= {"data.image_size": [224, 256]}
+    steps = whole | {"runs": [each for each in whole["runs"] if each["part"] == "steps"]}
+    head = "mobilenet_v2 on cifar10 at 224"
+    assert f"{head} (whole runs: 224, 256): what each mode buys" in report(Findings.of(whole, None))
+    assert f"{head}: what each mode buys" in report(Findings.of(steps, None))
+
+
+def test_the_rows_of_a_markdown_table_are_as_wide_as_its_head() -> None:
+    tables = re.findall(r"(?:^\|.*\|\n)+", markdown(FOUND), re.MULTILINE)
+    assert len(tables) == 4
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
+    text = page(FOUND)
+    tags: list[str] = []
+
+    class Nesting(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert {name for name, _ in attrs} & {"src", "href", "srcset"} == set()
+            if tag != "meta":
+                tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert tags.pop() == tag
+
+    Nesting().feed(re.sub(r"<(\w+)([^>]*)/>", r"<\1\2></\1>", text))
+    assert tags == []
+    assert "url(" not in text
+    assert text.count("<figure>") == FIGURES
+
+
+def test_what_a_run_says_is_no_markup() -> None:
+    failed = run("steps", "ddp:2", 0, [], failed="exit code 1: <script>alert(1)</script> | x\ny")
+    found = Findings.of(content([failed]), None)
+    assert "<script>" not in page(found)
+    assert len({line.count("|") for line in markdown(found).splitlines() if line.startswith("|")}) <= 1
+
+
+def test_a_comparison_in_which_nothing_could_be_run_still_reports() -> None:
+    found = Findings.of(content([]), None)
+    assert "<figure>" not in page(found)
+    assert markdown(found).startswith("# mobilenet_v2 on cifar10")
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("browser")
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1240), ("dark", 390)])
+def test_a_browser_shows_the_page_without_complaint_or_overflow(scheme: str, width: int, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason=MISSING)
+    (tmp_path / "report.html").write_text(page(FOUND))
+    complaints: list[str] = []
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        shown = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+        shown.on("console", lambda said: complaints.append(said.text))
+        shown.goto((tmp_path / "report.html").as_uri())
+        wide = shown.evaluate("document.documentElement.scrollWidth")
+        paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+        chromium.close()
+    assert complaints == []
+    assert wide == width
+    assert paper == {"light": "rgb(251, 250, 248)", "dark": "rgb(20, 23, 26)"}[scheme]

@@ -1,0 +1,34 @@
+"""A rank that fails before the rendezvous lets its launcher end the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+LOST_ATTEMPTS = 2
+
+
+def test_attempts_that_hang_do_not_use_up_the_patience_with_slurms_controller(tmp_path: Path) -> None:
+    (tmp_path / "attempts").touch()
+    scancel = tmp_path / "scancel"
+    scancel.write_text(
+        f"""#!/bin/sh
+        echo "$*" >> "{tmp_path}/attempts"
+        [ "$(wc -l < "{tmp_path}/attempts")" -gt {LOST_ATTEMPTS} ] || exec sleep 600
+        kill -KILL $PPID
+        """
+    )
+    scancel.chmod(0o755)
+    code = (
+        "from types import SimpleNamespace; from lightning_app.failure import handler; "
+        "handler.CANCEL_ANSWER_SECONDS *= 0.03; handler.CANCEL_PAUSE_SECONDS *= 0.03; handler.CANCEL_SECONDS *= 0.03; "
+        "handler.end_others(SimpleNamespace(launcher='slurm'))"
+    )
+    ids = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ | ids, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (tmp_path / "attempts").read_text().splitlines() == ["--ctld --signal=KILL 7.0"] * (LOST_ATTEMPTS + 1)

@@ -1,0 +1,297 @@
+"""Who am I? Cases recorded under the real launchers (record_launch.py), and what they leave open.
+
+In launches/*.json, values that are no numbers are replaced, and pid 1 is called init.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_app.errors import UsageError
+from lightning_app.launchers.launch import Launch, identify, this_launch
+from lightning_app.launchers.processes import OVERRIDE, Process, parents, program
+
+CASES = sorted((Path(__file__).parent / "launches").glob("*.json"))
+INIT = Process("init", 1, "init")
+SHELL = Process("bash", 50, "bash", {})
+STEP = Process("slurmstepd", 30, "slurmstepd: [7.0]")
+
+OPEN_MPI = {
+    "OMPI_COMM_WORLD_RANK": "3",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+}
+HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+SLURM = {
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "4",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "2",
+    "SLURM_STEP_NUM_TASKS": "7",
+    "SLURM_STEP_NUM_NODES": "4",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x3),1",
+}
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "RANK": "2",
+    "WORLD_SIZE": "3",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+    "GROUP_RANK": "1",
+    "GROUP_WORLD_SIZE": "2",
+}
+LIGHTNING = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+# Each launcher, its variables, and the parent process that proves them.
+LAUNCHERS = {
+    "openmpi": (OPEN_MPI, Process("prterun", 40, "prterun")),
+    "hydra": (HYDRA, Process("hydra_pmi_proxy", 40, "hydra_pmi_proxy")),
+    "slurm": (SLURM, STEP),
+    "torchrun": (TORCHRUN, Process("pt_elastic", 40, "torchrun", {})),
+    "lightning": (LIGHTNING, Process("python", 40, "python train.py", {})),
+}
+
+
+def facts(launch: Launch) -> dict[str, Any]:
+    """What a recorded case expects: all but where it came from."""
+    return {name: value for name, value in asdict(launch).items() if name not in ("sources", "reason")}
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_recorded_process_is_who_its_launcher_made_it(path: Path) -> None:
+    case = json.loads(path.read_text())
+    ancestors = [Process(**process) for process in case["ancestors"]]
+    if "error" in case["expected"]:
+        with pytest.raises(UsageError, match=case["expected"]["error"]):
+            identify(case["environ"], ancestors)
+    else:
+        assert facts(identify(case["environ"], ancestors)) == case["expected"]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_without_proc_the_variables_of_a_launcher_are_believed(launcher: str) -> None:
+    environ, _ = LAUNCHERS[launcher]
+    assert identify(environ, ()).launcher == launcher
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_variables_without_their_launcher_are_ignored(launcher: str) -> None:
+    environ, _ = LAUNCHERS[launcher]
+    assert facts(identify(environ, (SHELL, INIT))) == facts(Launch("none", 1, 0, 0, 1, 0, 1))
+
+
+def test_ignored_variables_are_named_in_the_reason() -> None:
+    assert "OMPI_COMM_WORLD_RANK" in identify(OPEN_MPI, (SHELL, INIT)).reason
+
+
+@pytest.mark.parametrize(("inner", "outer"), list(permutations(LAUNCHERS, 2)))
+def test_of_two_launchers_the_nearest_wins(inner: str, outer: str) -> None:
+    (inner_environ, inner_process), (outer_environ, outer_process) = LAUNCHERS[inner], LAUNCHERS[outer]
+    launch = identify(outer_environ | inner_environ, (inner_process, SHELL, outer_process, INIT))
+    assert launch.launcher == inner
+
+
+@pytest.mark.parametrize("launcher", ["openmpi", "hydra", "slurm", "torchrun"])
+def test_wrappers_between_launcher_and_python_are_seen_through(launcher: str) -> None:
+    environ, process = LAUNCHERS[launcher]
+    wrappers = [
+        Process(name, 60, name, environ)
+        for name in ("bash", "env", "timeout", "numactl", "nsys", "gdb", "apptainer", "starter-suid")
+    ]
+    wrappers.append(Process("python", 61, "python wrapper.py", environ))
+    assert identify(environ, (*wrappers, process, INIT)).launcher == launcher
+
+
+@pytest.mark.parametrize("launcher", ["openmpi", "hydra", "slurm", "torchrun"])
+def test_each_value_names_the_variable_it_was_read_from(launcher: str) -> None:
+    environ, process = LAUNCHERS[launcher]
+    launch = identify(environ, (process, INIT))
+    expected = {"world_size", "global_rank", "local_rank", "local_world_size"}
+    assert expected <= set(launch.sources)
+    assert set(launch.sources.values()) <= set(environ)
+
+
+def test_uneven_tasks_of_slurm_are_counted_for_this_node() -> None:
+    assert facts(identify(SLURM, (STEP, INIT))) == facts(Launch("slurm", 7, 4, 0, 2, 2, 4))
+    last = SLURM | {"SLURM_PROCID": "6", "SLURM_NODEID": "3"}
+    assert identify(last, (STEP, INIT)).local_world_size == 1
+
+
+def test_nodes_are_unknown_where_only_a_rendezvous_can_tell() -> None:
+    launch = identify(OPEN_MPI, (Process("orted", 40, "orted"), INIT))
+    assert (launch.node_rank, launch.num_nodes) == (None, None)
+
+
+def test_a_step_that_was_started_from_a_step_reads_its_own_tasks() -> None:
+    job_variables = {"SLURM_NTASKS": "64", "SLURM_NNODES": "8", "SLURM_TASKS_PER_NODE": "8(x8)"}
+    assert identify(SLURM | job_variables, (STEP, INIT)).world_size == 7
+
+
+@pytest.mark.parametrize("kind", ["batch", "interactive", "extern"])
+def test_a_step_that_is_not_srun_s_is_one_process(kind: str) -> None:
+    assert identify(SLURM, (Process("slurmstepd", 30, f"slurmstepd: [7.{kind}]"), INIT)).launcher == "none"
+
+
+def test_mpich_s_mpiexec_is_not_taken_for_open_mpi() -> None:
+    assert identify(HYDRA, (Process("mpiexec", 40, "mpiexec"), INIT)).launcher == "hydra"
+
+
+def test_a_terminal_server_in_a_step_does_not_hand_the_rank_on() -> None:
+    assert identify(SLURM, (SHELL, Process("tmux: server", 44, "tmux"), STEP, INIT)).launcher == "none"
+
+
+def test_a_process_that_lightning_s_child_starts_is_not_that_child() -> None:
+    child = Process("python", 41, "python train.py", LIGHTNING)
+    assert identify(LIGHTNING, (child, Process("python", 40, "python train.py", {}), INIT)).launcher == "none"
+
+
+def test_ranks_that_we_exported_for_others_do_not_change_who_we_are() -> None:
+    environ, process = LAUNCHERS["slurm"]
+    again = identify(environ | {"RANK": "4", "LOCAL_RANK": "0"}, (process, INIT))
+    assert again == identify(environ, (process, INIT))
+
+
+def test_a_launcher_outside_of_a_container_is_believed() -> None:
+    assert identify(OPEN_MPI, (SHELL, Process("sh", 1, "sh", OPEN_MPI))).launcher == "openmpi"
+
+
+def test_a_rank_that_was_exported_inside_a_container_is_not_believed() -> None:
+    assert identify(OPEN_MPI, (SHELL, Process("sh", 1, "sh", {}))).launcher == "none"
+
+
+def test_a_launcher_that_proc_hides_is_believed() -> None:
+    hidden = Process("", 30)
+    assert identify(SLURM, (hidden,)).launcher == "slurm"
+    assert identify(SLURM, (Process("bash", 50, "bash", SLURM), hidden)).launcher == "slurm"
+
+
+def test_pmi_from_a_hidden_srun_is_not_taken_for_hydra() -> None:
+    assert identify(SLURM | {"PMI_RANK": "4", "PMI_SIZE": "7"}, (Process("", 30),)).launcher == "slurm"
+
+
+def test_a_batch_script_below_a_hidden_process_does_not_hand_on_the_step_it_was_submitted_from() -> None:
+    assert identify(SLURM, (Process("slurm_script", 31, "sh", SLURM), Process("", 30))).launcher == "none"
+
+
+def test_what_a_step_left_in_the_background_is_not_its_task_though_init_is_hidden() -> None:
+    assert identify(SLURM, (Process("sh", 50, "sh", SLURM), Process("", 1))).launcher == "none"
+
+
+def test_a_rank_that_was_exported_below_a_hidden_process_is_not_believed() -> None:
+    assert identify(OPEN_MPI, (Process("bash", 50, "bash", {}), Process("", 30))).launcher == "none"
+
+
+@pytest.mark.parametrize("number", ["4294967290", "4294967291", "4294967292"])
+def test_numbers_of_steps_that_are_not_srun_s_are_known_without_their_names(number: str) -> None:
+    assert identify(SLURM | {"SLURM_STEP_ID": number}, (Process("", 30),)).launcher == "none"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "change"),
+    [
+        ("openmpi", {"OMPI_COMM_WORLD_RANK": "4"}),
+        ("openmpi", {"OMPI_COMM_WORLD_LOCAL_RANK": "2"}),
+        ("openmpi", {"OMPI_COMM_WORLD_LOCAL_SIZE": "5"}),
+        ("openmpi", {"OMPI_COMM_WORLD_SIZE": "four"}),
+        ("openmpi", {"OMPI_COMM_WORLD_SIZE": "0"}),
+        ("hydra", {"PMI_RANK": "-1"}),
+        ("hydra", {"MPI_LOCALNRANKS": ""}),
+        ("slurm", {"SLURM_PROCID": "7"}),
+        ("slurm", {"SLURM_LOCALID": "2"}),
+        ("slurm", {"SLURM_NODEID": "4"}),
+        ("slurm", {"SLURM_STEP_NUM_TASKS": "8"}),
+        ("slurm", {"SLURM_STEP_NUM_NODES": "5"}),
+        ("slurm", {"SLURM_STEP_TASKS_PER_NODE": "2(3),1"}),
+        ("torchrun", {"GROUP_RANK": "2"}),
+        ("torchrun", {"LOCAL_RANK": "1"}),
+        ("lightning", {"LOCAL_RANK": "2"}),
+        ("lightning", {"NODE_RANK": "1"}),
+    ],
+)
+def test_contradictions_are_an_error_that_prints_the_variables(launcher: str, change: dict[str, str]) -> None:
+    environ, process = LAUNCHERS[launcher]
+    with pytest.raises(UsageError) as error:
+        identify(environ | change, (process, INIT))
+    for name, value in (environ | change).items():
+        assert f"{name}={value}" in str(error.value)
+    assert f"{OVERRIDE}=none" in str(error.value)
+
+
+@pytest.mark.parametrize("launcher", ["openmpi", "hydra", "slurm", "torchrun"])
+def test_half_a_set_of_variables_is_an_error_that_names_the_missing(launcher: str) -> None:
+    environ, process = LAUNCHERS[launcher]
+    for missing in set(environ) - {"TORCHELASTIC_RUN_ID", "SLURM_STEP_ID"}:
+        rest = {name: value for name, value in environ.items() if name != missing}
+        with pytest.raises(UsageError, match=missing):
+            identify(rest, (process, INIT))
+
+
+def test_the_user_may_name_the_launcher() -> None:
+    assert identify(OPEN_MPI | {OVERRIDE: "openmpi"}, (SHELL, INIT)).global_rank == 3
+    assert identify(OPEN_MPI | {OVERRIDE: "none"}, (LAUNCHERS["openmpi"][1], INIT)).launcher == "none"
+
+
+def test_the_children_of_a_run_with_a_named_launcher_are_still_children() -> None:
+    for ancestors in [(LAUNCHERS["lightning"][1], INIT), ()]:
+        assert identify(LIGHTNING | {OVERRIDE: "none"}, ancestors).launcher == "lightning"
+
+
+def test_an_agent_of_torch_is_known_by_its_name_whatever_program_it_is() -> None:
+    agent = Process("pt_elastic", 40, "python accelerate", {})
+    assert identify(TORCHRUN, (agent, INIT)).launcher == "torchrun"
+
+
+def test_a_process_that_entered_a_container_with_its_rank_is_believed() -> None:
+    assert identify(SLURM, (Process("sh", 55, "sh", SLURM),)).launcher == "slurm"
+
+
+def test_a_wrong_name_of_a_launcher_lists_the_right_ones() -> None:
+    with pytest.raises(UsageError, match="openmpi, hydra, slurm, torchrun, lightning, none"):
+        identify({OVERRIDE: "mpi"}, ())
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["/usr/bin/mpirun", "-np", "2"], "mpirun"),
+        (["slurmstepd: [7.batch] "], "slurmstepd: [7.batch]"),
+        (["sshd: somebody@pts/0"], "sshd"),
+        (["/venv/bin/python3.11", "/venv/bin/torchrun", "train.py"], "torchrun"),
+        (["python", "-u", "-m", "torch.distributed.run", "train.py"], "torch.distributed.run"),
+        (["python", "-X", "dev", "-W", "error", "some/train.py", "-m", "x"], "python train.py"),
+        (["python", "-c", "import torch"], "python -c"),
+        (["python"], "python "),
+        ([""], ""),
+    ],
+)
+def test_a_command_line_is_known_by_its_program(argv: list[str], expected: str) -> None:
+    assert program(argv) == expected
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="no /proc")
+def test_the_parents_of_this_process_start_with_its_parent_and_end_with_the_first() -> None:
+    found = list(parents())
+    assert found[0].pid == os.getppid()
+    assert found[-1].pid == 1 or not found[-1].name
+
+
+def test_this_process_says_who_it_is_without_importing_torch() -> None:
+    code = (
+        "import sys; from lightning_app.launchers.launch import this_launch; this_launch(); "
+        "print([name for name in ('torch', 'lightning', 'numpy', 'mpi4py') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_this_process_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OVERRIDE, "none")
+    assert facts(this_launch()) == facts(Launch("none", 1, 0, 0, 1, 0, 1))

@@ -1,0 +1,23 @@
+"""predictions.csv is whole, or that of before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_app.results.predictions import write_predictions
+
+CLASSES = ["cat", "dog"]
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_of_before(tmp_path: Path, mount: Callable[[str], Path]) -> None:
+    file = mount("size=64k") / "predictions.csv"
+    write_predictions(file, [(0, 1, [0.25, 0.75])], ["a.png"], CLASSES)
+    before = file.read_text()
+    assert before.splitlines() == ["image,label,prediction,cat,dog", "a.png,dog,dog,0.250000,0.750000"]
+    with pytest.raises(OSError, match="No space left"):
+        write_predictions(file, [(0, 1, [0.25, 0.75])] * 10_000, ["a.png"], CLASSES)
+    assert file.read_text() == before
+    assert list(file.parent.iterdir()) == [file]

@@ -1,0 +1,201 @@
+"""Batch norm and activation in one: torch's results, torch's names, and torch's modules wherever the kernel is not."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.backbones import build_backbone
+from models.kernels import compiling
+from models.kernels.batch_norm import SOURCE, BatchNormActivation, fuse_batch_norms
+from models.network import Network
+
+needs_compiler = pytest.mark.skipif(
+    compiling.load(SOURCE, "-DELEMENT_BITS=32") is None, reason="needs a C compiler: apt-get install gcc"
+)
+# Channels: fewer and more than a vector, no multiple of one, and so few that rows are taken together.
+SHAPES = [(4, 24, 7, 7), (2, 130, 5, 3), (8, 3, 16, 16), (5, 1280, 1, 1), (7, 1, 3, 3), (2, 96, 40, 40)]
+ACTIVATIONS = [nn.ReLU6(), nn.ReLU(), None]
+
+
+def norm_of(channels: int) -> nn.BatchNorm2d:
+    """A batch norm with weights and statistics of its own; its activation cuts off at both ends."""
+    norm = nn.BatchNorm2d(channels)
+    nn.init.uniform_(norm.weight, 0.5, 4)
+    nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean)
+    return norm
+
+
+def outcome(module: nn.Module, norm: nn.BatchNorm2d, images: Tensor, grad: Tensor) -> dict[str, Tensor]:
+    """What a training step computes, and what it leaves in the statistics."""
+    images = images.clone(memory_format=torch.channels_last).requires_grad_()
+    found = module(images)
+    found.backward(grad)
+    assert images.grad is not None
+    statistics = {f"running {name}": buffer for name, buffer in norm.named_buffers()}
+    return {
+        "result": found.detach(),
+        "gradient of images": images.grad,
+        "gradient of weight": norm.weight.grad,
+        "gradient of bias": norm.bias.grad,
+        **statistics,
+    }
+
+
+def ours_and_torchs(
+    shape: tuple[int, ...], activation: nn.Module | None, dtype: torch.dtype
+) -> list[dict[str, Tensor]]:
+    """The same step by the kernel in a type, and by torch's modules in float64."""
+    torch.manual_seed(0)
+    norm = norm_of(shape[1])
+    images, grad = (3 * torch.randn(shape) + 5).to(dtype), torch.randn(shape).to(dtype)
+    ours = BatchNormActivation(copy.deepcopy(norm), activation)
+    exact = norm.double()
+    plain = nn.Sequential(exact, activation) if activation else exact
+    return [outcome(ours, ours, images, grad), outcome(plain, exact, images.double(), grad.double())]
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_in_float32_all_is_as_torch_computes_it_in_float64(
+    shape: tuple[int, ...], activation: nn.Module | None
+) -> None:
+    found, expected = ours_and_torchs(shape, activation, torch.float32)
+    for name in expected:
+        scale = max(1.0, float(expected[name].double().abs().max()))
+        torch.testing.assert_close(found[name].double(), expected[name].double(), rtol=0, atol=2e-6 * scale, msg=name)
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_in_bfloat16_only_what_is_written_is_rounded(shape: tuple[int, ...], activation: nn.Module | None) -> None:
+    found, expected = ours_and_torchs(shape, activation, torch.bfloat16)
+    for name in expected:
+        written = found[name].dtype == torch.bfloat16
+        scale = max(1.0, float(expected[name].double().abs().max()))
+        # A bfloat16 has 8 significant bits; sums and statistics are float32.
+        bounds = {"rtol": 2**-8, "atol": 2e-6 * scale} if written else {"rtol": 0, "atol": 2e-6 * scale}
+        torch.testing.assert_close(found[name].double(), expected[name].double(), msg=name, **bounds)
+
+
+@needs_compiler
+def test_a_mean_far_from_zero_cancels_nothing() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(16, 8, 32, 32) + 1000
+    ours = BatchNormActivation(nn.BatchNorm2d(8, momentum=1.0), None)
+    ours(images)
+    expected = images.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(ours.running_var.double(), expected.var(dim=1), rtol=1e-6, atol=0)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_nan_is_passed_on_as_torch_does_and_not_clamped_away(dtype: torch.dtype) -> None:
+    images = torch.randn(2, 8, 4, 4, dtype=dtype)
+    images[0, 3, 1, 1] = torch.nan
+    found = BatchNormActivation(nn.BatchNorm2d(8), nn.ReLU6())(images)
+    assert found.isnan().any(dim=(0, 2, 3)).tolist() == [channel == 3 for channel in range(8)]
+
+
+@needs_compiler
+def test_the_same_step_has_the_same_bits_each_time() -> None:
+    first, second = (ours_and_torchs((8, 96, 56, 56), nn.ReLU6(), torch.bfloat16)[0] for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_evaluation_is_torchs_own_to_the_bit() -> None:
+    norm, images = norm_of(24).eval(), torch.randn(4, 24, 7, 7)
+    ours = BatchNormActivation(copy.deepcopy(norm), nn.ReLU6()).eval()
+    assert torch.equal(ours(images), nn.ReLU6()(norm(images)))
+
+
+def test_a_network_keeps_its_names_its_parameters_and_their_order() -> None:
+    network = build_backbone("mobilenet_v2", 10)
+    before = dict(network.state_dict(keep_vars=True))
+    fuse_batch_norms(network)
+    after = network.state_dict(keep_vars=True)
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+
+
+@pytest.mark.parametrize(("backbone", "norms", "activated"), [("mobilenet_v2", 52, 35), ("resnet18", 20, 0)])
+def test_every_batch_norm_is_exchanged_and_takes_the_activation_behind_it(
+    backbone: str, norms: int, activated: int
+) -> None:
+    network = Network(backbone, 10)
+    found = [module for module in network.modules() if isinstance(module, BatchNormActivation)]
+    assert (len(found), sum(not isinstance(norm.activation, nn.Identity) for norm in found)) == (norms, activated)
+
+
+@needs_compiler
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet18", "shufflenet_v2_x0_5"])
+def test_the_gradients_of_a_whole_network_are_those_of_torchs(backbone: str) -> None:
+    torch.manual_seed(0)
+    plain = build_backbone(backbone, 10).train().requires_grad_()
+    ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    fuse_batch_norms(ours)
+    images = torch.rand(8, 3, 64, 64)
+    for network, given in ((plain.double(), images.double()), (ours, images)):
+        torch.manual_seed(1)  # dropout
+        network(given).square().sum().backward()
+    expected, found = (
+        torch.cat([parameter.grad.double().flatten() for parameter in network.parameters()])
+        for network in (plain, ours)
+    )
+    # float32 against float64, through fifty layers, of which the last normalise over few values.
+    assert (found - expected).norm() < 0.01 * expected.norm()
+
+
+def test_a_training_forward_is_one_graph_for_torch_compile() -> None:
+    network = Network("mobilenet_v2", 10, dropout=0.0).train()
+    images = torch.rand(8, 3, 96, 96)
+    compiled = torch.compile(copy.deepcopy(network), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), network(images), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_working_compiler_torchs_own_takes_its_place_and_the_log_says_so_once(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiling.load.cache_clear()
+    try:
+        with caplog.at_level(logging.INFO):
+            ours = BatchNormActivation(nn.BatchNorm2d(24), nn.ReLU6())
+            images = torch.randn(4, 24, 7, 7)
+            found = [ours(images) for _ in range(2)]
+    finally:
+        compiling.load.cache_clear()
+    assert all(torch.equal(each, nn.ReLU6()(nn.BatchNorm2d(24)(images))) for each in found)
+    assert caplog.text.count("kernels: torch's own instead of batch_norm.c") == 1
+    assert compiler in caplog.text
+
+
+@needs_compiler
+def test_what_was_compiled_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiling.load.cache_clear()
+    assert compiling.load(SOURCE, "-DELEMENT_BITS=32") is not None
+    compiling.load.cache_clear()
+    monkeypatch.setattr(compiling, "compile_to", None)
+    assert compiling.load(SOURCE, "-DELEMENT_BITS=32") is not None
+    compiling.load.cache_clear()
+
+
+def test_statistics_that_are_cumulative_means_are_torchs() -> None:
+    norm, images = norm_of(24), torch.randn(4, 24, 7, 7)
+    ours = BatchNormActivation(copy.deepcopy(norm), None)
+    for module in (norm, ours):  # as a calibration sets it, after the network was made
+        module.momentum = None
+        module(images)
+    assert torch.equal(ours.running_mean, norm.running_mean)
+    assert torch.equal(ours.running_var, norm.running_var)
