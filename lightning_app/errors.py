@@ -1,4 +1,4 @@
-"""What ends a run: a mistake of the user's, or nothing left to do. Imports nothing, so every package may raise these."""
+"""What ends a run: a mistake of the user, or nothing left to do. Imports nothing, so every package may raise these."""
 
 
 class UserError(ValueError):
