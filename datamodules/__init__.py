@@ -1,6 +1,6 @@
-"""Where images come from, and how a batch is made.
+"""Where do images come from, and how is a batch made?
 
-The way of an image: a *source* (CIFAR-10, an image folder or archive, digits) is packed once into a
-cache (`packed`), opened memory-mapped, and walked through in *shards* of a global batch (`shards`).
-A batch of pixels is made on the training device (`batches`): gather, augment, resample.
+For whoever follows an image: `sources` list and decode it, `packing` writes it once into a `packed_cache`, `sampling`
+says which images a rank sees in a step, and `batches` makes their pixels on the training device. `datamodule` puts the
+parts together. Imports torch, Lightning and lightning_app's leaves (errors, files), and nothing else of ours.
 """

@@ -14,7 +14,8 @@ from datamodules.augmentation import Augment
 from datamodules.batches import BatchMaker, ImageBatch
 from datamodules.errors import DataError
 from datamodules.holdout import stratified_split
-from datamodules.packed_cache import PackedImages, open_or_pack
+from datamodules.packed_cache import PackedImages
+from datamodules.packing import open_or_pack
 from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
 from datamodules.sources.source import Source
 

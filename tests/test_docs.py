@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.packed_cache import open_or_pack
+from datamodules.packing import open_or_pack
 from models.backbones import head_name
 
 REPOSITORY = Path(__file__).parents[1]

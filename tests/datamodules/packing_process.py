@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.packed_cache import open_or_pack
+from datamodules.packing import open_or_pack
 from datamodules.sources.source import Listing
 
 say = partial(print, flush=True)

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from datamodules.errors import DataError
-from datamodules.packed_cache import CHECKED, PackedImages, open_or_pack, open_packed, verify
+from datamodules.packed_cache import CHECKED, PackedImages, open_packed, sha256_of, verify
+from datamodules.packing import open_or_pack
 from datamodules.sources.folder import ImageFolder
 
 MakeFolder = Callable[..., Path]
@@ -114,7 +115,9 @@ def test_the_same_data_has_the_same_content_wherever_it_was_packed(make_folder: 
     assert content("cache") == before
 
 
-@pytest.mark.parametrize("change", ["rewrite", "add", "remove", "rename a class", "move to another split"])
+@pytest.mark.parametrize(
+    "change", ["rewrite", "add", "remove", "correct a label", "rename a class", "move to another split"]
+)
 def test_other_data_has_another_content(change: str, make_folder: MakeFolder, pack: Pack) -> None:
     root = make_folder()
     before = pack(root).content
@@ -124,8 +127,38 @@ def test_other_data_has_another_content(change: str, make_folder: MakeFolder, pa
     elif change == "move to another split":
         (root / "test").rename(root / "val")
     else:
-        {"rewrite": rewrite, "add": add, "remove": remove}[change](root)
+        {"rewrite": rewrite, "add": add, "remove": remove, "correct a label": rename}[change](root)
     assert pack(root).content != before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell the path of an open file")
+def test_every_file_is_on_the_disk_before_the_cache_gets_its_name(
+    make_folder: MakeFolder, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    real_fsync, real_rename = os.fsync, os.rename
+
+    def fsync(descriptor: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        real_fsync(descriptor)
+
+    def rename(old: Path, new: Path) -> None:
+        events.append("rename")
+        real_rename(old, new)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr("os.rename", rename)
+    folder = pack(make_folder()).folder
+    before, after = (events[: events.index("rename")], events[events.index("rename") + 1 :])
+    synced = {name.removeprefix(".").split(f".{os.getpid()}")[0] for name in before}
+    assert {path.name for path in folder.iterdir()} <= synced
+    assert after == [folder.parent.name]  # its name is on the disk, too
+
+
+def test_the_checksum_covers_more_than_the_first_megabyte(tmp_path: Path) -> None:
+    content = bytes(3 << 20) + b"the end"
+    (tmp_path / "big").write_bytes(content)
+    assert sha256_of(tmp_path / "big") == hashlib.sha256(content).hexdigest()
 
 
 def test_only_the_cache_and_its_lock_are_left(make_folder: MakeFolder, pack: Pack) -> None:
