@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from lightning_app.cli.config_files import resolve_configs
-from lightning_app.compare.analysis.ratios import rate
+from lightning_app.compare.analysis.mode_runs import rate
 from lightning_app.compare.report.html import page
 from lightning_app.compare.report.markdown import markdown
 from lightning_app.compare.report.tables import Findings
 from lightning_app.compare.trials.commands import Launchers, find_launchers
-from lightning_app.compare.trials.modes import Mode, parse_mode, why_not
+from lightning_app.compare.trials.modes import Mode, parse_mode, why_unavailable
 from lightning_app.compare.trials.recorded import FILE, Results, read
 from lightning_app.compare.trials.rounds import Recipe, Settings, schedule
 from lightning_app.compare.trials.trial import STOPPED_BY, Trial, run_trial
@@ -120,7 +120,7 @@ def learn(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, A
         UsageError: a fit with these options would not begin.
     """
     file = folder / "facts.json"
-    words = launchers.words(Mode("cpu", 0))
+    words = launchers.launch_command(Mode("cpu", 0))
     command = [*words, sys.executable, "-m", "lightning_app.compare.trials.environment_facts", str(file), *fit]
     done = subprocess.run(command, stdout=subprocess.DEVNULL)
     if done.returncode:
@@ -142,7 +142,7 @@ def possible(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers,
     machine = Machine(facts["cores"], facts["cpu_bf16"], tuple(facts["gpus"]), facts["gpu_bf16"])
     found = []
     for mode in modes:
-        reason = why_not(mode, machine, bool(launchers.words(mode)), launchers.nodes)
+        reason = why_unavailable(mode, machine, bool(launchers.launch_command(mode)), launchers.nodes)
         if reason:
             row = {"mode": mode.name, "machine": facts["host"], "reason": reason}
             results.content["unavailable"].append(row)

@@ -90,8 +90,8 @@ def slow_down(hosts: Hosts, megabits: float) -> None:
 def check(hosts: Hosts, launcher: Sequence[str], counts: Sequence[int], megabits: float, folder: Path) -> list[Checked]:
     """Predict from a sweep between two ranks, and measure all numbers of ranks."""
     slow_down(hosts, megabits)
-    program = "lightning_app.compare.trials.all_reduce_timing", str(folder / "sweep")
-    link = Link.measured(launch(hosts, launcher, across(2), 2, folder / "sweep", *program)[0]["points"], 2)
+    program = "lightning_app.compare.trials.all_reduce_timing", str(folder / "all_reduce")
+    link = Link.measured(launch(hosts, launcher, across(2), 2, folder / "all_reduce", *program)[0]["points"], 2)
     found = []
     for ranks in counts:
         measured = fit(hosts, launcher, across(ranks), ranks, folder / f"ddp-{ranks}")

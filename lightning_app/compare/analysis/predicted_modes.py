@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_app.compare.analysis.ratios import Row, rate
+from lightning_app.compare.analysis.mode_runs import ModeRuns, rate
 from lightning_app.compare.analysis.scaling_model import BEYOND, Link, Step
 
 
@@ -32,27 +32,27 @@ class Predicted:
 class Outlook:
     """What follows from one row's link and step."""
 
-    row: Row
+    row: ModeRuns
     link: Link
     predicted: Sequence[Predicted]
 
 
-def outlooks(found: Sequence[Row]) -> list[Outlook]:
+def outlooks(found: Sequence[ModeRuns]) -> list[Outlook]:
     """One for each machine: from the most ranks whose link and steps are known."""
-    able = [row for row in found if row.sweep and row.steps and has_buckets(row)]
+    able = [row for row in found if row.all_reduce and row.steps and has_buckets(row)]
     most = {row.machine: row for row in sorted(able, key=lambda row: row.mode.count)}
     return [outlook(row) for row in most.values()]
 
 
-def has_buckets(row: Row) -> bool:
+def has_buckets(row: ModeRuns) -> bool:
     """Whether its steps without communication were measured."""
     return all(rank.get("buckets") for run in row.steps.values() for rank in run["ranks"])
 
 
-def outlook(row: Row) -> Outlook:
+def outlook(row: ModeRuns) -> Outlook:
     """Of a row: its own ranks for a check, and more of them."""
     count = row.mode.count
-    link = Link.measured(next(iter(row.sweep.values()))["ranks"][0]["points"], count)
+    link = Link.measured(next(iter(row.all_reduce.values()))["ranks"][0]["points"], count)
     run = sorted(row.steps.values(), key=rate)[len(row.steps) // 2]  # the round of the median speed
     step, batch = Step.measured(run["ranks"]), run["ranks"][0]["batch_size"]
     found = []

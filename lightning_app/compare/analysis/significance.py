@@ -1,42 +1,50 @@
-"""Intervals and tests for shares of images that are right."""
+"""Confidence intervals of accuracies, and whether two modes' accuracies differ."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
-from statistics import NormalDist
+from dataclasses import dataclass
+from functools import cached_property
+from math import hypot
+
+from lightning_app.compare.analysis.spread import Spread
 
 LEVEL = 0.95
 LEAST_SEEDS = 3
+Counts = Sequence[tuple[int, int]]  # (correct, total) test images of each seed
 
 
-def wilson(right: int, total: int, level: float = LEVEL) -> tuple[float, float]:
-    """The score interval of a share (Wilson, JASA 22, 1927, 209-212).
+def mean_accuracy(counts: Counts) -> Spread:
+    """The mean over the seeds with Wilson's interval (JASA 22, 1927, 209-212) for the test images, counted once.
 
-    Unlike share +- z * standard error, it stays within [0, 1] and is right near the ends.
+    The seeds are tested on the same images, so three seeds are not three times as many images.
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, scale = right / total, 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest
+
+    correct, total = once(counts)
+    interval = binomtest(correct, total).proportion_ci(LEVEL, method="wilson")
+    return Spread(sum(c / t for c, t in counts) / len(counts), interval.low, interval.high)
 
 
-def two_proportions(right: tuple[int, int], total: tuple[int, int]) -> float:
-    """p of two shares being equal: the pooled z-test, two-sided (Fleiss, Levin, Paik, Statistical Methods for Rates
-    and Proportions, 3rd ed., 2003, section 3.2), without correction for continuity."""
-    pooled = sum(right) / sum(total)
-    deviation = sqrt(pooled * (1 - pooled) * (1 / total[0] + 1 / total[1]))
-    if deviation == 0:
+def once(counts: Counts) -> tuple[int, int]:
+    """Mean correct images of all seeds, to the nearest image, and the images of one test."""
+    return round(sum(correct for correct, _ in counts) / len(counts)), counts[0][1]
+
+
+def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
+    """p of two (correct, total) having one accuracy: chi-squared without correction, which is the pooled z-test."""
+    from scipy.stats import chi2_contingency
+
+    table = [(correct, total - correct) for correct, total in (first, second)]
+    if 0 in [sum(column) for column in zip(*table, strict=True)]:  # all correct, or none: scipy refuses the table
         return 1.0
-    z = (right[0] / total[0] - right[1] / total[1]) / deviation
-    return 2 * NormalDist().cdf(-abs(z))
+    return float(chi2_contingency(table, correction=False).pvalue)
 
 
-def seeds_differ(first: Sequence[float], second: Sequence[float]) -> float:
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
     """p of two sets of seeds having one mean accuracy: Welch's t-test (Biometrika 34, 1947, 28-35).
 
-    The test for proportions knows of the chance in the test images alone. Where runs of one mode differ by more than
+    The test for proportions knows only of the chance in the test images. Where runs of one mode differ by more than
     that, only a test over runs can tell modes apart.
     """
     from scipy.stats import ttest_ind
@@ -46,19 +54,56 @@ def seeds_differ(first: Sequence[float], second: Sequence[float]) -> float:
     return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 
-def verdict(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> str:
-    """What may be said of two modes' accuracies, each given as (right, total) of every seed.
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two modes' test accuracies differ.
 
-    A difference is claimed where both tests see one, from LEAST_SEEDS seeds on.
+    A difference is claimed where both tests see one, from LEAST_SEEDS seeds of each mode on.
+
+    Args:
+        first, second: (correct, total) of every seed.
+        comparisons: tests made in this report; p is multiplied by it (Bonferroni), so that many modes do not make a
+            difference by chance.
     """
-    pooled = [(sum(right for right, _ in runs), sum(total for _, total in runs)) for runs in (first, second)]
-    p = two_proportions((pooled[0][0], pooled[1][0]), (pooled[0][1], pooled[1][1]))
-    if p >= 1 - LEVEL:
-        return f"no difference (p = {p:.2f})"
-    seeds = min(len(first), len(second))
-    if seeds < LEAST_SEEDS:
-        return f"no claim: {seeds} seed{'s' if seeds > 1 else ''}, {LEAST_SEEDS} are needed (p = {p:.2g})"
-    of_seeds = seeds_differ(*([right / total for right, total in runs] for runs in (first, second)))
-    if of_seeds >= 1 - LEVEL:
-        return f"no difference beyond that between seeds (p = {of_seeds:.2f})"
-    return f"differs (p = {max(p, of_seeds):.2g})"
+
+    first: Counts
+    second: Counts
+    comparisons: int = 1
+
+    @property
+    def seeds(self) -> int:
+        """Of the mode with the fewer."""
+        return min(len(self.first), len(self.second))
+
+    @cached_property
+    def p_images(self) -> float:
+        return min(1.0, self.comparisons * two_proportions(once(self.first), once(self.second)))
+
+    @cached_property
+    def p_seeds(self) -> float:
+        shares = [[correct / total for correct, total in counts] for counts in (self.first, self.second)]
+        return min(1.0, self.comparisons * welch(*shares))
+
+    @property
+    def differs(self) -> bool:
+        return self.seeds >= LEAST_SEEDS and max(self.p_images, self.p_seeds) < 1 - LEVEL
+
+    @property
+    def difference(self) -> Spread:
+        """Second - first, with Newcombe's interval (Statistics in Medicine 17, 1998, 873-890, method 10)."""
+        one, two = mean_accuracy(self.first), mean_accuracy(self.second)
+        gap = two.median - one.median
+        below = hypot(two.median - two.low, one.high - one.median)
+        above = hypot(two.high - two.median, one.median - one.low)
+        return Spread(gap, gap - below, gap + above)
+
+    @property
+    def text(self) -> str:
+        if self.p_images >= 1 - LEVEL:
+            return f"no difference found (p = {self.p_images:.2f})"
+        if self.seeds < LEAST_SEEDS:
+            plural = "s" if self.seeds > 1 else ""
+            return f"no claim: {self.seeds} seed{plural}, {LEAST_SEEDS} are needed (p = {self.p_images:.2g})"
+        if self.p_seeds >= 1 - LEVEL:
+            return f"no difference found beyond that between seeds (p = {self.p_seeds:.2f})"
+        return f"differs (p = {max(self.p_images, self.p_seeds):.2g})"

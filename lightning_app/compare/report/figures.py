@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
+from lightning_app.compare.analysis.mode_runs import ModeRuns
 from lightning_app.compare.analysis.predicted_modes import Outlook, outlooks
-from lightning_app.compare.analysis.ratios import PARTS, Row, alone, ceiling, ratio
+from lightning_app.compare.analysis.speedup import ceiling, ratio, single_process
+from lightning_app.compare.analysis.whole_runs import WALL_TIME_PARTS, median_parts, validation_curve
 from lightning_app.compare.report.formatting import duration, number, share
 from lightning_app.compare.report.svg_charts import Axis, Bar, Line, bars, lines, nice_ticks
 from lightning_app.compare.report.tables import Findings
@@ -69,7 +71,7 @@ def speedup(found: Findings) -> Figure | None:
     return Figure("Speed-up against ideal", lines(drawn, *axes), caption + (apart if beyond else ""))
 
 
-def lines_of(strong: Sequence[Row], found: Findings, where: str, style: int) -> list[Line]:
+def lines_of(strong: Sequence[ModeRuns], found: Findings, where: str, style: int) -> list[Line]:
     """One machine's speed-up: measured, its ceilings, and what is predicted."""
     measured = {row.mode.count: times for row in strong if (times := over_one(row, found.rows))}
     if not measured:
@@ -83,9 +85,9 @@ def lines_of(strong: Sequence[Row], found: Findings, where: str, style: int) -> 
     ]
 
 
-def over_one(row: Row, rows: Sequence[Row]) -> float | None:
+def over_one(row: ModeRuns, rows: Sequence[ModeRuns]) -> float | None:
     """Speed-up over one process that is like each of its own."""
-    single = alone(row, rows)
+    single = single_process(row, rows)
     times = ratio(row, single) if single else None
     return times.median if times else None
 
@@ -99,27 +101,27 @@ def further(out: Outlook, measured: Mapping[int, float]) -> list[tuple[float, fl
 def walls(found: Findings) -> Figure | None:
     """Wall time of whole runs."""
     drawn = [
-        Bar(found.name(row), [(row.wall.median / MINUTE, 0)], duration(row.wall.median), minutes(row))
+        Bar(found.name(row), [(row.wall_time.median / MINUTE, 0)], duration(row.wall_time.median), minutes(row))
         for row in found.rows
-        if row.wall
+        if row.wall_time
     ]
     caption = "From the start of the command to its end; median and range over the seeds."
     return Figure("Time of a whole run", bars(drawn, "minutes"), caption) if drawn else None
 
 
-def minutes(row: Row) -> tuple[float, float] | None:
+def minutes(row: ModeRuns) -> tuple[float, float] | None:
     """The range of wall times, where there are several."""
-    if row.wall is None or row.wall.low == row.wall.high:
+    if row.wall_time is None or row.wall_time.low == row.wall_time.high:
         return None
-    return row.wall.low / MINUTE, row.wall.high / MINUTE
+    return row.wall_time.low / MINUTE, row.wall_time.high / MINUTE
 
 
 def accuracy(found: Findings) -> Figure | None:
     """Validation accuracy over wall time."""
-    drawn, rows = [], [row for row in found.rows if any(row.curve(seed) for seed in row.whole)]
+    drawn, rows = [], [row for row in found.rows if any(validation_curve(row.whole[seed]) for seed in row.whole)]
     for style, row in enumerate(rows):
         for place, seed in enumerate(row.whole):
-            points = [(when / MINUTE, 100 * share) for when, share in row.curve(seed)]
+            points = [(when / MINUTE, 100 * share) for when, share in validation_curve(row.whole[seed])]
             drawn.append(Line("" if place else found.name(row), points, style, "thin" if place else "data"))
     points = [point for line in drawn for point in line.points]
     if not points:
@@ -142,14 +144,14 @@ def breakdown(found: Findings) -> Figure | None:
     drawn = [
         Bar(
             found.name(row),
-            [(max(seconds, 0), shade) for shade, seconds in enumerate(row.parts().values())],
-            duration(row.wall.median),
+            [(max(seconds, 0), shade) for shade, seconds in enumerate(median_parts(row).values())],
+            duration(row.wall_time.median),
         )
         for row in found.rows
-        if row.wall
+        if row.wall_time
     ]
     caption = "Medians over the seeds, of the first rank."
-    return Figure("Where the time of a run went", bars(drawn, "seconds", PARTS), caption) if drawn else None
+    return Figure("Where the time of a run went", bars(drawn, "seconds", WALL_TIME_PARTS), caption) if drawn else None
 
 
 def steps(found: Findings) -> Figure | None:
@@ -170,12 +172,12 @@ def steps(found: Findings) -> Figure | None:
 
 def link(found: Findings) -> Figure | None:
     """All-reduce times over sizes, and what was fitted to them."""
-    swept = [row for row in found.rows if row.sweep]
+    swept = [row for row in found.rows if row.all_reduce]
     if not swept:
         return None
     drawn: list[Line] = []
     for style, row in enumerate(swept):
-        measured = next(iter(row.sweep.values()))["ranks"][0]["points"]
+        measured = next(iter(row.all_reduce.values()))["ranks"][0]["points"]
         drawn.append(Line(found.name(row), [(each["bytes"], 1000 * each["seconds"]) for each in measured], style))
     times = [value for line in drawn for _, value in line.points]
     sizes = [at for line in drawn for at, _ in line.points]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_app.compare.analysis.ratios import Row, Spread
+from lightning_app.compare.analysis.mode_runs import ModeRuns
+from lightning_app.compare.analysis.spread import Spread
 
 NONE = "-"
 
@@ -49,7 +50,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def processes(row: Row) -> str:
+def processes(row: ModeRuns) -> str:
     """How many, and with how many threads: 2 x 1."""
     run = row.any_run
     if run is None:

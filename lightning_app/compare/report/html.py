@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from lightning_app.compare.analysis.ratios import baseline_of, scaling
-from lightning_app.compare.analysis.significance import verdict
+from lightning_app.compare.analysis.significance import Verdict
+from lightning_app.compare.analysis.speedup import baseline_of, scaling
 from lightning_app.compare.report.figures import Figure, figures
 from lightning_app.compare.report.formatting import number, percent
 from lightning_app.compare.report.tables import Findings, Table, provenance, rules, tables
@@ -53,16 +53,16 @@ def tiles(found: Findings) -> Iterator[tuple[str, str]]:
             yield f"{number(speedup.median)} x", f"as fast as {found.name(baseline)}"
     for row in timed:
         scale = scaling(row, found.rows)
-        if scale.ceiling:
+        if scale.of_ceiling:
             yield (
-                f"{scale.ceiling.median:.2f}",
+                f"{scale.of_ceiling.median:.2f}",
                 f"of its ceiling: {found.name(row)} against {row.mode.count} serial processes at once",
             )
     whole = [row for row in found.rows if row.accuracy]
     if whole:
         best = max(whole, key=lambda row: row.accuracy.median if row.accuracy else 0)
         yield percent(best.accuracy).split(" ")[0], f"of the test images right, {found.name(best)}"
-        said = [verdict(whole[0].accuracies, row.accuracies).split(" (")[0] for row in whole[1:]]
+        said = [Verdict(whole[0].accuracies, row.accuracies).text.split(" (")[0] for row in whole[1:]]
         if said:
             yield "; ".join(dict.fromkeys(each.split(":")[0] for each in said)), "in accuracy between the modes"
 

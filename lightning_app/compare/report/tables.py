@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_app.compare.analysis.mode_runs import ModeRuns, modes_of
 from lightning_app.compare.analysis.predicted_modes import Predicted, outlooks
-from lightning_app.compare.analysis.ratios import PARTS, Row, common_target, rows, scaling
-from lightning_app.compare.analysis.significance import LEAST_SEEDS, verdict
+from lightning_app.compare.analysis.significance import LEAST_SEEDS, Verdict
+from lightning_app.compare.analysis.speedup import scaling
+from lightning_app.compare.analysis.whole_runs import WALL_TIME_PARTS, common_target, median_parts, times_to_accuracy
 from lightning_app.compare.report.formatting import NONE, duration, gigabytes, number, percent, processes, share, spread
 from lightning_app.compare.trials.rules import RULES
 
@@ -54,14 +56,14 @@ class Findings:
     """
 
     content: dict[str, Any]
-    rows: Sequence[Row]
+    rows: Sequence[ModeRuns]
     target: float | None
     named: bool
 
     @classmethod
     def of(cls, content: dict[str, Any], target: float | None) -> Findings:
         """All that follows from a results.json."""
-        found = rows(content)
+        found = modes_of(content)
         return cls(content, found, target or common_target(found), target is not None)
 
     @property
@@ -69,7 +71,7 @@ class Findings:
         """Whether rows have to say where they were measured."""
         return len(self.content["machines"]) >= SEVERAL
 
-    def name(self, row: Row) -> str:
+    def name(self, row: ModeRuns) -> str:
         """Of a row."""
         return f"{row.mode.name} @ {row.machine}" if self.several_machines else row.mode.name
 
@@ -126,7 +128,7 @@ def ceiling_notes(found: Findings) -> list[str]:
     ]
 
 
-def throughput_row(found: Findings, row: Row) -> list[str]:
+def throughput_row(found: Findings, row: ModeRuns) -> list[str]:
     """One mode's cells."""
     if not row.steps or row.any_run is None:
         return [found.name(row), f"not run: {row.reason or 'no counted steps were asked for'}"]
@@ -139,11 +141,11 @@ def throughput_row(found: Findings, row: Row) -> list[str]:
         number(1000 * statistics.median(row.step_times)),
         spread(scale.speedup, 2),
         spread(scale.efficiency, 2),
-        spread(scale.ceiling, 3),
+        spread(scale.of_ceiling, 3),
         share(row.data_share),
         percent(row.communication_share, 1),
-        gigabytes(row.memory("host_memory")),
-        gigabytes(row.memory("gpu_memory")),
+        gigabytes(row.peak_memory("host_memory")),
+        gigabytes(row.peak_memory("gpu_memory")),
     ]
 
 
@@ -172,10 +174,10 @@ def percent_of(target: float | None) -> str:
     return f"{100 * target:.2f}%" if target else "accuracy"
 
 
-def accuracy_row(found: Findings, row: Row, base: Row) -> list[str]:
+def accuracy_row(found: Findings, row: ModeRuns, base: ModeRuns) -> list[str]:
     """One mode's cells."""
     shares = [right / total for right, total in row.accuracies]
-    times = row.time_to(found.target) if found.target else []
+    times = times_to_accuracy(row, found.target) if found.target else []
     reached = [when for when in times if when is not None]
     return [
         found.name(row),
@@ -183,7 +185,7 @@ def accuracy_row(found: Findings, row: Row, base: Row) -> list[str]:
         percent(row.accuracy),
         ", ".join(f"{right:,} of {total:,}" for right, total in row.accuracies),
         f"{100 * min(shares):.2f} to {100 * max(shares):.2f}%" if len(shares) > 1 else NONE,
-        NONE if row is base or not shares or not base.accuracies else verdict(base.accuracies, row.accuracies),
+        NONE if row is base or not shares or not base.accuracies else Verdict(base.accuracies, row.accuracies).text,
         " / ".join(duration(run["seconds"]) for run in row.whole.values()),
         " / ".join(duration(when) for when in times) if reached else "not reached" if times else NONE,
         spread(row.whole_rate),
@@ -193,12 +195,16 @@ def accuracy_row(found: Findings, row: Row, base: Row) -> list[str]:
 def walls(found: Findings) -> Table:
     """Where the wall time of whole runs went."""
     body = [
-        [found.name(row), *(duration(seconds) for seconds in row.parts().values()), duration(row.wall.median)]
+        [
+            found.name(row),
+            *(duration(seconds) for seconds in median_parts(row).values()),
+            duration(row.wall_time.median),
+        ]
         for row in found.rows
-        if row.whole and row.wall
+        if row.whole and row.wall_time
     ]
     note = "Medians over the seeds, of the first rank. Set-up: data, model, and the ranks' meeting."
-    return Table("Where the time went", ("mode", *PARTS, "in all"), body, [note])
+    return Table("Where the time went", ("mode", *WALL_TIME_PARTS, "in all"), body, [note])
 
 
 def beyond(found: Findings) -> Table:

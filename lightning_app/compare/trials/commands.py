@@ -35,7 +35,7 @@ class Launchers:
     cores: int
     nodes: int = 1
 
-    def words(self, mode: Mode) -> list[str]:
+    def launch_command(self, mode: Mode) -> list[str]:
         """What comes before `python`; nothing for a process of our own, or ranks that Lightning starts."""
         ranks = mode.count if mode.kind == "ddp" else 1
         if self.srun:
@@ -51,16 +51,16 @@ class Launchers:
             words += ["--allow-run-as-root"] if os.geteuid() == 0 else []
         return words
 
-    def sweep_words(self, mode: Mode) -> list[str]:
+    def all_reduce_command(self, mode: Mode) -> list[str]:
         """For a program that is no fit: where Lightning would start the ranks, torchrun does."""
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={mode.count}"]
-        return [*words, sys.executable] if (words := self.words(mode)) else torchrun
+        return [*words, sys.executable] if (words := self.launch_command(mode)) else torchrun
 
     def name(self, mode: Mode) -> str:
         """For reports."""
         if self.srun:
             return "srun"
-        return "mpirun" if self.words(mode) else "Lightning" if mode.kind == "ddp" else "none"
+        return "mpirun" if self.launch_command(mode) else "Lightning" if mode.kind == "ddp" else "none"
 
 
 def find_launchers() -> Launchers:

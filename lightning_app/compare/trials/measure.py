@@ -46,7 +46,7 @@ class Measure(pl.Callback):
         self.data: list[list[Span]] = []  # of each counted period
         self.saves: list[float] = []
         self.validations: list[dict[str, Any]] = []
-        self.found: dict[str, Any] = {"imported": IMPORTED, "validation_s": 0.0, "test_s": 0.0, "right": None}
+        self.found: dict[str, Any] = {"imported": IMPORTED, "validation_s": 0.0, "test_s": 0.0, "correct": None}
         self.communication: Communication | None = None
         self._since: Mark | None = None
         self._making: list[Span] = []
@@ -120,7 +120,7 @@ class Measure(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.found["test_s"] = time.time() - self._began
         confusion = pl_module.results["test"]["confusion"]  # type: ignore[index]  # an ImageClassifier's
-        self.found |= {"right": int(confusion.trace()), "total": int(confusion.sum())}
+        self.found |= {"correct": int(confusion.trace()), "total": int(confusion.sum())}
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Once after fit and once after test: the later file replaces the earlier."""

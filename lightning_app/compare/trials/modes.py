@@ -63,7 +63,7 @@ def parse_mode(text: str) -> Mode:
     raise UsageError(f"--modes: there is no mode {text}; expected {EXPECTED}.")
 
 
-def by_name(name: str) -> Mode:
+def mode_from_name(name: str) -> Mode:
     """The mode of a name that this program wrote."""
     if name == "original":
         return Mode("original")
@@ -74,7 +74,7 @@ def by_name(name: str) -> Mode:
     return Mode(mode.kind, mode.count, weak=name.endswith("-weak"))
 
 
-def why_not(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str | None:
+def why_unavailable(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str | None:
     """Why a machine cannot run a mode; None where it can.
 
     Args:

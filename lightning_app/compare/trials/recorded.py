@@ -1,9 +1,9 @@
 """results.json: everything that a comparison has measured so far, written anew after every run.
 
-    {"schema": 1, "recipe": hash, "options": {...}, "batch_size": 64, "settings": {...}, "command": [...],
+    {"schema": 2, "recipe": hash, "options": {...}, "batch_size": 64, "settings": {...}, "command": [...],
      "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
      "runs": [{"part", "mode", "number", "machine", "git", "launcher", "command", "date", "began", "seconds", "failed",
-               "ranks": [what compare/measure.py and compare/sweep.py leave]}]}
+               "ranks": [what trials/measure.py and trials/all_reduce_timing.py leave]}]}
 
 Times are in seconds (moments since 1970), sizes in bytes. What is derived is not kept: it follows from the runs.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from lightning_app.errors import UsageError
 from lightning_app.files import replace_file
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "results.json"
 
 

@@ -64,7 +64,9 @@ def schedule(
     trials = []
     for number in range(settings.rounds if settings.steps else 0):
         trials += [steps_trial(mode, number, settings, recipe, launchers) for mode in with_ceilings(modes)]
-        trials += [sweep_trial(mode, recipe, launchers) for mode in modes if number == 0 and sweeps(mode)]
+        trials += [
+            all_reduce_trial(mode, recipe, launchers) for mode in modes if number == 0 and exchanges_gradients(mode)
+        ]
     whole = [mode for mode in modes if mode.kind in ("cpu", "gpu", "ddp") and not mode.weak]
     for seed in range(seeds):
         trials += [whole_trial(mode, seed, recipe, launchers) for mode in whole]
@@ -75,7 +77,7 @@ def with_ceilings(modes: Sequence[Mode]) -> list[Mode]:
     """After each ddp mode, as many serial processes at once."""
     found = []
     for mode in modes:
-        found += [mode, Mode("serial", mode.count)] if sweeps(mode) else [mode]
+        found += [mode, Mode("serial", mode.count)] if exchanges_gradients(mode) else [mode]
     return found
 
 
@@ -92,39 +94,39 @@ def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, lau
         options = [*recipe.options, *strategy(mode, launchers), *measure, *STEPS_ONLY]
         batch_size = recipe.batch_size * (mode.count if mode.weak else 1)
         options += ["--data.batch_size", str(batch_size), *placed(own)]
-        commands.append(fit_command(launchers.words(mode), options))
+        commands.append(fit_command(launchers.launch_command(mode), options))
     return Trial(mode, "steps", number, commands, folder)
 
 
-def sweeps(mode: Mode) -> bool:
+def exchanges_gradients(mode: Mode) -> bool:
     """Whether the link between a mode's ranks is measured."""
     return mode.kind == "ddp" and not mode.weak
 
 
-def sweep_trial(mode: Mode, recipe: Recipe, launchers: Launchers) -> Trial:
+def all_reduce_trial(mode: Mode, recipe: Recipe, launchers: Launchers) -> Trial:
     """All-reduces of many sizes between the ranks of a mode."""
-    folder = recipe.folder / "runs" / f"sweep-{mode.name.replace(':', '-')}"
+    folder = recipe.folder / "runs" / f"all-reduce-{mode.name.replace(':', '-')}"
     command = [
-        *launchers.sweep_words(mode),
+        *launchers.all_reduce_command(mode),
         "-m",
         "lightning_app.compare.trials.all_reduce_timing",
         str(folder.resolve()),
     ]
-    return Trial(mode, "sweep", 0, [command], folder)
+    return Trial(mode, "all_reduce", 0, [command], folder)
 
 
 def whole_trial(mode: Mode, seed: int, recipe: Recipe, launchers: Launchers) -> Trial:
     """The recipe from its start to its final test."""
     folder = recipe.folder / "runs" / f"whole-{mode.name.replace(':', '-')}-seed{seed}"
     options = [*recipe.options, *strategy(mode, launchers), *measuring(folder), "--seed_everything", str(seed)]
-    command = fit_command(launchers.words(mode), [*options, *placed(folder)])
+    command = fit_command(launchers.launch_command(mode), [*options, *placed(folder)])
     return Trial(mode, "whole", seed, [command], folder)
 
 
 def strategy(mode: Mode, launchers: Launchers) -> list[str]:
     """The one flag, and devices where Lightning starts the ranks."""
     name = {"serial": "cpu", "cpu": "cpu", "gpu": "gpu", "ddp": "ddp"}[mode.kind]
-    local = mode.kind == "ddp" and not launchers.words(mode)
+    local = mode.kind == "ddp" and not launchers.launch_command(mode)
     return ["--trainer.strategy", name, *(["--trainer.devices", str(mode.count)] if local else [])]
 
 

@@ -31,7 +31,7 @@ class Trial:
 
     Attributes:
         mode: how.
-        part: `steps` (counted steps only), `whole`, or `sweep` (the link between ranks).
+        part: `steps` (counted steps only), `whole`, or `all_reduce` (the link between ranks).
         number: the round, or the seed.
         commands: of its processes; several for independent ones at once.
         folder: where its processes leave their numbers, and what they say.
@@ -120,7 +120,7 @@ def deferred() -> Iterator[None]:
 
 def log_file(trial: Trial, index: int) -> Path:
     """What a process says."""
-    return trial.folder / f"said-{index}.txt"
+    return trial.folder / f"output-{index}.txt"
 
 
 def wait(processes: Sequence[subprocess.Popen[bytes]], trial: Trial) -> str | None:
@@ -130,14 +130,14 @@ def wait(processes: Sequence[subprocess.Popen[bytes]], trial: Trial) -> str | No
         for index, process in list(running.items()):
             code = process.poll()
             if code:
-                return f"exit code {code}: {last_words(log_file(trial, index))}"
+                return f"exit code {code}: {last_error(log_file(trial, index))}"
             if code == 0:
                 del running[index]
         time.sleep(POLL_SECONDS)
     return None
 
 
-def last_words(log: Path) -> str:
+def last_error(log: Path) -> str:
     """The error that a process ended with, or the end of what it said."""
     said = log.read_text(errors="replace")[-TAIL_CHARACTERS:].strip()
     lines = said.splitlines()

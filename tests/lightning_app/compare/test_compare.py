@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from invented_comparison import everything
 
-from lightning_app.compare.analysis.ratios import parts_of
+from lightning_app.compare.analysis.whole_runs import wall_time_parts
 from lightning_app.compare.command import compare, name_of
 from lightning_app.errors import UsageError
 
@@ -84,7 +84,7 @@ def test_a_comparison_that_is_broken_off_is_continued_and_ends_with_all_modes(
         ("steps", "cpu:1", None),
         ("steps", "ddp:2", None),
         ("steps", "serial:2", None),
-        ("sweep", "ddp:2", None),
+        ("all_reduce", "ddp:2", None),
     ]
     alone, ddp, serial, _ = (run["ranks"] for run in content["runs"])
     for ranks, processes in ((alone, 1), (ddp, 2), (serial, 2)):
@@ -106,7 +106,7 @@ def test_a_whole_run_leaves_its_accuracy_and_where_its_time_went(
     assert rank["total"] == 250  # limit_test_batches 1
     assert [point["step"] for point in rank["validations"]] == [6, 12, 18]
     assert len(rank["steps"]) == 13  # of 18: not the first of each epoch, nor two more to warm up
-    parts = parts_of(run)
+    parts = wall_time_parts(run)
     assert min(parts.values()) > 0
     assert sum(parts.values()) == pytest.approx(run["seconds"])
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from invented_comparison import BUCKETS, content, exchanging, rounds, sweep
+from invented_comparison import BUCKETS, all_reduce_timing, content, exchanging, rounds
 
+from lightning_app.compare.analysis.mode_runs import modes_of
 from lightning_app.compare.analysis.predicted_modes import outlooks
-from lightning_app.compare.analysis.ratios import rows
 from lightning_app.compare.analysis.scaling_model import Link, Step
 
 LATENCY, BANDWIDTH = 1e-4, 1e9
 
 
 def link(latency: float, bandwidth: float, ranks: int = 2) -> Link:
-    """As a sweep between some ranks would find it."""
-    return Link.measured(sweep("ddp:2", latency, bandwidth, ranks)["ranks"][0]["points"], ranks)
+    """As all-reduces between some ranks would find it."""
+    return Link.measured(all_reduce_timing("ddp:2", latency, bandwidth, ranks)["ranks"][0]["points"], ranks)
 
 
 FAST, SLOW = link(0.0, 1e15), link(0.0, 1e7)
@@ -60,8 +60,10 @@ def test_buckets_that_are_late_delay_those_behind_them() -> None:
 
 def test_more_ranks_compute_less_each_and_are_predicted_as_far_as_there_are_images() -> None:
     step = 1.1
-    found = content([*rounds("ddp:2", exchanging(step), exchanging(step)), sweep("ddp:2", 0.0, 1e15, 2)], batch_size=8)
-    (out,) = outlooks(rows(found))
+    found = content(
+        [*rounds("ddp:2", exchanging(step), exchanging(step)), all_reduce_timing("ddp:2", 0.0, 1e15, 2)], batch_size=8
+    )
+    (out,) = outlooks(modes_of(found))
     assert [each.ranks for each in out.predicted] == [2, 4, 8, 16]
     seconds = [each.seconds for each in out.predicted]
     assert seconds == pytest.approx([0.9 * step / factor for factor in (1, 2, 4, 8)], rel=1e-6)

@@ -12,7 +12,7 @@ import pytest
 from browser import CHROMIUM, FLAGS, MISSING
 from invented_comparison import content, everything, run
 
-from lightning_app.compare.analysis.ratios import scaling
+from lightning_app.compare.analysis.speedup import scaling
 from lightning_app.compare.report.figures import speedup
 from lightning_app.compare.report.formatting import number
 from lightning_app.compare.report.html import page
@@ -30,7 +30,7 @@ def test_a_report_has_every_mode_the_reason_of_what_was_not_run_and_the_command(
     assert [mode for mode in MODES if mode not in text] == []
     assert "not run: found no GPU" in text
     assert "lightning_app compare --modes cpu:1 ddp:2" in text
-    assert "no difference (p = 0.53)" in text
+    assert "no difference found (p = 0.72)" in text
     assert "A processor" in text
     assert "0123456789ab" in text
 

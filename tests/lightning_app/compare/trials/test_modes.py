@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_app.compare.trials.modes import Mode, by_name, parse_mode, threads, why_not
+from lightning_app.compare.trials.modes import Mode, mode_from_name, parse_mode, threads, why_unavailable
 from lightning_app.errors import UsageError
 from lightning_app.trainer.machine import Machine
 
@@ -25,7 +25,7 @@ GPUS = Machine(cores=16, cpu_bf16=True, gpus=("H100", "H100"), gpu_bf16=True)
     ],
 )
 def test_a_mode_is_known_by_its_name(mode: Mode) -> None:
-    assert by_name(mode.name) == mode
+    assert mode_from_name(mode.name) == mode
 
 
 @pytest.mark.parametrize("text", ["tpu", "ddp", "ddp:0", "ddp:1", "cpu:x", "gpu:2", "serial:2", ""])
@@ -44,7 +44,7 @@ def test_what_is_no_mode_is_refused(text: str) -> None:
     ],
 )
 def test_what_a_machine_cannot_run_has_a_reason(mode: str, machine: Machine, reason: str, mpi: bool) -> None:
-    assert reason in (why_not(parse_mode(mode), machine, mpi) or "")
+    assert reason in (why_unavailable(parse_mode(mode), machine, mpi) or "")
 
 
 @pytest.mark.parametrize("mpi", [True, False])
@@ -52,13 +52,19 @@ def test_what_a_machine_cannot_run_has_a_reason(mode: str, machine: Machine, rea
     ("mode", "machine"), [("cpu", LAPTOP), ("cpu:4", LAPTOP), ("ddp:8", LAPTOP), ("ddp:2", GPUS), ("gpu", GPUS)]
 )
 def test_what_a_machine_can_run_has_none(mode: str, machine: Machine, mpi: bool) -> None:
-    assert why_not(parse_mode(mode), machine, mpi) is None
+    assert why_unavailable(parse_mode(mode), machine, mpi) is None
 
 
 @pytest.mark.parametrize(("nodes", "possible"), [(1, False), (2, True)])
 def test_ranks_are_spread_over_the_nodes_of_an_allocation(nodes: int, possible: bool) -> None:
-    assert (why_not(parse_mode("ddp:4"), GPUS, True, nodes) is None) is possible
+    assert (why_unavailable(parse_mode("ddp:4"), GPUS, True, nodes) is None) is possible
 
 
 def test_cores_are_shared_out_once() -> None:
-    assert [threads(by_name(name), 4) for name in ("cpu", "cpu:3", "ddp:2", "serial:2", "ddp:8")] == [4, 3, 2, 2, 1]
+    assert [threads(mode_from_name(name), 4) for name in ("cpu", "cpu:3", "ddp:2", "serial:2", "ddp:8")] == [
+        4,
+        3,
+        2,
+        2,
+        1,
+    ]

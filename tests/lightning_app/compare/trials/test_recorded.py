@@ -82,4 +82,4 @@ def test_another_recipe_is_not_merged(tmp_path: Path) -> None:
 
 def test_the_schema_is_stated(tmp_path: Path) -> None:
     begin(tmp_path).save()
-    assert json.loads((tmp_path / FILE).read_text())["schema"] == SCHEMA == 1
+    assert json.loads((tmp_path / FILE).read_text())["schema"] == SCHEMA == 2

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from lightning_app.compare.trials.commands import Launchers
-from lightning_app.compare.trials.modes import Mode, by_name
+from lightning_app.compare.trials.modes import Mode, mode_from_name
 from lightning_app.compare.trials.rounds import Recipe, Settings, schedule
 from lightning_app.compare.trials.trial import Trial
 
 OPTIONS = ["--config", "configs/cifar10.yaml", "--data.image_size", "96"]
-MODES = [by_name(name) for name in ("original", "cpu:1", "ddp:2", "ddp:2-weak")]
+MODES = [mode_from_name(name) for name in ("original", "cpu:1", "ddp:2", "ddp:2-weak")]
 LOCAL = Launchers(None, open_mpi=False, srun=None, cores=2)
 MPI = Launchers("mpirun", open_mpi=True, srun=None, cores=2)
 SLURM = Launchers("mpirun", open_mpi=True, srun="srun", cores=4)
@@ -45,7 +45,7 @@ def test_modes_take_turns_each_with_its_ceiling_and_whole_runs_come_last(tmp_pat
         ("whole", "cpu:1", 1),
         ("whole", "ddp:2", 1),
     ]
-    assert Counter(trial.part for trial in planned(tmp_path))["sweep"] == 1
+    assert Counter(trial.part for trial in planned(tmp_path))["all_reduce"] == 1
 
 
 def test_no_two_runs_have_one_key_or_one_folder(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_no_two_runs_have_one_key_or_one_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("launchers", [LOCAL, MPI, SLURM])
 def test_every_mode_runs_the_same_recipe(launchers: Launchers, tmp_path: Path) -> None:
     for trial in planned(tmp_path, launchers):
-        for command in trial.commands if trial.mode.kind != "original" and trial.part != "sweep" else []:
+        for command in trial.commands if trial.mode.kind != "original" and trial.part != "all_reduce" else []:
             fit = command[command.index("fit") + 1 :]
             assert fit[: len(OPTIONS)] == OPTIONS
             assert option(command, "--resume") == "never"
@@ -99,12 +99,12 @@ def test_the_processes_of_a_ceiling_wait_for_each_other_in_folders_of_their_own(
     ],
 )
 def test_ranks_are_started_by_the_launcher_that_is_there(launchers: Launchers, mode: str, words: list[str]) -> None:
-    found = launchers.words(by_name(mode))
+    found = launchers.launch_command(mode_from_name(mode))
     assert [word for word in found if word != "--allow-run-as-root"] == words
 
 
-def test_without_an_mpirun_lightning_starts_the_ranks_and_torchrun_those_of_the_sweep(tmp_path: Path) -> None:
+def test_without_an_mpirun_lightning_starts_the_ranks_and_torchrun_those_that_time_all_reduces(tmp_path: Path) -> None:
     ddp = next(trial for trial in planned(tmp_path, LOCAL) if trial.mode == Mode("ddp", 2))
     assert ddp.commands[0][0] == sys.executable
     assert option(ddp.commands[0], "--trainer.devices") == "2"
-    assert "torch.distributed.run" in LOCAL.sweep_words(Mode("ddp", 2))
+    assert "torch.distributed.run" in LOCAL.all_reduce_command(Mode("ddp", 2))
