@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,9 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
 
     if len(set(first)) == len(set(second)) == 1:
         return 1.0 if first[0] == second[0] else 0.0
-    return float(ttest_ind(first, second, equal_var=False).pvalue)
+    with warnings.catch_warnings():  # seeds that all agree are no loss of precision
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 
 @dataclass(frozen=True)
