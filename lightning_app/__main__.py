@@ -14,7 +14,8 @@ from lightning_app.cli.config_files import resolve_configs
 from lightning_app.cli.console import configure_logging
 from lightning_app.errors import Finished, Stopped, UsageError, UserError
 from lightning_app.failure import handler
-from lightning_app.launchers.launch import Launch, this_launch
+from lightning_app.launchers.detection import this_launch
+from lightning_app.launchers.launch import Launch
 from lightning_app.trainer.malloc import keep_freed_memory
 
 VERBS = {

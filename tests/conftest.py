@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from lightning_app.launchers.detection import this_launch
+
 # Before torch is imported: the tests share the machine with each other, one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The programs that tests start use every core; where those are busy, waiting must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.fixture(autouse=True)
+def _launch_is_asked_again() -> None:
+    """A process asks once who started it; each test may be another process."""
+    this_launch.cache_clear()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from lightning_app.cli.checks import check_batches, check_sides
 from lightning_app.cli.parser import Parser
 from lightning_app.errors import Finished, UsageError
 from lightning_app.files import DISK_ERRORS
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 from lightning_app.results.final_report import Run, leave_behind
 from lightning_app.results.loggers import run_loggers
 from lightning_app.results.predictions import gather_predictions, write_predictions

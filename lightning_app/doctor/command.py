@@ -24,7 +24,7 @@ from lightning_app.doctor.rendering import full_report, short_report
 from lightning_app.errors import UsageError
 from lightning_app.failure.handler import end_others
 from lightning_app.failure.shutdown import hard_exit
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 
 if TYPE_CHECKING:
     from lightning_app.doctor.all_reduce import Reduction

@@ -15,7 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import ALONE, KNOWN_VARIABLES, Launch, this_launch
+from lightning_app.launchers.detection import KNOWN_VARIABLES, this_launch
+from lightning_app.launchers.launch import ALONE, Launch
 from lightning_app.provenance import cpu_name
 from lightning_app.trainer.machine import Machine, this_machine
 from lightning_app.trainer.plan import plan_run

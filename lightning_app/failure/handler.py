@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 from lightning_app.errors import UsageError, UserError
 from lightning_app.failure.peer_monitor import FAILED, Ending, Hub, Lifeline, died, join
 from lightning_app.failure.shutdown import be_heard, hard_exit, silence
-from lightning_app.launchers.launch import Launch, this_launch
+from lightning_app.launchers.detection import this_launch
+from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.roll_call import Missing
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from lightning_app.launchers.launch import Launch, launcher_of
+from lightning_app.launchers.detection import launcher_of
+from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import parents
 
 # What Open MPI calls the job; several jobs of one launcher differ in it.

@@ -16,6 +16,8 @@ RELEVANT = re.compile(
     rf"|{OVERRIDE}"
 )
 TORCHRUN_PROGRAMS = {"torchrun", "torch.distributed.run", "torch.distributed.launch"}
+# Names that several MPIs share.
+MPI_PROGRAMS = {"mpirun", "mpiexec", "mpirun.openmpi", "mpiexec.openmpi"}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import ClassVar
 from lightning.fabric.plugins.environments import ClusterEnvironment
 
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import Launch, this_launch
+from lightning_app.launchers.detection import this_launch
+from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.addresses import interface_address
 from lightning_app.rendezvous.roll_call import connect_timeout
 from lightning_app.rendezvous.store import Meeting, meet, route_gradients, use_held_store

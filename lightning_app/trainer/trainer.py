@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 from lightning_app.trainer.machine import this_machine
 from lightning_app.trainer.plan import StrategyName, plan_run
 from lightning_app.trainer.strategy import cluster_environment, ddp_strategy

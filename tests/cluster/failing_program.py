@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lightning_app.__main__ import main
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 
 FAILING_STEP = 3
 MESSAGE = "this rank was told to fail"

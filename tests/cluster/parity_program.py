@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datamodules.augmentation import Augment
 from datamodules.datamodule import ImageData
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 from lightning_app.trainer.trainer import Trainer
 from models.classifier import ImageClassifier
 

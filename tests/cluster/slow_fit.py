@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from lightning_app.__main__ import main
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 from models.classifier import ImageClassifier
 
 training_step, test_step = ImageClassifier.training_step, ImageClassifier.test_step

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_app.compare.trials.modes import Mode, threads
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 from lightning_app.trainer.machine import usable_cores
 
 

@@ -22,7 +22,7 @@ from lightning_app.compare.trials.communication import Communication
 from lightning_app.compare.trials.rules import PAIRS, WARM_UP
 from lightning_app.compare.trials.timestamps import Mark, Span, mark, seconds
 from lightning_app.files import replace_file
-from lightning_app.launchers.launch import this_launch
+from lightning_app.launchers.detection import this_launch
 
 IMPORTED = time.time()  # the command line has been read by now, and what it names imported
 READY = "ready"

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import identify
+from lightning_app.launchers.detection import identify
 from lightning_app.launchers.processes import RELEVANT, Process, parents
 
 

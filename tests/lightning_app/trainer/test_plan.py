@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import Launch, Launcher
+from lightning_app.launchers.launch import Launch
 from lightning_app.trainer.machine import Machine
 from lightning_app.trainer.plan import StrategyName, plan_run
 
@@ -104,7 +104,7 @@ def test_every_choice_comes_with_its_reason() -> None:
     )
 
 
-def ranks(launcher: Launcher, on_this_node: int, local_rank: int = 0, nodes: int = 1) -> Launch:
+def ranks(launcher: str, on_this_node: int, local_rank: int = 0, nodes: int = 1) -> Launch:
     """One rank of several that a launcher started, as many on each node."""
     return Launch(launcher, on_this_node * nodes, local_rank, local_rank, on_this_node, 0, nodes)
 

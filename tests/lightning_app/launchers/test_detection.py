@@ -10,14 +10,16 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_app.errors import UsageError
-from lightning_app.launchers.launch import Launch, identify, this_launch
+from lightning_app.launchers import specs
+from lightning_app.launchers.detection import identify, this_launch
+from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import OVERRIDE, Process, parents, program
 
 CASES = sorted((Path(__file__).parent / "launches").glob("*.json"))
@@ -255,7 +257,7 @@ def test_a_process_that_entered_a_container_with_its_rank_is_believed() -> None:
 
 
 def test_a_wrong_name_of_a_launcher_lists_the_right_ones() -> None:
-    with pytest.raises(UsageError, match="openmpi, hydra, slurm, torchrun, lightning, none"):
+    with pytest.raises(UsageError, match="torchrun, openmpi, hydra, slurm, lightning, none"):
         identify({OVERRIDE: "mpi"}, ())
 
 
@@ -286,7 +288,7 @@ def test_the_parents_of_this_process_start_with_its_parent_and_end_with_the_firs
 
 def test_this_process_says_who_it_is_without_importing_torch() -> None:
     code = (
-        "import sys; from lightning_app.launchers.launch import this_launch; this_launch(); "
+        "import sys; from lightning_app.launchers.detection import this_launch; this_launch(); "
         "print([name for name in ('torch', 'lightning', 'numpy', 'mpi4py') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -295,3 +297,21 @@ def test_this_process_says_who_it_is_without_importing_torch() -> None:
 def test_this_process_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OVERRIDE, "none")
     assert facts(this_launch()) == facts(Launch("none", 1, 0, 0, 1, 0, 1))
+
+
+def test_what_is_exported_later_does_not_change_who_this_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OVERRIDE, "none")
+    before = this_launch()
+    for name, value in (OPEN_MPI | {OVERRIDE: "openmpi"}).items():
+        monkeypatch.setenv(name, value)
+    assert this_launch() is before
+
+
+def test_a_launcher_is_a_file_and_a_line_in_the_table() -> None:
+    files = {path.stem for path in Path(specs.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(specs.SPECS) == files
+
+
+@pytest.mark.parametrize(("inner", "outer"), list(combinations(["torchrun", "openmpi", "hydra", "slurm"], 2)))
+def test_without_proc_the_inner_one_of_the_usual_nestings_is_believed(inner: str, outer: str) -> None:
+    assert identify(LAUNCHERS[inner][0] | LAUNCHERS[outer][0], ()).launcher == inner

@@ -1,0 +1,53 @@
+"""What differs between launchers: the form that each file in specs/ fills in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_app.launchers.launch import Launch
+from lightning_app.launchers.processes import Process
+
+Environ = Mapping[str, str]
+
+
+class Contradiction(ValueError):
+    """The launcher's variables are missing, no numbers, or do not fit each other. Detection prints them."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One launcher.
+
+    Attributes:
+        name: as in `LIGHTNING_APP_LAUNCHER`.
+        variables: all that are read; printed where they contradict each other.
+        is_parent: whether a parent process is this launcher, given the variables of the process in question.
+        has_spoken: whether its variables are there. Asked only where parents cannot be seen.
+        read: the ranks; raises Contradiction.
+        is_boundary: whether what runs below a parent process is a process of its own, whatever it inherited.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    is_parent: Callable[[Process, Environ], bool]
+    has_spoken: Callable[[Environ], bool]
+    read: Callable[[Environ], Launch]
+    is_boundary: Callable[[Process], bool] = lambda process: False
+
+
+def numbers(names: Mapping[str, str], environ: Environ) -> dict[str, Any]:
+    """The values of variables that all have to be there; by field of Launch, as `names` are."""
+    wrong = [name for name in names.values() if not re.fullmatch(r"\d+", environ.get(name, ""))]
+    if wrong:
+        raise Contradiction(f"{', '.join(wrong)}: missing or not a number")
+    return {key: int(environ[name]) for key, name in names.items()}
+
+
+def of_mpi(launcher: str, names: Mapping[str, str], environ: Environ) -> Launch:
+    """One node if all ranks are here; otherwise the number of nodes is for the rendezvous to find."""
+    values = numbers(names, environ)
+    here = values["local_world_size"] == values["world_size"]
+    return Launch(launcher, **values, node_rank=0 if here else None, num_nodes=1 if here else None, sources=names)

@@ -1,0 +1,16 @@
+"""The launchers that we know, one file each. A new one is a file and a line in this table."""
+
+from lightning_app.launchers.spec import Spec
+from lightning_app.launchers.specs import hydra, lightning, openmpi, slurm, torchrun
+
+# Where parents cannot be seen, the first whose variables are there is believed: innermost of the usual nestings first.
+SPECS: dict[str, Spec] = {
+    spec.name: spec
+    for spec in (
+        torchrun.SPEC,
+        openmpi.SPEC,
+        hydra.SPEC,
+        slurm.SPEC,
+        lightning.SPEC,
+    )
+}

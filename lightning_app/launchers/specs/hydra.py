@@ -1,0 +1,31 @@
+"""MPICH and Intel MPI: their ranks are children of a proxy, whatever mpiexec is called."""
+
+from lightning_app.launchers.launch import Launch
+from lightning_app.launchers.processes import MPI_PROGRAMS, Process
+from lightning_app.launchers.spec import Environ, Spec, of_mpi
+
+PROGRAMS = {"hydra_pmi_proxy", "pmi_proxy"}
+NAMES = {
+    "world_size": "PMI_SIZE",
+    "global_rank": "PMI_RANK",
+    "local_rank": "MPI_LOCALRANKID",
+    "local_world_size": "MPI_LOCALNRANKS",
+}
+
+
+def is_parent(process: Process, environ: Environ) -> bool:
+    names = {process.name, process.program}
+    mpich = "PMI_RANK" in environ and "OMPI_COMM_WORLD_RANK" not in environ
+    return bool(names & PROGRAMS) or (bool(names & MPI_PROGRAMS) and mpich)
+
+
+def has_spoken(environ: Environ) -> bool:
+    """srun --mpi=pmi2 sets the first of these alone."""
+    return "PMI_RANK" in environ and "MPI_LOCALRANKID" in environ
+
+
+def read(environ: Environ) -> Launch:
+    return of_mpi("hydra", NAMES, environ)
+
+
+SPEC = Spec("hydra", tuple(NAMES.values()), is_parent, has_spoken, read)

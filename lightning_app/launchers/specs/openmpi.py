@@ -1,0 +1,28 @@
+"""Open MPI 4 and 5: mpirun, and the daemons that it starts on other nodes."""
+
+from lightning_app.launchers.launch import Launch
+from lightning_app.launchers.processes import MPI_PROGRAMS, Process
+from lightning_app.launchers.spec import Environ, Spec, of_mpi
+
+PROGRAMS = {"prterun", "prted", "prte", "orted", "orterun"}
+# OMPI_COMM_WORLD_NODE_RANK is the rank within the node; nothing tells the index of the node.
+NAMES = {
+    "world_size": "OMPI_COMM_WORLD_SIZE",
+    "global_rank": "OMPI_COMM_WORLD_RANK",
+    "local_rank": "OMPI_COMM_WORLD_LOCAL_RANK",
+    "local_world_size": "OMPI_COMM_WORLD_LOCAL_SIZE",
+}
+
+
+def is_parent(process: Process, environ: Environ) -> bool:
+    """Open MPI 4 runs its ranks from mpirun itself; MPICH's mpirun is told apart by its variables."""
+    names = {process.name, process.program}
+    mpich = "PMI_RANK" in environ and "OMPI_COMM_WORLD_RANK" not in environ
+    return bool(names & PROGRAMS) or (bool(names & MPI_PROGRAMS) and not mpich)
+
+
+def read(environ: Environ) -> Launch:
+    return of_mpi("openmpi", NAMES, environ)
+
+
+SPEC = Spec("openmpi", tuple(NAMES.values()), is_parent, lambda environ: "OMPI_COMM_WORLD_RANK" in environ, read)

@@ -1,0 +1,64 @@
+"""SLURM: the tasks of a step that srun started."""
+
+import re
+
+from lightning_app.launchers.launch import Launch
+from lightning_app.launchers.processes import Process
+from lightning_app.launchers.spec import Contradiction, Environ, Spec, numbers
+
+# A step has a number; these have one process, though their variables speak of all tasks of the job.
+NOT_A_STEP = ("batch]", "interactive]", "extern]")
+# The same by number: slurm.h counts down from 0xfffffffd, and the batch step of 22.05 has no SLURM_STEP_ID at all.
+NOT_A_STEP_IDS = {"", *(str(0xFFFFFFFD - kind) for kind in range(4))}
+# The step's variables: SLURM_NTASKS, SLURM_NNODES and SLURM_TASKS_PER_NODE may be the whole job's.
+NAMES = {
+    "world_size": "SLURM_STEP_NUM_TASKS",
+    "global_rank": "SLURM_PROCID",
+    "local_rank": "SLURM_LOCALID",
+    "node_rank": "SLURM_NODEID",
+    "num_nodes": "SLURM_STEP_NUM_NODES",
+}
+TASKS = "SLURM_STEP_TASKS_PER_NODE"
+
+
+def is_parent(process: Process, environ: Environ) -> bool:
+    return process.name == "slurmstepd" and not process.program.endswith(NOT_A_STEP)
+
+
+def is_boundary(process: Process) -> bool:
+    """A batch script, or the shell of salloc."""
+    return process.name == "slurm_script" or (process.name == "slurmstepd" and process.program.endswith(NOT_A_STEP))
+
+
+def has_spoken(environ: Environ) -> bool:
+    return "SLURM_PROCID" in environ and environ.get("SLURM_STEP_ID", "") not in NOT_A_STEP_IDS
+
+
+def read(environ: Environ) -> Launch:
+    values = numbers(NAMES, environ)
+    tasks = tasks_per_node(environ.get(TASKS, ""))
+    if len(tasks) != values["num_nodes"] or sum(tasks) != values["world_size"] or values["node_rank"] >= len(tasks):
+        raise Contradiction(f"{TASKS} does not fit the numbers of tasks and nodes")
+    sources = NAMES | {"local_world_size": TASKS}
+    return Launch("slurm", **values, local_world_size=tasks[values["node_rank"]], sources=sources)
+
+
+def tasks_per_node(said: str) -> list[int]:
+    """'2(x3),1' say, as [2, 2, 2, 1]."""
+    counts: list[int] = []
+    for part in said.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if not match:
+            raise Contradiction(f"{TASKS} is not like 2(x3),1")
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts
+
+
+SPEC = Spec(
+    "slurm",
+    (*NAMES.values(), TASKS, "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_NTASKS"),
+    is_parent,
+    has_spoken,
+    read,
+    is_boundary,
+)
