@@ -32,22 +32,27 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Put a file in place of another, or of none, so that it survives a power cut whole.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of another, or of none, and survives a power cut whole.
 
     Raises:
         OSError: it could not be written; the file that was there still is.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, *parts: bytes | memoryview) -> None:
+    """Put a file in place of another, or of none; see `replacing`."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.writelines(parts)
 
 
 def append(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from lightning_app.errors import UsageError, UserError
-from serve.listening import listen
+from serve.app.sockets import listen
 
 log = logging.getLogger("serve")
 MAX_THREADS = 4  # unless asked for: a login node has many cores, and many users
@@ -87,7 +87,7 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise a ModelError for a number that cannot be."""
+    """Raise a UsageError for a number that cannot be."""
     for name, (low, high) in RANGES.items():
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
@@ -109,8 +109,8 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads or min(usable_cores(), MAX_THREADS))
     classifier = Classifier(folder)
     classifier.accelerate()
-    from serve.pictures import Limits
-    from serve.server import serve
+    from serve.app.server import serve
+    from serve.app.uploads.pictures import Limits
 
     serve(classifier, Limits(options.max_megabytes, options.max_megapixels), auth, listening)
 

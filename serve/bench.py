@@ -74,7 +74,7 @@ def parse() -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise a DataError for a number that cannot be."""
+    """Raise a UsageError for a number that cannot be."""
     for name, least in (("limit", 1), ("requests", 0), ("threads", 1)):
         value = getattr(options, name)
         if value is not None and value < least:

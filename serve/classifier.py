@@ -40,7 +40,7 @@ class Pipeline(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Prediction:
     """An answer.
 
     Attributes:
@@ -114,21 +114,21 @@ class Classifier:
         """Of stored images, uint8 [n, 3, S, S]: float32 [n, C]."""
         return self.pipeline(torch.from_numpy(np.ascontiguousarray(stored)))
 
-    def verdict(self, stored: np.ndarray) -> Verdict:
+    def prediction(self, stored: np.ndarray) -> Prediction:
         """The answer for one stored image."""
-        return self.verdicts(stored[None])[0]
+        return self.predictions(stored[None])[0]
 
-    def verdicts(self, stored: np.ndarray) -> list[Verdict]:
+    def predictions(self, stored: np.ndarray) -> list[Prediction]:
         """The answers for several."""
         return [self._judge(row) for row in self.probabilities(stored).tolist()]
 
-    def _judge(self, probabilities: list[float]) -> Verdict:
+    def _judge(self, probabilities: list[float]) -> Prediction:
         chosen = self.card.get("uncertain")
         uncertain = None
         if chosen is not None:
             # Without a threshold that ensures the precision, no answer is certain.
             uncertain = chosen["threshold"] is None or max(probabilities) < chosen["threshold"]
-        return Verdict(dict(zip(self.classes, probabilities, strict=True)), uncertain)
+        return Prediction(dict(zip(self.classes, probabilities, strict=True)), uncertain)
 
     def examples(self) -> list[tuple[dict[str, Any], Path]]:
         """Test images that came with the artifact and are still there: what is known of each, and its file."""

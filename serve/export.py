@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datamodules.errors import DataError
+from lightning_app.errors import UsageError
+from lightning_app.files import output, replace_file
 from models.errors import ModelError
 from serve.label import contents, decode, part_of
 from serve.model_card import model_card
-from serve.whole import whole
 
 if TYPE_CHECKING:  # torch, which --help need not wait for
     from serve.classifier import Classifier
@@ -30,7 +31,7 @@ def export(args: list[str]) -> None:
     from serve.classifier import Classifier
 
     if options.to.resolve() == options.model.resolve():
-        raise DataError(f"--to {options.to} is the model itself; choose another folder.")
+        raise UsageError(f"--to {options.to} is the model itself; choose another folder.")
     model = Classifier(options.model)
     onnx = checked_onnx(model, check_images(model, options.images)) if options.onnx else None
     # Without the test images, which may be private, and what is said of them.
@@ -41,15 +42,12 @@ def export(args: list[str]) -> None:
         README: model_card(model.card, with_onnx=options.onnx).encode(),
         **({ONNX: onnx} if onnx is not None else {}),
     }
-    try:
+    with output("--to", options.to):
         options.to.mkdir(parents=True, exist_ok=True)
         if onnx is None:
             (options.to / ONNX).unlink(missing_ok=True)  # of other weights
-    except OSError as error:
-        raise DataError(f"cannot write to {options.to} ({error.strerror}); choose another --to.") from error
-    for name, content in files.items():
-        with whole(options.to / name) as place:
-            place.write_bytes(content)
+        for name, content in files.items():
+            replace_file(options.to / name, content)
     print(f"exported to {options.to}: {', '.join(sorted(files))}")
 
 

@@ -20,17 +20,18 @@ from datamodules.errors import DataError
 from datamodules.sources.archive import TAR_SUFFIXES, Directory, Files, TarArchive, open_files
 from datamodules.sources.decoding import decode_image
 from datamodules.sources.folder import IMAGE_SUFFIXES
-from serve.pictures import said
-from serve.whole import whole
+from lightning_app.errors import UsageError
+from lightning_app.files import output, replacing
+from serve.error_text import reason
 
 if TYPE_CHECKING:  # torch, which --help need not wait for
-    from serve.classifier import Classifier, Verdict
+    from serve.classifier import Classifier, Prediction
 
 BATCH = 64
 MANY = 2000  # images from which on going over to ONNX Runtime pays
 UNREADABLE = 1  # exit code where a file could not be read; 2 is for wrong usage
 Content = bytes | Exception
-Answer = Union["Verdict", Exception]
+Answer = Union["Prediction", Exception]
 Write = Callable[[str, Answer], None]
 
 
@@ -55,13 +56,17 @@ def label(args: list[str]) -> None:
     from serve.classifier import Classifier
 
     if options.to.suffix not in WRITERS:
-        raise DataError(f"--to {options.to} ends in none of {', '.join(WRITERS)}; the ending chooses the format.")
+        raise UsageError(f"--to {options.to} ends in none of {', '.join(WRITERS)}; the ending chooses the format.")
     if options.batch_size < 1:
-        raise DataError(f"--batch_size is {options.batch_size}; expected 1 or more.")
+        raise UsageError(f"--batch_size is {options.batch_size}; expected 1 or more.")
     parts = [part_of(path) for path in options.inputs]  # before the model: a wrong path should be told at once
     total, bad = sum(len(part.names) for part in parts), 0
     # Names of files need not be UTF-8: their bytes go into the table as they are.
-    with whole(options.to) as place, open(place, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        output("--to", options.to),
+        replacing(options.to) as place,
+        open(place, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         model = Classifier(options.model)
         if total >= MANY:
             model.accelerate()
@@ -130,9 +135,9 @@ def answers(model: Classifier, files: Iterator[tuple[str, Content]], batch_size:
         while batch := list(islice(files, batch_size)):
             decoded = list(pool.map(lambda member: decode(member[1], model.stored_size), batch))
             images = [image for image in decoded if isinstance(image, np.ndarray)]
-            verdicts = iter(model.verdicts(np.stack(images)) if images else [])
+            predictions = iter(model.predictions(np.stack(images)) if images else [])
             for (path, _), image in zip(batch, decoded, strict=True):
-                yield path, image if isinstance(image, Exception) else next(verdicts)
+                yield path, image if isinstance(image, Exception) else next(predictions)
 
 
 def decode(content: Content, size: int) -> np.ndarray | Exception:
@@ -152,7 +157,7 @@ def csv_writer(file: TextIO, classes: list[str]) -> Write:
 
     def write(path: str, answer: Answer) -> None:
         if isinstance(answer, Exception):
-            writer.writerow([path, "", "", "", said(answer), *("" for _ in classes)])
+            writer.writerow([path, "", "", "", reason(answer), *("" for _ in classes)])
             return
         uncertain = "" if answer.uncertain is None else str(answer.uncertain).lower()
         shares = [f"{answer.probabilities[name]:.6f}" for name in classes]
@@ -167,7 +172,7 @@ def jsonl_writer(file: TextIO, classes: list[str]) -> Write:
     def write(path: str, answer: Answer) -> None:
         row: dict[str, object] = {"path": path, "label": None, "confidence": None, "uncertain": None, "error": None}
         if isinstance(answer, Exception):
-            row |= {"error": said(answer), "probabilities": None}
+            row |= {"error": reason(answer), "probabilities": None}
         else:
             row |= {"label": answer.label, "confidence": answer.confidence, "uncertain": answer.uncertain}
             row |= {"probabilities": answer.probabilities}

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from serve.words import METRICS, preparation, uncertain
+from serve.card_text import METRICS, preparation, uncertain
 
 LOAD = """\
     from models.artifact import load_artifact   # of laptop-to-cluster

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
+from serve.error_text import reason
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -48,7 +49,7 @@ def onnx_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
         except ImportError as error:
             raise ModelError(f"ONNX needs more packages ({error}): {EXTRA}.") from error
         except (RuntimeError, ValueError) as error:  # the latter of more weights than fit into one file
-            raise ModelError(f"torch cannot export this backbone to ONNX ({first_line(error)}).") from error
+            raise ModelError(f"torch cannot export this backbone to ONNX ({reason(error)}).") from error
         return path.read_bytes()
 
 
@@ -70,7 +71,7 @@ class OnnxPipeline:
         try:
             return torch.from_numpy(self.session.run([PROBABILITIES], {IMAGES: stored.numpy()})[0])
         except Exception as error:  # its own errors have no ancestor but this one
-            raise ModelError(f"ONNX Runtime cannot run this network ({first_line(error)}).") from error
+            raise ModelError(f"ONNX Runtime cannot run this network ({reason(error)}).") from error
 
 
 def session(content: bytes, threads: int) -> InferenceSession:
@@ -87,12 +88,7 @@ def session(content: bytes, threads: int) -> InferenceSession:
     try:
         return InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
-        raise ModelError(f"ONNX Runtime cannot load this network ({first_line(error)}).") from error
-
-
-def first_line(error: Exception) -> str:
-    """Of an error's words, where there are any."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"ONNX Runtime cannot load this network ({reason(error)}).") from error
 
 
 @torch.inference_mode()

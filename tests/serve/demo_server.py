@@ -50,7 +50,8 @@ class Server:
 
     def files(self) -> list[Path]:
         """What it has written: uploads, pictures for the page."""
-        return [path for path in self.temporary.rglob("*") if path.is_file()]
+        # Not rglob: it raises where a folder is deleted while it looks.
+        return [Path(folder, name) for folder, _, names in os.walk(self.temporary) for name in names]
 
 
 @contextmanager

@@ -68,9 +68,9 @@ def test_the_examples_are_test_images_and_their_answers_those_of_the_test(digits
     assert len(model.examples()) == 12
     for entry, path in model.examples():
         assert rows[entry["name"]]["label"] == entry["label"]
-        verdict = model.verdict(decode_image(path.read_bytes(), model.stored_size))
-        assert verdict.label == entry["predicted"] == rows[entry["name"]]["prediction"]
-        assert verdict.confidence == pytest.approx(entry["confidence"], abs=TOLERANCE)
+        prediction = model.prediction(decode_image(path.read_bytes(), model.stored_size))
+        assert prediction.label == entry["predicted"] == rows[entry["name"]]["prediction"]
+        assert prediction.confidence == pytest.approx(entry["confidence"], abs=TOLERANCE)
 
 
 def test_what_is_uncertain_is_below_the_threshold_of_validation(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_is_uncertain_is_below_the_threshold_of_validation(tmp_path: Path) 
     middle = sorted(confidences)[2]
     chosen = {"precision": 0.95, "reached": 0.96, "passing": 1, "images": 2}
     model = Classifier(write_artifact(tmp_path / "model", uncertain=chosen | {"threshold": middle}))
-    assert [verdict.uncertain for verdict in model.verdicts(stored)] == [value < middle for value in confidences]
+    assert [found.uncertain for found in model.predictions(stored)] == [value < middle for value in confidences]
 
 
 @pytest.mark.parametrize(("chosen", "uncertain"), [(None, None), ({"threshold": None}, True)])
@@ -87,7 +87,7 @@ def test_without_a_threshold_nothing_is_certain_and_without_validation_nothing_i
     chosen: Any, uncertain: bool | None, tmp_path: Path
 ) -> None:
     model = Classifier(write_artifact(tmp_path / "model", uncertain=chosen))
-    assert model.verdict(stored_images(1)[0]).uncertain is uncertain
+    assert model.prediction(stored_images(1)[0]).uncertain is uncertain
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])
@@ -164,7 +164,7 @@ def test_answering_needs_neither_lightning_nor_the_program_nor_gradio(artifact: 
     code = (
         "import sys, numpy\n"
         "from serve.classifier import Classifier\n"
-        f"Classifier(sys.argv[1]).verdict(numpy.zeros((3, {STORED}, {STORED}), numpy.uint8))\n"
+        f"Classifier(sys.argv[1]).prediction(numpy.zeros((3, {STORED}, {STORED}), numpy.uint8))\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
     )
     process = subprocess.run(

@@ -94,7 +94,7 @@ def test_where_nothing_can_be_written_is_wrong_usage(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     assert export(artifact, tmp_path / "file") == 2
-    assert f"cannot write to {tmp_path}/file (File exists); choose another --to" in capsys.readouterr().err
+    assert f"--to {tmp_path}/file cannot be written (File exists); choose another" in capsys.readouterr().err
 
 
 def test_answers_that_are_no_numbers_are_not_written(

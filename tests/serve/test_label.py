@@ -52,8 +52,8 @@ def run(args: list[str]) -> int:
 
 def expected(artifact: Path) -> dict[str, str]:
     """Labels by name."""
-    verdicts = Classifier(artifact).verdicts(stored_images(4))
-    return {name: verdict.label for name, verdict in zip(NAMES, verdicts, strict=True)}
+    predictions = Classifier(artifact).predictions(stored_images(4))
+    return {name: prediction.label for name, prediction in zip(NAMES, predictions, strict=True)}
 
 
 def test_a_folder_is_labelled_in_order_of_its_names(artifact: Path, folder: Path, tmp_path: Path) -> None:
@@ -136,7 +136,9 @@ def test_a_table_that_cannot_be_written_is_told_before_the_model_is_loaded(
 ) -> None:
     to = tmp_path / "missing/out.csv"
     assert run(["label", str(folder), "--model", str(tmp_path / "no model"), "--to", str(to)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: cannot write {to} (No such file or directory); choose another")
+    assert capsys.readouterr().err.startswith(
+        f"error: --to {to} cannot be written (No such file or directory); choose another"
+    )
 
 
 def test_a_table_that_fails_half_way_leaves_the_one_of_before(
@@ -147,7 +149,7 @@ def test_a_table_that_fails_half_way_leaves_the_one_of_before(
 
     to = tmp_path / "out.csv"
     to.write_text("of before")
-    monkeypatch.setattr(Classifier, "verdicts", full)
+    monkeypatch.setattr(Classifier, "predictions", full)
     assert run(["label", str(folder), "--model", str(artifact), "--to", str(to)]) == 2
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"out.csv"}
     assert to.read_text() == "of before"

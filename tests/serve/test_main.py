@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelError
+from lightning_app.errors import UsageError
 from serve.__main__ import check, latest, parse
 
 
@@ -22,7 +22,7 @@ def test_the_latest_is_the_artifact_written_last_and_an_unfinished_run_has_none(
 
 
 def test_where_no_run_has_ended_the_error_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=rf"no trained model below {tmp_path}; run make fit first"):
+    with pytest.raises(UsageError, match=rf"no trained model below {tmp_path}; run make fit first"):
         latest(tmp_path)
 
 
@@ -31,5 +31,5 @@ def test_where_no_run_has_ended_the_error_says_how_to_get_one(tmp_path: Path) ->
     [("port", "65536"), ("port", "-1"), ("threads", "0"), ("max_megabytes", "nan"), ("max_megapixels", "500")],
 )
 def test_a_number_that_cannot_be_is_named_with_what_can(option: str, value: str) -> None:
-    with pytest.raises(ModelError, match=rf"--{option} is {value}; expected .* to .*\."):
+    with pytest.raises(UsageError, match=rf"--{option} is {value}; expected .* to .*\."):
         check(parse(["--latest", f"--{option}={value}"]))

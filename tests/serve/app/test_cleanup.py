@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import serve.sweep
-from serve.sweep import ABANDONED, FINISHED, sweep
+import serve.app.uploads.cleanup
+from serve.app.uploads.cleanup import ABANDONED, FINISHED, clean
 
 
 def left_after(seconds: float, folder: Path, monkeypatch: pytest.MonkeyPatch, *keep: Path) -> set[str]:
     """What is there when it was swept then."""
     now = time.time() + seconds
     with monkeypatch.context() as patch:
-        patch.setattr(serve.sweep.time, "time", lambda: now)
-        sweep(folder, set(keep))
+        patch.setattr(serve.app.uploads.cleanup.time, "time", lambda: now)
+        clean(folder, set(keep))
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 

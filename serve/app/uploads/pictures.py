@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datamodules.sources.decoding import decode_image
+from serve.error_text import reason
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content; the name of a file says nothing
 SCANS = 100  # of a progressive JPEG, which has ten: each costs a walk over the whole picture, and 12 bytes of the file
@@ -57,7 +58,7 @@ def read_picture(path: Path, size: int, limits: Limits) -> np.ndarray:
     try:
         return decode_image(data, size, FORMATS)  # the same formats: some files are pictures in two
     except Exception as error:  # Pillow's plugins raise anything for a broken or hostile file
-        raise PictureError(f"The picture is damaged or not complete ({said(error)}).") from error
+        raise PictureError(f"The picture is damaged or not complete ({reason(error)}).") from error
 
 
 def check_header(data: bytes, limits: Limits) -> None:
@@ -74,15 +75,10 @@ def check_header(data: bytes, limits: Limits) -> None:
     except Image.UnidentifiedImageError:
         raise PictureError(f"This is not a {SPOKEN} picture, whatever its name says.") from None
     except Exception as error:  # as above
-        raise PictureError(f"The picture's header is damaged ({said(error)}).") from error
+        raise PictureError(f"The picture's header is damaged ({reason(error)}).") from error
     if width * height > limits.megapixels * 1e6:
         raise PictureError(
             f"The picture has {width} x {height} pixels; at most {limits.megapixels:g} megapixels are taken."
         )
     if kind == "JPEG" and (scans := data.count(START_OF_SCAN)) > SCANS:
         raise PictureError(f"The JPEG has {scans:,} scans; at most {SCANS} are taken. Save it again.")
-
-
-def said(error: Exception) -> str:
-    """An error's own words, or its name where it has none."""
-    return str(error) or type(error).__name__

@@ -17,10 +17,10 @@ from gradio_api import PATIENCE_S, Api, Refused, client
 from PIL import Image
 from small_artifact import CLASSES, INPUT, STORED, stored_images
 
+from lightning_app.errors import UsageError
 from lightning_app.results.examples import as_png
-from models.errors import ModelError
+from serve.app.sockets import listen
 from serve.classifier import Classifier
-from serve.listening import listen
 
 SECRET = "what nobody shall read"
 THREADS = 60  # asyncio's, gradio's 40 at most, the network's; not one for each request
@@ -43,7 +43,7 @@ def test_what_is_served_is_what_the_classifier_says(api: Api, artifact: Path) ->
     model = Classifier(artifact)
     for stored in stored_images(4):
         answer = api.classify(as_png(stored))
-        expected = model.verdict(stored)
+        expected = model.prediction(stored)
         assert answer["label"] == expected.label
         assert answer["uncertain"] is expected.uncertain
         assert list(answer["probabilities"]) == CLASSES
@@ -225,7 +225,7 @@ def test_a_port_that_is_taken_is_an_error(artifact: Path) -> None:
 
 
 def test_a_port_is_held_before_the_page_is_there() -> None:
-    with listen("127.0.0.1", 0) as held, pytest.raises(ModelError, match="Address already in use"):
+    with listen("127.0.0.1", 0) as held, pytest.raises(UsageError, match="Address already in use"):
         listen("127.0.0.1", held.getsockname()[1])
 
 

@@ -47,7 +47,7 @@ def labels(seen: Visit) -> list[str]:
 
 def expected_labels(artifact: Path, place: int) -> list[str]:
     """The three likeliest classes of a stored image."""
-    return [name for name, _ in Classifier(artifact).verdict(stored_images(4)[place]).ranked(3)]
+    return [name for name, _ in Classifier(artifact).prediction(stored_images(4)[place]).ranked(3)]
 
 
 def test_an_uploaded_picture_gets_three_labels_and_the_other_tab_the_card(

@@ -20,22 +20,22 @@ FINISHED = 600  # seconds: how long an upload, or what was drawn for it, can sti
 
 
 @asynccontextmanager
-async def sweeping(app: FastAPI) -> AsyncIterator[None]:
+async def cleaning(app: FastAPI) -> AsyncIterator[None]:
     """Sweep the upload folder as long as the server runs; what is there before it, the gallery's pictures, stays."""
     folder = Path(get_upload_folder())
-    task = asyncio.create_task(sweep_regularly(folder, set(folder.rglob("*"))))
+    task = asyncio.create_task(clean_regularly(folder, set(folder.rglob("*"))))
     yield
     task.cancel()
 
 
-async def sweep_regularly(folder: Path, keep: Set[Path]) -> None:
+async def clean_regularly(folder: Path, keep: Set[Path]) -> None:
     """Sweep, and wait."""
     while True:
-        await asyncio.to_thread(sweep, folder, keep)
+        await asyncio.to_thread(clean, folder, keep)
         await asyncio.sleep(ABANDONED)
 
 
-def sweep(folder: Path, keep: Set[Path] = frozenset()) -> None:
+def clean(folder: Path, keep: Set[Path] = frozenset()) -> None:
     """Delete what is being uploaded no more, and what was finished long ago, one folder deeper.
 
     Args:

@@ -9,20 +9,20 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
+from serve.app.middleware import RequestFilter
+from serve.app.page import Demo, page
+from serve.app.theme import CSS, theme
+from serve.app.uploads.cleanup import cleaning
+from serve.app.uploads.pictures import Limits
 from serve.classifier import Classifier
-from serve.guard import Guard
-from serve.look import CSS, theme
-from serve.page import Demo, page
-from serve.pictures import Limits
-from serve.sweep import sweeping
 
 SESSIONS = 100  # visitors of whom Gradio remembers what was shown; its own 10,000 would take 400 MB
 GRACE = 3  # seconds for requests under way when the server is told to stop
 
 
-def application(classifier: Classifier, limits: Limits, auth: tuple[str, str] | None, port: int) -> Guard:
+def application(classifier: Classifier, limits: Limits, auth: tuple[str, str] | None, port: int) -> RequestFilter:
     """Page, health endpoint and guard."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=sweeping)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=cleaning)
 
     @app.get("/health")
     def health() -> dict[str, object]:
@@ -49,7 +49,7 @@ def application(classifier: Classifier, limits: Limits, auth: tuple[str, str] | 
         theme=theme(),
         css_paths=CSS,
     )
-    return Guard(app, limits.bytes)
+    return RequestFilter(app, limits.bytes)
 
 
 class Server(uvicorn.Server):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serve.card_page import provenance_html
-from serve.curves import curves_svg
+from serve.app.panels.card import provenance_html
+from serve.app.panels.training_curves import curves_svg
 
 
 def test_a_run_that_validated_once_gets_no_plot_of_one_point() -> None:

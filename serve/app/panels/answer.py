@@ -5,17 +5,17 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from serve.classifier import Verdict
+from serve.classifier import Prediction
 
 NOTHING_YET = '<div class="verdict waiting" role="status"><p class="hint">The answer will be here.</p></div>'
 
 
-def verdict_html(verdict: Verdict, shown: int, milliseconds: float, chosen: dict[str, Any] | None) -> str:
+def answer_html(prediction: Prediction, shown: int, milliseconds: float, chosen: dict[str, Any] | None) -> str:
     """The likeliest class, whether that is certain, and the first few probabilities."""
-    bars = "".join(bar_html(name, share) for name, share in verdict.ranked(shown))
+    bars = "".join(bar_html(name, share) for name, share in prediction.ranked(shown))
     return (
-        f'<div class="verdict" role="status"><p class="answer">{escape(verdict.label)}</p>'
-        f"{chip_html(verdict, chosen)}<ol class='bars'>{bars}</ol>"
+        f'<div class="verdict" role="status"><p class="answer">{escape(prediction.label)}</p>'
+        f"{chip_html(prediction, chosen)}<ol class='bars'>{bars}</ol>"
         f'<p class="time">{milliseconds:.1f} ms from file to answer</p></div>'
     )
 
@@ -28,11 +28,11 @@ def bar_html(name: str, share: float) -> str:
     )
 
 
-def chip_html(verdict: Verdict, chosen: dict[str, Any] | None) -> str:
+def chip_html(prediction: Prediction, chosen: dict[str, Any] | None) -> str:
     """Certain or not, and what that means."""
-    if verdict.uncertain is None or chosen is None:
+    if prediction.uncertain is None or chosen is None:
         return ""
-    if not verdict.uncertain:
+    if not prediction.uncertain:
         meaning = f"{100 * chosen['reached']:.1f}% of the validation images with such an answer were right"
         return f'<p class="chip sure"><b>confident</b> {meaning}</p>'
     return f'<p class="chip unsure"><b>uncertain</b> {why_uncertain(chosen)}</p>'

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from serve.curves import curves_svg
-from serve.words import METRICS, preparation, uncertain
+from serve.app.panels.training_curves import curves_svg
+from serve.card_text import METRICS, preparation, uncertain
 
 MAX_IN_MATRIX = 30  # classes; beyond, the worst confusions are listed
 WORST = 20

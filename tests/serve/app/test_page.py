@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-import serve.sweep
+import serve.app.uploads.cleanup
+from serve.app.demo import Demo
+from serve.app.page import page
+from serve.app.uploads.cleanup import FINISHED, cleaning
+from serve.app.uploads.pictures import Limits
 from serve.classifier import Classifier
-from serve.page import Demo, page
-from serve.pictures import Limits
-from serve.sweep import FINISHED, sweeping
 
 
 def test_uploads_go_after_a_while_and_examples_stay(
@@ -23,19 +24,19 @@ def test_uploads_go_after_a_while_and_examples_stay(
     blocks = page(Demo(Classifier(artifact), Limits()))
     examples = set(tmp_path.rglob("*.png"))
     assert len(examples) == 4
-    assert blocks.delete_cache is None  # Gradio's own way: see serve/sweep.py
+    assert blocks.delete_cache is None  # Gradio's own way: see serve/app/uploads/cleanup.py
     uploaded = tmp_path / "0123abcd/upload.png"
 
     async def visit() -> None:
-        async with sweeping(FastAPI()):
+        async with cleaning(FastAPI()):
             await asyncio.sleep(0.2)  # the first sweep
             uploaded.parent.mkdir()
             uploaded.touch()
             later = time.time() + FINISHED + 5
-            monkeypatch.setattr(serve.sweep.time, "time", lambda: later)
+            monkeypatch.setattr(serve.app.uploads.cleanup.time, "time", lambda: later)
             await asyncio.sleep(0.5)
 
-    monkeypatch.setattr(serve.sweep, "ABANDONED", 0.1)
+    monkeypatch.setattr(serve.app.uploads.cleanup, "ABANDONED", 0.1)
     asyncio.run(visit())
     assert not uploaded.exists()
     assert set(tmp_path.rglob("*.png")) == examples

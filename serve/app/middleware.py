@@ -36,7 +36,7 @@ HEADERS = {
 }
 
 
-class Guard:
+class RequestFilter:
     """ASGI middleware.
 
     Args:

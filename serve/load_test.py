@@ -1,4 +1,4 @@
-"""python -m serve.load: many clients at once against a running demo, for some time; errors, latencies, memory."""
+"""python -m serve.load_test: many clients at once against a running demo, for some time; errors, latencies, memory."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def classify(http: httpx.AsyncClient, picture: bytes) -> str:
 
 def main() -> int:
     """Put load on a demo; 1 where there was an error."""
-    parser = argparse.ArgumentParser(prog="python -m serve.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m serve.load_test", description=__doc__)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--clients", type=int, default=32)

@@ -9,7 +9,7 @@ from demo_server import Server
 from small_artifact import stored_images
 
 from lightning_app.results.examples import as_png
-from serve.load import put_load
+from serve.load_test import put_load
 
 CLIENTS = 32
 GROWTH = 24e6  # bytes in 60 s; Gradio's 40 kB for each request of a thousand would be more
