@@ -11,14 +11,16 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help fit test test-oldest mpich soak check bench clean
+.PHONY: help fit test quick test-oldest mpich soak mutate check bench clean
 
 help:
 	@echo "make fit     train the quickstart (CONFIG=configs/... and ARGS='...' for another run)"
 	@echo "make test    lint, type check and run all tests"
+	@echo "make quick   the fast tests only (ROOM=launchers for one room): no launcher, no browser, no whole fit"
 	@echo "make check   lint and type check only"
 	@echo "make soak    the long tests: hours of kills, failures and resumes"
 	@echo "make test-oldest   the tests with the lowest versions that pyproject.toml allows"
+	@echo "make mutate ROOM=launchers   put small mistakes into a room, one at a time, and see whether its tests notice"
 	@echo "make bench   measure the speed of a training step here"
 	@echo "make clean   remove .venv and caches; runs/ and data/ stay"
 
@@ -27,6 +29,17 @@ fit: $(VENV)/.installed
 
 test: check
 	$(PY) -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+# A room is a folder below tests/ or tests/lightning_app/: launchers, compare, models, ...
+QUICK := not process and not cluster and not browser and not slow and not soak
+ROOM ?=
+ROOM_TESTS = $(if $(ROOM),$(or $(wildcard tests/$(ROOM) tests/lightning_app/$(ROOM)),$(error no tests/$(ROOM) and no tests/lightning_app/$(ROOM))),tests)
+
+quick: $(VENV)/.installed-dev
+	$(PY) -m pytest -n auto --dist loadgroup -m "$(QUICK)" $(ROOM_TESTS) $(PYTEST_ARGS)
+
+mutate: $(VENV)/.installed-mutate
+	$(PY) tests/mutate.py $(ROOM) --marker "$(QUICK)" $(ARGS)
 
 # A second MPI for the tests of tests/cluster, apart from the first: their wheels own files of the same names.
 mpich: $(VENV)/mpich/bin/mpirun
@@ -38,6 +51,7 @@ check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 soak: $(VENV)/.installed-dev
 	$(PY) -m pytest -m soak --timeout 7200 -n auto --dist loadgroup $(PYTEST_ARGS)
@@ -70,3 +84,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -q -c constraints.txt $(PIP_ARGS) -e ".[dev]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-mutate: $(VENV)/.installed-dev
+	$(PIP) install -q -c constraints.txt $(PIP_ARGS) -e ".[mutate]"
+	touch $@

@@ -23,6 +23,20 @@ def _launch_is_asked_again() -> None:
     this_launch.cache_clear()
 
 
+# Fixtures that start the whole program, a page or a fit: `make quick` leaves out the tests that ask for one.
+PROCESS_FIXTURES = {
+    *("program", "fit", "run_folder", "short", "wheel", "installed", "server", "here", "digits_run", "demo"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run the whole program."""
+    for item in items:
+        if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts a file system in memory with the given options."""
