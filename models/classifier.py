@@ -178,8 +178,10 @@ class ImageClassifier(pl.LightningModule):
     def _conclude(self, split: str, metrics: EvalMetrics, outcomes: Outcomes) -> None:
         """Sum up over ranks, log the scalars, and keep everything in `results`."""
         results = metrics.conclude()
-        # atleast_1d: torchmetrics makes scalars of what has one element.
-        self.results[split] = results | {name: torch.atleast_1d(values) for name, values in outcomes.compute().items()}
+        if not self.trainer.sanity_checking:  # those of a network that has not been trained are no result
+            # atleast_1d: torchmetrics makes scalars of what has one element.
+            found = {name: torch.atleast_1d(values) for name, values in outcomes.compute().items()}
+            self.results[split] = results | found
         outcomes.reset()
         self.log_dict({f"{split}/{name}": value for name, value in scalars(results).items()}, prog_bar=split == "val")
 

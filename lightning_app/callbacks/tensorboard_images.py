@@ -23,9 +23,9 @@ class Pictures(pl.Callback):
 
             writer.add_image("train/batch", make_grid(batch.images[:SHOWN].float().cpu(), nrow=8), 0)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Drawing takes as long as an epoch of the quickstart's validation, so only the last one is drawn.
-        if not trainer.sanity_checking and trainer.current_epoch + 1 == trainer.max_epochs:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Drawing takes as long as an epoch of the quickstart's validation, so only the last validation is drawn.
+        if "val" in pl_module.results:  # type: ignore[operator]  # a dict, not a module
             self._confusion("val", trainer, pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

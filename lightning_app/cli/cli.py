@@ -26,7 +26,7 @@ from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.tensorboard_images import Pictures
 from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, ChecksummedIO, read_checkpoint, step_file
-from lightning_app.checkpointing.run_directory import CHECKPOINTS, RunsFolder, Start, identity
+from lightning_app.checkpointing.run_directory import CHECKPOINTS, RunsFolder, Start, flatten, identity
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.checkpointing.store import Checkpoints
 from lightning_app.cli.checks import check_batches, check_sides
@@ -34,9 +34,11 @@ from lightning_app.cli.parser import Parser
 from lightning_app.errors import Finished, UsageError
 from lightning_app.files import DISK_ERRORS
 from lightning_app.launchers.detection import this_launch
-from lightning_app.results.final_report import Run, leave_behind
+from lightning_app.results.finished_run import FinishedRun
+from lightning_app.results.hparams import hparams
 from lightning_app.results.loggers import run_loggers
 from lightning_app.results.predictions import gather_predictions, write_predictions
+from lightning_app.results.write_results import write_results
 from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
@@ -189,7 +191,7 @@ class CLI(LightningCLI):
         self.checkpoints.folder = self.folder / CHECKPOINTS
         self.trainer.ckpt_path = start.checkpoint
         if self._get(self.config_init, "trainer").logger is None:
-            self.trainer.loggers = run_loggers(runs_dir, name, start)
+            self.trainer.loggers = run_loggers(runs_dir, name, start, lambda: self.trainer.current_epoch)
 
     def _check_fit(self, checkpoint: dict[str, Any], path: Path) -> None:
         theirs, packed = checkpoint["run"].get("data"), self.datamodule.packed
@@ -219,18 +221,32 @@ class CLI(LightningCLI):
         """Test once, with the weights that validation chose, and leave everything behind."""
         trainer, model = self.trainer, self.model
         trainer.ckpt_path = None  # else the test would load it again
-        self._load_chosen()
+        epoch, step = self._load_chosen()
         if len(self.datamodule.rows["test"]):
             trainer.test(model, datamodule=self.datamodule, verbose=False)
         if trainer.is_global_zero:
-            leave_behind(Run(trainer, model, self.datamodule, self.folder, self.throughput.median, self.started))
+            speed, facts = self.throughput.median, self._hparams()
+            write_results(
+                FinishedRun(trainer, model, self.datamodule, self.folder, epoch, step, speed, self.started, facts)
+            )
             assert self.runs is not None
             self.runs.finish(self.start.version)
 
-    def _load_chosen(self) -> None:
+    def _hparams(self) -> dict[str, Any]:
+        """What distinguishes this run from others."""
+        parser = self._parser("fit")
+        defaults = json.loads(parser.dump(parser.get_defaults(), skip_none=False, format="json"))
+        options = json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"]
+        chosen = {"world_size": self.trainer.world_size, "precision": str(self.trainer.precision)}
+        return hparams(dict(flatten(options)), dict(flatten(defaults))) | chosen
+
+    def _load_chosen(self) -> tuple[int, int]:
         """Load the weights of the best validation, or the last ones where nothing was validated.
 
         By hand: trainer.test(ckpt_path=...) on this trainer would undo the averaging.
+
+        Returns:
+            Epochs and optimizer steps that are behind these weights.
         """
         best, last = self.boundary.best_step, self.trainer.global_step
         for step in (last if best is None else best, last):
@@ -242,7 +258,8 @@ class CLI(LightningCLI):
                 continue
             self.model.load_state_dict(checkpoint["state_dict"])
             self.model.results.update(checkpoint.get("results", {}))  # what validation found with these weights
-            return
+            return checkpoint["epoch"], checkpoint["global_step"]
+        return self.trainer.current_epoch, last
 
 
 def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:

@@ -1,21 +1,19 @@
-"""TensorBoard's events and metrics.csv, continued where an earlier attempt of the run left them."""
+"""The loggers of a fit: TensorBoard's events and metrics.csv, continued where an earlier attempt left them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_app.checkpointing.run_directory import Start
-from lightning_app.files import append, replace_file
+from lightning_app.results.metrics_table import MetricsTable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -23,18 +21,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_loggers(runs_dir: str, name: str, start: Start) -> list[Logger]:
-    """TensorBoard's events and metrics.csv, from the step on where the run begins."""
+def run_loggers(runs_dir: str, name: str, start: Start, epoch: Callable[[], int]) -> list[Logger]:
+    """TensorBoard's events and metrics.csv, from the step on where the run begins.
+
+    Args:
+        epoch: tells the current one, for metrics that are logged without it.
+    """
     # Hides what an earlier attempt logged of steps that come again.
     purge_step = start.step if start.again else None
     tensorboard = PatientLogger(
         runs_dir, name=name, version=start.version, default_hp_metric=False, purge_step=purge_step
     )
-    return [tensorboard, ContinuedCSVLogger(runs_dir, name, start.version, start.step)]
+    return [tensorboard, MetricsCSVLogger(Path(tensorboard.log_dir), start.step, epoch)]
 
 
 class PatientLogger(TensorBoardLogger):
-    """A TensorBoardLogger that warns where the disk is full or the folder gone, and goes on when that is mended."""
+    """A TensorBoardLogger that warns if the disk is full or the folder gone, and catches up once that is over."""
 
     @property
     @rank_zero_experiment
@@ -50,116 +52,60 @@ class PatientLogger(TensorBoardLogger):
         try:
             if self.hparams:
                 super().save()
-            else:  # Lightning's would leave a file of no hyper-parameters at the first log, and keep it
+            else:  # Lightning would write an empty hparams.yaml at the first log, and keep it
                 self.experiment.flush()
         except OSError as error:
             log.warning(f"{self.log_dir}: {self.NAME_HPARAMS_FILE} cannot be written ({error.strerror})")
 
 
-class ContinuedCSVLogger(CSVLogger):
-    """A CSVLogger that keeps what was logged before a step; Lightning's deletes the file that it finds.
+class MetricsCSVLogger(Logger):
+    """Writes metrics.csv: one row a step, each with its epoch.
+
+    Lightning's CSVLogger deletes the file that it finds, and begins a row for each call of one step.
 
     Args:
-        save_dir, name, version: as in CSVLogger.
-        step: rows of this step and later ones are dropped: they will be logged again.
+        folder: of the run.
+        first_step: see MetricsTable.
+        epoch: tells the current one.
     """
 
-    def __init__(self, save_dir: str, name: str, version: int, step: int) -> None:
-        super().__init__(save_dir, name, version)
-        self.step = step
+    def __init__(self, folder: Path, first_step: int, epoch: Callable[[], int]) -> None:
+        super().__init__()
+        self.folder, self._first_step, self._epoch = folder, first_step, epoch
+        self._table: MetricsTable | None = None
 
     @property
-    @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        if self._experiment is None:
-            self._experiment = ContinuedWriter(self.log_dir, self.step)
-        return self._experiment  # type: ignore[return-value]  # set above
+    def name(self) -> str:
+        return self.folder.parent.name
 
+    @property
+    def version(self) -> str:
+        return self.folder.name
 
-class ContinuedWriter(ExperimentWriter):
-    """Appends to a table; rewrites it whole, in one rename, where a column is added."""
+    @property
+    def save_dir(self) -> str:
+        return str(self.folder)
 
-    def __init__(self, log_dir: str, step: int) -> None:
-        self.step = step
-        self.said = False  # that the table cannot be written
-        super().__init__(log_dir)
+    @property
+    def table(self) -> MetricsTable:
+        """Opened at the first use, which is rank 0's."""
+        if self._table is None:
+            self._table = MetricsTable(self.folder / "metrics.csv", self._first_step)
+        return self._table
 
-    def _check_log_dir_exists(self) -> None:
-        """Where Lightning's deletes the table, keep the rows before `step`, without a line that a kill cut short."""
-        self.path = Path(self.metrics_file_path)
-        self._keep_damaged()
-        rows = [row for row in read_rows(self.path) if int(row["step"]) < self.step]
-        self.metrics_keys = list(rows[0]) if rows else []
-        if rows:  # in one rename: a process that is killed here must not take them along
-            replace_file(self.path, table(self.metrics_keys, rows))
-        else:
-            self.path.unlink(missing_ok=True)
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        numbers = {name: float(value) for name, value in metrics.items() if name not in ("epoch", "step")}
+        self.table.add(numbers, int(metrics.get("epoch", self._epoch())), step or 0)
 
-    def _keep_damaged(self) -> None:
-        """Put a copy aside of a table of which lines are lost, other than the last."""
-        lost = len(whole_lines(self.path)[1:]) - len(read_rows(self.path))
-        if lost:
-            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
-            replace_file(aside, self.path.read_bytes())
-            log.warning(f"{self.path} is damaged: {lost} of its lines are left out; as it was, it is {aside.name}")
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: a table of metrics has no place for them, and config.yaml has them all."""
 
+    @rank_zero_only
     def save(self) -> None:
-        """Append what was logged; where that fails, it is kept for the next time."""
-        if not self.metrics:
-            return
-        columns = list(self.metrics_keys)
-        try:
-            self._append(self._record_new_keys())
-            self.metrics, self.said = [], False
-        except OSError as error:
-            self.metrics_keys = columns  # those of the file
-            if not self.said:
-                log.warning(f"{self.path} cannot be written ({error.strerror}); its rows are kept for later")
-            self.said = True
+        self.table.write()
 
-    def _append(self, new_keys: set[str]) -> None:
-        if new_keys or not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path, table(self.metrics_keys, [*read_rows(self.path), *self.metrics]))
-        else:
-            append(self.path, table(self.metrics_keys, self.metrics, header=False))
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table that are whole: a step, and a number or nothing in each of the other columns."""
-    columns, *rows = [fields(line) for line in whole_lines(path)] or [[]]
-    found = [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
-    return [row for row in found if row.get("step", "").isdecimal() and all(map(is_number, filter(None, row.values())))]
-
-
-def whole_lines(path: Path) -> list[str]:
-    """The lines of a text, damaged bytes and all, without a last one that was cut short."""
-    text = path.read_text(errors="replace") if path.exists() else ""
-    return [line for line in text.split("\n")[:-1] if line]
-
-
-def fields(line: str) -> list[str]:
-    """One line of a table, for itself: a quotation mark too many costs no other line. Empty if it is none."""
-    try:
-        return next(csv.reader([line]))
-    except csv.Error:  # a zero byte, before Python 3.11
-        return []
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is one."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def table(columns: list[str], rows: list, header: bool = True) -> bytes:
-    """Rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()

@@ -1,4 +1,4 @@
-"""The pictures of a run. matplotlib is imported where it draws: it takes a second."""
+"""The plots of a run. matplotlib is imported where it draws: it takes a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_app.results.loggers import read_rows
+from lightning_app.results.class_labels import class_labels, draw_text_as_it_is
+from lightning_app.results.metrics_table import read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,11 +19,11 @@ MAX_NAMED = 30  # classes up to which cells and axes are labelled
 
 
 def confusion_figure(counts: np.ndarray, classes: list[str]) -> Figure:
-    """A confusion matrix: rows are true classes, columns predictions, shades the share of the row.
+    """A confusion matrix: rows are true classes, columns predicted ones, shades the share of the row.
 
     Args:
         counts: int [C, C].
-        classes: C names.
+        classes: C names, of any characters.
     """
     from matplotlib.figure import Figure
 
@@ -31,15 +32,21 @@ def confusion_figure(counts: np.ndarray, classes: list[str]) -> Figure:
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"{np.trace(counts)} of {counts.sum()} right")
+    correct, total = int(np.trace(counts)), int(counts.sum())
+    axes.set_title(f"accuracy {100 * correct / max(total, 1):.2f}% ({correct} of {total})")
     figure.colorbar(image, label="share of the true class", shrink=0.8)
+    note = ""
     if len(classes) <= MAX_NAMED:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
+        labels = class_labels(classes)
+        note = labels.note
+        axes.set_xticks(range(len(classes)), labels.texts, rotation=45, ha="right")
+        axes.set_yticks(range(len(classes)), labels.texts)
+        draw_text_as_it_is([*axes.get_xticklabels(), *axes.get_yticklabels()], labels.fonts)
         for (row, column), count in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.5 else "black"
             if count:
                 axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+    axes.set(xlabel=f"predicted class{note}", ylabel=f"true class{note}")
     return figure
 
 
@@ -53,16 +60,17 @@ def curves_figure(metrics_csv: Path) -> Figure:
     draw(loss, rows, {"train/loss": "-", "val/loss": "o--", "test/loss": "s"})
     loss.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", title="Loss", yscale="log")
     draw(accuracy, rows, {"val/acc": "o--", "test/acc": "s"}, percent=True)
-    accuracy.set(xlabel="optimizer step", ylabel="images right (%)", title="Accuracy", xlim=(0, None))
+    accuracy.set(xlabel="optimizer step", ylabel="accuracy (%)", title="Accuracy", xlim=(0, None))
     low, high = accuracy.get_ylim()
     accuracy.set_ylim(low - LEAST_MARGIN, min(high + LEAST_MARGIN, 100))  # a tenth of a point is no cliff
     return figure
 
 
 def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent: bool = False) -> None:
-    """Plot those columns of the table that have values."""
-    for (name, style), color in zip(styles.items(), ("0.6", "black", "black"), strict=False):
+    """Plot those columns of the table that have values. Lines and markers differ, so grey is enough."""
+    for name, style in styles.items():
         points = [(int(row["step"]), float(row[name]) * (100 if percent else 1)) for row in rows if row.get(name)]
+        color = "0.6" if name.startswith("train/") else "black"
         if points:
             axes.plot(*zip(*points, strict=True), style, color=color, label=name, markersize=5)
     axes.grid(alpha=0.3)

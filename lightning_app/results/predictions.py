@@ -42,4 +42,5 @@ def write_predictions(path: Path, predictions: list[Prediction], names: list[str
     for row, label, probabilities in predictions:
         prediction = classes[probabilities.index(max(probabilities))]
         writer.writerow([names[row], classes[label], prediction, *(f"{value:.6f}" for value in probabilities)])
-    replace_file(path, table.getvalue().encode())
+    # Names of files are bytes; what is no UTF-8 in them comes as lone surrogates, which are escaped.
+    replace_file(path, table.getvalue().encode(errors="backslashreplace"))

@@ -49,7 +49,9 @@ def scalar(events: EventAccumulator, tag: str) -> dict[int, float]:
 
 
 def test_the_hyper_parameters_are_those_of_the_run(run_folder: Path) -> None:
-    assert yaml.safe_load((run_folder / "hparams.yaml").read_text())["batch_size"] > 0
+    hparams = yaml.safe_load((run_folder / "hparams.yaml").read_text())
+    assert hparams["data.batch_size"] == 32
+    assert hparams == json.loads((run_folder / "metrics.json").read_text())["hparams"]
 
 
 def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
@@ -62,6 +64,7 @@ def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
         "curves.png",
         "hparams.yaml",
         "metrics.csv",
+        "metrics.json",
         *(f"model/examples/{number:02}.png" for number in range(12)),
         "model/model.json",
         "model/weights.safetensors",
@@ -74,7 +77,10 @@ def test_the_summary_counts_the_images_and_names_every_file(
     fit: subprocess.CompletedProcess, run_folder: Path, card: dict[str, Any]
 ) -> None:
     right = sum(card["confusion"]["test"][digit][digit] for digit in range(10))
-    assert fit.stdout.count(f"{right} of {TEST_IMAGES} held-out test images right") == 1
+    assert (
+        fit.stdout.count(f"Test accuracy {100 * right / TEST_IMAGES:.2f}% ({right} of {TEST_IMAGES} held-out images)")
+        == 1
+    )
     assert f"Left in {run_folder}:" in fit.stdout
     named = re.findall(r"^  (\S+?)/? ", fit.stdout.split("Left in")[1].split("Next:")[0], flags=re.MULTILINE)
     shown = {path.name for path in run_folder.iterdir() if not path.name.startswith("events.out")}
@@ -114,6 +120,8 @@ def test_metrics_csv_has_the_losses_and_accuracies(run_folder: Path, card: dict[
     rows = list(csv.DictReader((run_folder / "metrics.csv").read_text().splitlines()))
     found = {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
     assert len(found["train/loss"]) == STEPS / 2  # logged at every other step
+    assert [int(row["step"]) for row in rows] == [*range(1, STEPS, 2), STEPS]  # one row a step; the last is the test's
+    assert {row["epoch"] for row in rows} == {"0", "1"}
     assert {"train/images_per_second", "train/resolution", "lr-AdamW", "val/loss", "test/loss"} <= found.keys()
     for name in ("val/acc", "test/acc"):
         assert found[name] == [pytest.approx(card["metrics"][name])]
@@ -151,8 +159,8 @@ def test_tensorboard_has_the_pictures(events: EventAccumulator) -> None:
 def test_hparams_are_filled_with_options_and_final_metrics(events: EventAccumulator, card: dict[str, Any]) -> None:
     content = {tag: HParamsPluginData.FromString(data) for tag, data in events.PluginTagToContent("hparams").items()}
     options = content["_hparams_/session_start_info"].session_start_info.hparams
-    assert options["backbone"].string_value == "resnet18"
-    assert options["lr"].number_value == PEAK
+    assert options["model.backbone"].string_value == "resnet18"
+    assert options["model.optimizer.init_args.lr"].number_value == PEAK
     assert content["_hparams_/session_end_info"].session_end_info.ListFields()
     columns = {info.name.tag for info in content["_hparams_/experiment"].experiment.metric_infos}
     assert columns == card["metrics"].keys()
@@ -270,7 +278,7 @@ def test_ddp_on_this_machine_tests_every_image_once_and_sums_up_once(program: Pr
     chunks = ["--data.eval_batch_size", "125"]
     process = program("fit", *tiny, *two, *chunks, "--runs_dir", "runs")
     assert process.returncode == 0, process.stderr
-    assert process.stdout.count(f" of {TEST_IMAGES} held-out test images right") == 1
+    assert process.stdout.count(f" of {TEST_IMAGES} held-out images)") == 1
     assert process.stdout.count("Left in runs/tiny/version_0:") == 1
     assert process.stderr.count("strategy: ddp (asked for)") == 1
     assert [line for line in process.stderr.splitlines() if TROUBLE.search(line)] == []

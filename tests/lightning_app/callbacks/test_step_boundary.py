@@ -35,7 +35,7 @@ from lightning_app.checkpointing.checkpoint_io import (
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.checkpointing.store import Checkpoints
 from lightning_app.cli.cli import CLI
-from lightning_app.results.final_report import Run
+from lightning_app.results.finished_run import FinishedRun
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
 
@@ -185,9 +185,9 @@ def test_a_fit_that_skips_ends_with_finite_weights(
         logits, labels = counted(module, batch)
         return logits * (torch.nan if module.training and module.trainer.global_step == 6 else 1), labels
 
-    metrics = Run.metrics
+    metrics = FinishedRun.metrics
     monkeypatch.setattr(ImageClassifier, "_counted", spoiled)
-    monkeypatch.setattr(Run, "metrics", lambda run: metrics(run) | {"test/loss": torch.nan})
+    monkeypatch.setattr(FinishedRun, "metrics", lambda run: metrics(run) | {"test/loss": torch.nan})
     assert main(["fit", *short, "--on_nan", "skip", "--runs_dir", str(tmp_path)]) == 0
     run = tmp_path / "short/version_0"
     network, _ = load_artifact(run / "model")

@@ -1,0 +1,56 @@
+"""What a finished fit writes and prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from lightning_app.results.finished_run import FinishedRun
+from lightning_app.results.summary import result_line, summary
+from lightning_app.results.write_results import metrics_json, write_plot
+
+
+def test_the_result_is_the_test_splits_and_says_so(run: FinishedRun) -> None:
+    assert result_line(run) == "Test accuracy 70.00% (7 of 10 held-out images); 123.4 images/s, 60 s from start to end."
+    del run.model.results["test"]
+    assert result_line(run).startswith("Validation accuracy 75.00% (6 of 8 held-out images); ")
+    del run.model.results["val"]
+    assert result_line(run).startswith("Trained. There were no images to validate or test on. ")
+
+
+def test_the_summary_names_the_files_that_are_there_and_no_others(run: FinishedRun) -> None:
+    (run.folder / "metrics.csv").touch()
+    text = summary(run)
+    assert "metrics.csv" in text
+    assert "events.out" not in text
+    (run.folder / "events.out.tfevents.1").touch()
+    assert "events.out.* " in summary(run)
+
+
+def test_paths_with_spaces_in_the_commands_are_quoted(run: FinishedRun) -> None:
+    assert f"  python -m serve --model '{run.folder}/model'\n" in summary(run)
+    assert f"  tensorboard --logdir '{run.folder.parent.parent}'\n" in summary(run)
+
+
+def test_metrics_json_has_every_final_metric(run: FinishedRun) -> None:
+    content = json.loads(metrics_json(run))
+    assert content["metrics"] == {
+        "val/acc": 0.75,
+        "val/loss": 0.5,
+        "test/acc": pytest.approx(0.7),
+        "test/loss": None,  # infinite
+    }
+    assert (content["epoch"], content["step"], content["hparams"]) == (3, 30, {"model.backbone": "resnet18"})
+
+
+def test_a_plot_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> Figure:
+        raise ValueError("no such glyph")
+
+    write_plot(tmp_path / "curves.png", fail)
+    assert "curves.png could not be drawn (ValueError: no such glyph)" in caplog.text
+    write_plot(tmp_path / "gone/curves.png", Figure)
+    assert "gone/curves.png could not be drawn (FileNotFoundError" in caplog.text
