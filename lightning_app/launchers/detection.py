@@ -21,12 +21,12 @@ from lightning_app.launchers.processes import OVERRIDE, Process, parents
 from lightning_app.launchers.spec import Contradiction, Environ, Spec
 from lightning_app.launchers.specs import SPECS
 from lightning_app.launchers.specs.lightning import is_child as is_lightning_child
+from lightning_app.launchers.unclaimed import launcher_by_variables_alone, set_below
 
 NAMES = (*SPECS, "none")
 KNOWN_VARIABLES = {OVERRIDE, *(name for spec in SPECS.values() for name in spec.variables)}
 # What runs below these was started from a terminal, not by the launcher above them.
 TERMINAL_PROGRAMS = {"tmux: server", "screen", "SCREEN", "sshd", "dropbear"}
-RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "RANK", "LOCAL_RANK")
 
 
 @cache
@@ -47,7 +47,8 @@ def identify(environ: Environ, ancestors: Sequence[Process]) -> Launch:
         ancestors: its parents, nearest first; none where they cannot be seen, then the variables alone decide.
 
     Raises:
-        UsageError: the variables of the launcher are missing, no numbers, or contradict each other.
+        UsageError: the variables of the launcher are missing, no numbers, or contradict each other; or this is one of
+            several ranks, of a launcher that we do not know.
     """
     name, reason = choose_launcher(environ, ancestors)
     return replace(ALONE if name == "none" else read(SPECS[name], environ), reason=reason)
@@ -62,14 +63,17 @@ def choose_launcher(environ: Environ, ancestors: Sequence[Process]) -> tuple[str
         return overridden(environ[OVERRIDE])
     if not ancestors:
         return by_variables(environ), "by its variables alone: the parent processes cannot be seen here"
-    for process in ancestors:
-        if name := launcher_of(process, environ):
-            return name, f"the nearest launcher is the parent process {describe(process)}"
-    found = by_variables(beyond(environ, ancestors))
-    if found != "none":
-        return found, "by its variables, which came from outside of what can be seen (container, hidden processes)"
-    ignored = [name for name in RANK_VARIABLES if name in environ]
-    return "none", "no launcher among the parent processes" + (f"; ignored: {', '.join(ignored)}" if ignored else "")
+    kinds = [launcher_of(process, environ) for process in ancestors]
+    nearest = next((index for index, kind in enumerate(kinds) if kind), None)
+    if nearest is None:
+        found = by_variables(beyond(environ, ancestors))
+        if found != "none":
+            return found, "by its variables, which came from outside of what can be seen (container, hidden processes)"
+        return launcher_by_variables_alone(environ), "no launcher among the parent processes"
+    found = kinds[nearest] or "none"
+    if found == "none":
+        found = launcher_by_variables_alone(set_below(environ, ancestors[: nearest + 1]))
+    return found, f"the nearest launcher is the parent process {describe(ancestors[nearest])}"
 
 
 def overridden(name: str) -> tuple[str, str]:

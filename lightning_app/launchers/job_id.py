@@ -1,30 +1,46 @@
-"""A word that all ranks of a job know and no other job on these hosts has."""
+"""A name that all ranks of a job know and no other job on these hosts has: by it they know each other."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from lightning_app.errors import UsageError
 from lightning_app.launchers.detection import launcher_of
 from lightning_app.launchers.launch import Launch
-from lightning_app.launchers.processes import parents
+from lightning_app.launchers.processes import Process, namespace, parents
+from lightning_app.launchers.specs import SPECS
 
-# What Open MPI calls the job; several jobs of one launcher differ in it.
-NAMESPACES = ("PMIX_NAMESPACE", "PMI_KVSNAME", "PMI_JOBID")
+JOB_ID = "LIGHTNING_APP_JOB_ID"  # the user's own, where the launcher has none
 
 
-def job_token(launch: Launch, environ: Mapping[str, str]) -> str:
-    """The token, without spaces.
+def job_token(launch: Launch, environ: Mapping[str, str], ancestors: Sequence[Process] | None = None) -> str:
+    """The name, without spaces.
 
-    SLURM numbers its steps, each cluster on its own. Under mpirun on one node, all ranks have the same launcher above
-    them, so its process number tells jobs apart; across nodes MPI hands out a random token instead, unless the user
-    has set MASTER_ADDR: then Open MPI's name of the job is all there is, with MPICH nothing but the launcher's name.
+    Args:
+        ancestors: the parents of this process, nearest first; None looks for them.
+
+    Raises:
+        UsageError: the launcher gives the job no name of its own, and neither has the user.
     """
-    if "SLURM_STEP_ID" in environ and launch.launcher == "slurm":
-        parts = [environ.get("SLURM_CLUSTER_NAME", ""), environ["SLURM_JOB_ID"], environ["SLURM_STEP_ID"]]
-        parts.append(environ.get("SLURM_RESTART_COUNT", "0"))
-    else:
-        namespace = next((environ[name] for name in NAMESPACES if name in environ), "")
-        above = next((process.pid for process in parents() if launcher_of(process, environ)), os.getppid())
-        parts = [namespace] if launch.num_nodes != 1 else [namespace, str(above)]
-    return "-".join([launch.launcher, *filter(None, parts)]).replace(" ", "_")
+    above = tuple(parents()) if ancestors is None else ancestors
+    found = environ.get(JOB_ID) or SPECS[launch.launcher].job_id(
+        environ, launch, launcher_process(launch, above, environ)
+    )
+    found = found or environ.get("MASTER_PORT")  # the user's, of whom another one for each job is asked
+    if not found:
+        raise UsageError(
+            f"{launch.launcher} gives this job no name that no other job has (MPICH over several nodes, or with each "
+            "rank in a container of its own), so its ranks could meet those of another. Set "
+            f"{JOB_ID} to any word, the same for all ranks of the job, another one for each job; or set MASTER_PORT "
+            "too (a number from 1024 to 65535)."
+        )
+    return f"{launch.launcher}-{found}".replace(" ", "_")
+
+
+def launcher_process(launch: Launch, ancestors: Sequence[Process], environ: Mapping[str, str]) -> str:
+    """What tells the nearest launcher from all other processes of this host; empty where it cannot be seen."""
+    for process in ancestors:
+        if found := launcher_of(process, environ):
+            where = namespace(process.pid) if found == launch.launcher else ""
+            return f"{process.pid}@{where}" if where else ""
+    return ""

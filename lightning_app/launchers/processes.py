@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Literal
 
 # The way out where a cluster does something that we do not know: the variables of this launcher are believed.
 OVERRIDE = "LIGHTNING_APP_LAUNCHER"
 # Names of the variables by which launchers talk to their processes.
 RELEVANT = re.compile(
-    r"^(OMPI_|PMIX_|PMI_|MPI_|SLURM_|I_MPI|HYDRA|PRTE_|TORCHELASTIC|MASTER_|GROUP_|NODE_RANK|(LOCAL_)?(RANK|WORLD_SIZE)$)"
+    r"^(OMPI_|PMIX_|PMI_|MPI_|SLURM_|I_MPI|HYDRA|PRTE_|TORCHELASTIC|MASTER_|GROUP_|NODE_RANK|(LOCAL_)?(RANK|WORLD_SIZE)$"
+    r"|FLUX_|JSM_|LSB_JOBID|PALS_|MV2_|ALPS_|(CUDA|ROCR|HIP)_VISIBLE_DEVICES$)"
     rf"|{OVERRIDE}"
 )
 TORCHRUN_PROGRAMS = {"torchrun", "torch.distributed.run", "torch.distributed.launch"}
@@ -39,7 +41,7 @@ class Process:
 
 def parents(proc: Path = Path("/proc")) -> Iterator[Process]:
     """This process's parents, nearest first; the last one has no name if its parents are hidden."""
-    pid = os.getppid() if proc.exists() else 0
+    pid = parent_of("self", proc)  # by /proc's own numbers: they are others in a container that has not its own /proc
     while pid > 0:
         yield (process := look_at(pid, proc))
         pid = parent_of(pid, proc) if process.name else 0
@@ -65,7 +67,7 @@ def relevant_environ(path: Path) -> dict[str, str] | None:
     return {name: value for name, _, value in pairs if RELEVANT.search(name)}
 
 
-def parent_of(pid: int, proc: Path) -> int:
+def parent_of(pid: int | Literal["self"], proc: Path) -> int:
     """The number of a process's parent; 0 is the end, also where the process has just ended."""
     try:
         status = (proc / str(pid) / "status").read_text()
@@ -100,3 +102,11 @@ def python_script(options: Sequence[str]) -> str:
         elif word == "-c" or not word.startswith("-"):
             return PurePath(word).name
     return ""
+
+
+def namespace(pid: int, proc: Path = Path("/proc")) -> str:
+    """The namespace in which a process has its number: in a container others have it too. Empty where it is hidden."""
+    try:
+        return re.sub(r"\D", "", os.readlink(proc / str(pid) / "ns/pid"))
+    except OSError:
+        return ""

@@ -23,10 +23,14 @@ class Spec:
 
     Attributes:
         name: as in `LIGHTNING_APP_LAUNCHER`.
-        variables: all that are read; printed where they contradict each other.
+        variables: all that are read, world size and rank first; printed where they contradict each other.
         is_parent: whether a parent process is this launcher, given the variables of the process in question.
         has_spoken: whether its variables are there. Asked only where parents cannot be seen.
         read: the ranks; raises Contradiction.
+        job_id: a name that all ranks of the job know, and no other job that one of them could reach; None where there
+            is none. Gets the launch, and what tells the launcher's process from all others on this host where it can
+            be seen, which all ranks of a node agree on.
+        suffices: its variables are believed where no launcher is found among the parents.
         is_boundary: whether what runs below a parent process is a process of its own, whatever it inherited.
     """
 
@@ -35,6 +39,8 @@ class Spec:
     is_parent: Callable[[Process, Environ], bool]
     has_spoken: Callable[[Environ], bool]
     read: Callable[[Environ], Launch]
+    job_id: Callable[[Environ, Launch, str], str | None]
+    suffices: bool = False
     is_boundary: Callable[[Process], bool] = lambda process: False
 
 

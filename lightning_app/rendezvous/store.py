@@ -136,11 +136,6 @@ def derived_place(launch: Launch) -> Place:
         UsageError: the job has no name of its own that all nodes know.
     """
     port, token = master_port(), job_token(launch, os.environ)
-    if launch.num_nodes is None and not port and token == launch.launcher:
-        raise UsageError(
-            f"MASTER_ADDR is set, but {launch.launcher} over several nodes gives a job no name to derive a port from; "
-            "set MASTER_PORT too (a number from 1024 to 65535, another one for each job)."
-        )
     ports = [port] if port else candidate_ports(token)
     if address := os.environ.get("MASTER_ADDR"):
         return Place(address, ports, token)

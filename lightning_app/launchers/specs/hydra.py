@@ -28,4 +28,9 @@ def read(environ: Environ) -> Launch:
     return of_mpi("hydra", NAMES, environ)
 
 
-SPEC = Spec("hydra", tuple(NAMES.values()), is_parent, has_spoken, read)
+def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
+    """Intel MPI gives a job a name. MPICH does not: on one node its proxy is known by its number, if it can be seen."""
+    return environ.get("I_MPI_HYDRA_UUID") or (launcher if launch.num_nodes == 1 and launcher else None)
+
+
+SPEC = Spec("hydra", tuple(NAMES.values()), is_parent, has_spoken, read, job_id)

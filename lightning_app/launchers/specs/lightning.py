@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import Process
 from lightning_app.launchers.spec import Environ, Spec, numbers
+from lightning_app.launchers.specs import env
 
 # Set for each child by lightning/fabric/strategies/launchers/subprocess_script.py
 VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -21,8 +22,10 @@ def is_child(environ: Environ, ancestors: Sequence[Process]) -> bool:
     if None in variables.values() or variables["LOCAL_RANK"] == "0":
         return False
     if not ancestors:
-        return "TORCHELASTIC_RUN_ID" not in environ
+        return "TORCHELASTIC_RUN_ID" not in environ and "RANK" not in environ
     parent = ancestors[0]
+    if environ.get("RANK") not in (None, (parent.environ or {}).get("RANK")):  # Lightning sets none: it was another
+        return False
     inherited = {name: (parent.environ or {}).get(name) for name in VARIABLES} == variables
     return parent.program.startswith("python ") and not inherited  # processes.program() writes a program of Python so
 
@@ -35,4 +38,4 @@ def read(environ: Environ) -> Launch:
 
 
 # Known by is_child() alone, which detection asks before all others.
-SPEC = Spec("lightning", VARIABLES, lambda process, environ: False, lambda environ: False, read)
+SPEC = Spec("lightning", VARIABLES, lambda process, environ: False, lambda environ: False, read, env.job_id)

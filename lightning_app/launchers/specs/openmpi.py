@@ -25,4 +25,22 @@ def read(environ: Environ) -> Launch:
     return of_mpi("openmpi", NAMES, environ)
 
 
-SPEC = Spec("openmpi", tuple(NAMES.values()), is_parent, lambda environ: "OMPI_COMM_WORLD_RANK" in environ, read)
+def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
+    """The job's name, and an address that a process of Open MPI holds for as long as it runs.
+
+    The name has mpirun's number in it, which other jobs have too where each runs in a container.
+    """
+    held = "PMIX_SERVER_URI2" if launch.num_nodes == 1 else "OMPI_MCA_orte_hnp_uri"  # a node's own; Open MPI 4's only
+    address = environ.get(held, "").partition(";")[2].partition(";")[0]
+    parts = [environ.get("PMIX_NAMESPACE", ""), address or (launcher if launch.num_nodes == 1 else "")]
+    return "-".join(filter(None, parts)) or None
+
+
+SPEC = Spec(
+    name="openmpi",
+    variables=tuple(NAMES.values()),
+    is_parent=is_parent,
+    has_spoken=lambda environ: "OMPI_COMM_WORLD_RANK" in environ,
+    read=read,
+    job_id=job_id,
+)

@@ -54,11 +54,29 @@ def tasks_per_node(said: str) -> list[int]:
     return counts
 
 
+def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
+    """SLURM numbers its steps, each cluster on its own."""
+    if "SLURM_STEP_ID" not in environ:
+        return None
+    parts = [environ.get("SLURM_CLUSTER_NAME", ""), environ["SLURM_JOB_ID"], environ["SLURM_STEP_ID"]]
+    return "-".join(filter(None, [*parts, environ.get("SLURM_RESTART_COUNT", "0")]))
+
+
+def allocation(environ: Environ) -> str | None:
+    """The job that this process is in, as squeue and scontrol name it; None outside of one.
+
+    The number of an array's last task is the number of the array, which would speak of all its tasks.
+    """
+    array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID")
+
+
 SPEC = Spec(
-    "slurm",
-    (*NAMES.values(), TASKS, "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_NTASKS"),
-    is_parent,
-    has_spoken,
-    read,
-    is_boundary,
+    name="slurm",
+    variables=(*NAMES.values(), TASKS, "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_NTASKS"),
+    is_parent=is_parent,
+    has_spoken=has_spoken,
+    read=read,
+    job_id=job_id,
+    is_boundary=is_boundary,
 )

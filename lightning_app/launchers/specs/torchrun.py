@@ -3,6 +3,7 @@
 from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import TORCHRUN_PROGRAMS, Process
 from lightning_app.launchers.spec import Environ, Spec, numbers
+from lightning_app.launchers.specs import env
 
 # GROUP_* are the agents.
 NAMES = {
@@ -25,9 +26,10 @@ def read(environ: Environ) -> Launch:
 
 
 SPEC = Spec(
-    "torchrun",
-    (*NAMES.values(), "TORCHELASTIC_RUN_ID"),
-    is_parent,
-    lambda environ: "TORCHELASTIC_RUN_ID" in environ,
-    read,
+    name="torchrun",
+    variables=(*NAMES.values(), "TORCHELASTIC_RUN_ID"),
+    is_parent=is_parent,
+    has_spoken=lambda environ: "TORCHELASTIC_RUN_ID" in environ,
+    read=read,
+    job_id=env.job_id,  # the agent's store
 )

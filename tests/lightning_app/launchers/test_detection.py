@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import OVERRIDE, Process, parents, program
 
 CASES = sorted((Path(__file__).parent / "launches").glob("*.json"))
+UNCLAIMED = r"this process is one of several ranks .* no launcher that we know started it"
 INIT = Process("init", 1, "init")
 SHELL = Process("bash", 50, "bash", {})
 STEP = Process("slurmstepd", 30, "slurmstepd: [7.0]")
@@ -51,6 +52,33 @@ TORCHRUN = {
     "LOCAL_WORLD_SIZE": "1",
     "GROUP_RANK": "1",
     "GROUP_WORLD_SIZE": "2",
+}
+FLUX = {
+    "FLUX_TASK_RANK": "5",
+    "FLUX_JOB_SIZE": "6",
+    "FLUX_TASK_LOCAL_ID": "2",
+    "FLUX_JOB_NNODES": "2",
+}
+JSM = {
+    "JSM_NAMESPACE_RANK": "3",
+    "JSM_NAMESPACE_SIZE": "5",
+    "JSM_NAMESPACE_LOCAL_RANK": "0",
+    "JSM_NAMESPACE_LOCAL_SIZE": "2",
+}
+PALS = {
+    "PALS_RANKID": "2",
+    "PMI_RANK": "2",
+    "PMI_SIZE": "6",
+    "PMI_LOCAL_RANK": "0",
+    "PMI_LOCAL_SIZE": "4",
+}
+ENV = {
+    "RANK": "5",
+    "WORLD_SIZE": "6",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "n1",
+    "MASTER_PORT": "29500",
 }
 LIGHTNING = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 # Each launcher, its variables, and the parent process that proves them.
@@ -85,19 +113,11 @@ def test_without_proc_the_variables_of_a_launcher_are_believed(launcher: str) ->
     assert identify(environ, ()).launcher == launcher
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_variables_without_their_launcher_are_ignored(launcher: str) -> None:
-    environ, _ = LAUNCHERS[launcher]
-    assert facts(identify(environ, (SHELL, INIT))) == facts(Launch("none", 1, 0, 0, 1, 0, 1))
-
-
-def test_ignored_variables_are_named_in_the_reason() -> None:
-    assert "OMPI_COMM_WORLD_RANK" in identify(OPEN_MPI, (SHELL, INIT)).reason
-
-
 @pytest.mark.parametrize(("inner", "outer"), list(permutations(LAUNCHERS, 2)))
 def test_of_two_launchers_the_nearest_wins(inner: str, outer: str) -> None:
     (inner_environ, inner_process), (outer_environ, outer_process) = LAUNCHERS[inner], LAUNCHERS[outer]
+    if inner == "lightning":
+        inner_process = replace(inner_process, environ=outer_environ)  # its parent is a rank of the other
     launch = identify(outer_environ | inner_environ, (inner_process, SHELL, outer_process, INIT))
     assert launch.launcher == inner
 
@@ -148,12 +168,14 @@ def test_mpich_s_mpiexec_is_not_taken_for_open_mpi() -> None:
 
 
 def test_a_terminal_server_in_a_step_does_not_hand_the_rank_on() -> None:
-    assert identify(SLURM, (SHELL, Process("tmux: server", 44, "tmux"), STEP, INIT)).launcher == "none"
+    tmux = Process("tmux: server", 44, "tmux", SLURM)
+    assert identify(SLURM, (SHELL, tmux, STEP, INIT)).launcher == "none"
 
 
 def test_a_process_that_lightning_s_child_starts_is_not_that_child() -> None:
     child = Process("python", 41, "python train.py", LIGHTNING)
-    assert identify(LIGHTNING, (child, Process("python", 40, "python train.py", {}), INIT)).launcher == "none"
+    with pytest.raises(UsageError, match=UNCLAIMED):
+        identify(LIGHTNING, (child, Process("python", 40, "python train.py", {}), INIT))
 
 
 def test_ranks_that_we_exported_for_others_do_not_change_who_we_are() -> None:
@@ -167,7 +189,8 @@ def test_a_launcher_outside_of_a_container_is_believed() -> None:
 
 
 def test_a_rank_that_was_exported_inside_a_container_is_not_believed() -> None:
-    assert identify(OPEN_MPI, (SHELL, Process("sh", 1, "sh", {}))).launcher == "none"
+    with pytest.raises(UsageError, match=UNCLAIMED):
+        identify(OPEN_MPI, (SHELL, Process("sh", 1, "sh", {})))
 
 
 def test_a_launcher_that_proc_hides_is_believed() -> None:
@@ -185,11 +208,13 @@ def test_a_batch_script_below_a_hidden_process_does_not_hand_on_the_step_it_was_
 
 
 def test_what_a_step_left_in_the_background_is_not_its_task_though_init_is_hidden() -> None:
-    assert identify(SLURM, (Process("sh", 50, "sh", SLURM), Process("", 1))).launcher == "none"
+    with pytest.raises(UsageError, match=UNCLAIMED):
+        identify(SLURM, (Process("sh", 50, "sh", SLURM), Process("", 1)))
 
 
 def test_a_rank_that_was_exported_below_a_hidden_process_is_not_believed() -> None:
-    assert identify(OPEN_MPI, (Process("bash", 50, "bash", {}), Process("", 30))).launcher == "none"
+    with pytest.raises(UsageError, match=UNCLAIMED):
+        identify(OPEN_MPI, (Process("bash", 50, "bash", {}), Process("", 30)))
 
 
 @pytest.mark.parametrize("number", ["4294967290", "4294967291", "4294967292"])
@@ -257,7 +282,7 @@ def test_a_process_that_entered_a_container_with_its_rank_is_believed() -> None:
 
 
 def test_a_wrong_name_of_a_launcher_lists_the_right_ones() -> None:
-    with pytest.raises(UsageError, match="torchrun, openmpi, hydra, slurm, lightning, none"):
+    with pytest.raises(UsageError, match="torchrun, openmpi, hydra, slurm, flux, jsm, pals, env, lightning, none"):
         identify({OVERRIDE: "mpi"}, ())
 
 
@@ -315,3 +340,92 @@ def test_a_launcher_is_a_file_and_a_line_in_the_table() -> None:
 @pytest.mark.parametrize(("inner", "outer"), list(combinations(["torchrun", "openmpi", "hydra", "slurm"], 2)))
 def test_without_proc_the_inner_one_of_the_usual_nestings_is_believed(inner: str, outer: str) -> None:
     assert identify(LAUNCHERS[inner][0] | LAUNCHERS[outer][0], ()).launcher == inner
+
+
+# Ranks that their variables tell by themselves, whoever set them. Not run by us but for ENV: computed.
+SUFFICIENT = {
+    "flux": (FLUX, Launch("flux", 6, 5, 2, 3, None, None)),
+    "jsm": (JSM, Launch("jsm", 5, 3, 0, 2, None, None)),
+    "pals": (PALS, Launch("pals", 6, 2, 0, 4, None, None)),
+    "env": (ENV, Launch("env", 6, 5, 1, 2, None, None)),
+}
+PYTHON_LAUNCHER = Process("python", 41, "python launch.py", {})
+
+
+@pytest.mark.parametrize("launcher", SUFFICIENT)
+@pytest.mark.parametrize(
+    "ancestors",
+    [(SHELL, INIT), (PYTHON_LAUNCHER, INIT), (), (SHELL, Process("sh", 1, "sh", {}))],
+    ids=["shell", "Python", "none seen", "container"],
+)
+def test_ranks_of_a_launcher_whose_variables_suffice_are_ranks(launcher: str, ancestors: tuple[Process, ...]) -> None:
+    environ, expected = SUFFICIENT[launcher]
+    assert facts(identify(environ, ancestors)) == facts(expected)
+
+
+@pytest.mark.parametrize(("name", "launcher"), [("flux-shell", "flux"), ("jsmd", "jsm"), ("palsd", "pals")])
+def test_a_launcher_that_was_started_by_another_is_nearer(name: str, launcher: str) -> None:
+    ancestors = (SHELL, Process(name, 60, name), STEP, INIT)
+    assert identify(SLURM | SUFFICIENT[launcher][0], ancestors).launcher == launcher
+
+
+def test_ranks_set_by_hand_in_a_batch_script_are_ranks_and_those_that_it_inherited_are_not() -> None:
+    for inherited, launcher in [({}, "env"), (ENV, "none")]:
+        script = Process("slurm_script", 31, "bash", inherited)
+        assert identify(ENV, (script, Process("slurmstepd", 30, "slurmstepd: [7.batch]"), INIT)).launcher == launcher
+
+
+def test_what_a_daemon_set_for_its_shell_is_inherited() -> None:
+    login = Process("bash", 50, "bash", ENV)
+    assert identify(ENV, (login, Process("sshd", 30, "sshd", {}), INIT)).launcher == "none"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"MASTER_ADDR": "127.0.0.1"}, Launch("env", 6, 5, 5, 6, 0, 1)),
+        ({"MASTER_ADDR": "localhost"}, Launch("env", 6, 5, 5, 6, 0, 1)),
+        ({"LOCAL_RANK": None}, Launch("env", 6, 5, 0, 1, None, None)),
+        ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": None}, Launch("env", 1, 0, 0, 1, 0, 1)),
+    ],
+    ids=["one host", "one host by name", "a process a node", "one process"],
+)
+def test_the_ranks_of_a_node_follow_where_nothing_counts_them(change: dict[str, str | None], expected: Launch) -> None:
+    environ = {name: value for name, value in (ENV | {"LOCAL_WORLD_SIZE": None} | change).items() if value is not None}
+    assert facts(identify(environ, (SHELL, INIT))) == facts(expected)
+
+
+def test_a_local_rank_without_their_number_is_an_error_that_asks_for_it() -> None:
+    environ = {name: value for name, value in ENV.items() if name != "LOCAL_WORLD_SIZE"}
+    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE: missing; it is the number of ranks on this node"):
+        identify(environ, (SHELL, INIT))
+
+
+def test_tasks_of_flux_that_nodes_do_not_share_evenly_are_an_error() -> None:
+    with pytest.raises(UsageError, match="FLUX_JOB_NNODES does not divide FLUX_JOB_SIZE"):
+        identify(FLUX | {"FLUX_JOB_NNODES": "4"}, (SHELL, INIT))
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        *(LAUNCHERS[name][0] for name in LAUNCHERS),
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "1"},
+        {"PMI_RANK": "1", "PMI_SIZE": "2"},
+        {"MV2_COMM_WORLD_RANK": "0", "MV2_COMM_WORLD_SIZE": "4"},
+        {"ALPS_APP_PE": "0"},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_one_of_several_ranks_that_nobody_we_know_has_started_stops_unless_told(environ: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=UNCLAIMED):
+        identify(environ, (SHELL, INIT))
+    assert identify(environ | {OVERRIDE: "none"}, (SHELL, INIT)).launcher == "none"
+
+
+@pytest.mark.parametrize(
+    "environ", [{"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, {"LOCAL_RANK": "0"}, {"SLURM_PROCID": "0"}]
+)
+def test_the_only_rank_is_a_process_of_its_own(environ: dict[str, str]) -> None:
+    assert facts(identify(environ, (SHELL, INIT))) == facts(Launch("none", 1, 0, 0, 1, 0, 1))

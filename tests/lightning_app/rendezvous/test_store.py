@@ -37,6 +37,7 @@ INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT", "PMIX_NAMESPACE", *INTERFACES):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PMIX_SERVER_URI2", "prterun-head-7@0.0;tcp4://127.0.0.1:37761")
 
 
 def test_ranks_of_one_node_meet_on_its_loopback_at_ports_of_their_own() -> None:

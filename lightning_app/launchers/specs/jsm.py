@@ -1,0 +1,32 @@
+"""IBM's Job Step Manager: jsrun. Its variables as HPC sites document them; not run by us."""
+
+from lightning_app.launchers.launch import Launch
+from lightning_app.launchers.spec import Environ, Spec, of_mpi
+
+NAMES = {
+    "world_size": "JSM_NAMESPACE_SIZE",
+    "global_rank": "JSM_NAMESPACE_RANK",
+    "local_rank": "JSM_NAMESPACE_LOCAL_RANK",
+    "local_world_size": "JSM_NAMESPACE_LOCAL_SIZE",
+}
+
+
+def read(environ: Environ) -> Launch:
+    return of_mpi("jsm", NAMES, environ)
+
+
+def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
+    """LSF's job alone may have several jsruns at once."""
+    parts = [environ.get("LSB_JOBID"), environ.get("PMIX_NAMESPACE")]
+    return "-".join(filter(None, parts)) if parts[1] else None
+
+
+SPEC = Spec(
+    name="jsm",
+    variables=(*NAMES.values(), "LSB_JOBID"),
+    is_parent=lambda process, environ: process.name == "jsmd",
+    has_spoken=lambda environ: NAMES["global_rank"] in environ,
+    read=read,
+    job_id=job_id,
+    suffices=True,
+)
