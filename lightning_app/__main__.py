@@ -16,6 +16,7 @@ from lightning_app.errors import Finished, Stopped, UsageError, UserError
 from lightning_app.failure import handler
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.launch import Launch
+from lightning_app.library.own_process import NeedsOwnProcess, report_folder, run_program, watch_caller
 from lightning_app.trainer.malloc import keep_freed_memory
 
 VERBS = {
@@ -64,8 +65,11 @@ def main(args: list[str]) -> int:
     if args[0] == "--version":
         print(__version__)
         return 0
+    watch_caller()
     try:
         run(args, started, debug)
+    except NeedsOwnProcess:
+        return run_program(args).code
     except Exception as error:
         if not handler.alone() and not isinstance(error, Stopped):
             handler.fail(error)
@@ -101,7 +105,9 @@ def run(args: list[str], started: float, debug: bool) -> None:
     from lightning_app.cli.cli import CLI
 
     try:
-        CLI([verb, *resolve_configs(options)], started)
+        cli = CLI([verb, *resolve_configs(options)], started)
+        if verb == "fit" and launch.launcher != "lightning":
+            report_folder(cli.folder)
     except Preempted:
         sys.exit(exit_code(launch))
     except Finished:

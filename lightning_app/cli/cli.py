@@ -34,12 +34,13 @@ from lightning_app.cli.parser import Parser
 from lightning_app.errors import Finished, UsageError
 from lightning_app.files import DISK_ERRORS
 from lightning_app.launchers.detection import this_launch
+from lightning_app.library.own_process import NeedsOwnProcess, is_own_process
 from lightning_app.results.finished_run import FinishedRun
 from lightning_app.results.hparams import hparams
 from lightning_app.results.loggers import run_loggers
 from lightning_app.results.predictions import gather_predictions, write_predictions
 from lightning_app.results.write_results import write_results
-from lightning_app.trainer.strategy import RankedDDPStrategy
+from lightning_app.trainer.strategy import LocalEnvironment, RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
 from models.errors import ModelError
@@ -178,6 +179,7 @@ class CLI(LightningCLI):
             check_sides(self.datamodule, self.trainer.max_epochs)
         check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
         log_every_epoch(self.trainer, self.datamodule.steps_per_epoch)
+        require_own_process(self.trainer)
         if isinstance(self.trainer.strategy, RankedDDPStrategy):
             self.trainer.strategy.take_port()
         name, runs_dir = self._get(self.config_init, "name"), self._get(self.config_init, "runs_dir")
@@ -204,6 +206,11 @@ class CLI(LightningCLI):
             check_fit(self.model.state_dict(), checkpoint["state_dict"], set(), str(path))
         except ModelError as error:
             raise CheckpointError(str(error)) from error
+
+    def before_validate(self) -> None:
+        require_own_process(self.trainer)
+
+    before_test = before_predict = before_validate
 
     def after_predict(self) -> None:
         """Write predictions.csv into the run's folder of the checkpoint."""
@@ -260,6 +267,15 @@ class CLI(LightningCLI):
             self.model.results.update(checkpoint.get("results", {}))  # what validation found with these weights
             return checkpoint["epoch"], checkpoint["global_step"]
         return self.trainer.current_epoch, last
+
+
+def require_own_process(trainer: pl.Trainer) -> None:
+    """Raise NeedsOwnProcess where Lightning would start ranks with a command line that is not ours."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    starts_ranks = isinstance(environment, LocalEnvironment) and not environment.creates_processes_externally
+    if starts_ranks and trainer.num_devices > 1 and not is_own_process():
+        log.info("ddp: this process runs another program, so the ranks are started as processes of their own")
+        raise NeedsOwnProcess
 
 
 def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
