@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -12,16 +13,20 @@ import torch
 
 from datamodules.augmentation import Augment
 from datamodules.batches import BatchMaker, ImageBatch
+from datamodules.dataset_report import full_report, report_lines
 from datamodules.errors import DataError
-from datamodules.holdout import stratified_split
+from datamodules.holdout import held_out
 from datamodules.packed_cache import PackedImages
 from datamodules.packing import open_or_pack
 from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
+from datamodules.sources.files import names_an_archive
+from datamodules.sources.folder import DEFAULTS, ImageFolder, Reading
+from datamodules.sources.layout import holds_splits
 from datamodules.sources.source import Source
+from lightning_app.files import replace_file
 
 Dataset = Literal["cifar10", "image_folder", "digits"]
 log = logging.getLogger(__name__)
-IMAGE_FOLDER_SIZE = 256  # stored side of photographs: enough for training at 224
 
 
 class ImageData(pl.LightningDataModule):
@@ -29,17 +34,23 @@ class ImageData(pl.LightningDataModule):
 
     Args:
         dataset: `cifar10` (official files, or an archive or folder of its images), `image_folder`
-            (train/<class>/*, test/<class>/*, perhaps val/<class>/*) or `digits` (bundled with scikit-learn).
-        root: where the data lies: a directory or a .zip/.tar(.gz) archive. CIFAR-10 is downloaded into
-            it when it isn't there. Not used for digits.
+            (train/<class>/*, test/<class>/*, perhaps val/<class>/*; or <class>/*) or `digits` (bundled with
+            scikit-learn).
+        root: where the data lies: a directory or an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst).
+            CIFAR-10 is downloaded into it when it isn't there. Not used for digits.
+        table: a .csv with a path, a label and perhaps a split for each image in root, in place of folders.
         batch_size: images per optimizer step over all ranks (the global batch).
         image_size: side at which the network is trained, in pixels; a list gives one side per epoch, the
             last one staying.
         eval_size: side at which it is validated and tested; null is the last training size.
         augment: what is done to training images.
-        val_fraction: share of the training images held out for validation where the data has no val/.
-        stored_size: side of the stored images; null is the data set's own (256 for image folders).
+        val_fraction: share of each class held out of the training images for validation, where the data has no val/.
+        test_fraction: share of each class split off for test, where an image folder or a table has no splits.
+        stored_size: side of the stored images; null is the data set's own: for image folders the median of their
+            shorter sides, but no more than 256.
         on_bad_image: `error` stops at unreadable images and lists them, `skip` counts them and goes on.
+        max_megapixels: images with more are unreadable; null is Pillow's limit of 179.
+        names_encoding: of the names in a .zip that are not UTF-8: shift_jis, gbk or cp1252, say.
         eval_batch_size: images per evaluation step and rank.
         cache_dir: where packed caches are kept.
         seed: decides split, order and augmentation; the program sets it from seed_everything.
@@ -49,13 +60,17 @@ class ImageData(pl.LightningDataModule):
         self,
         dataset: Dataset = "cifar10",
         root: str = "data",
+        table: str | None = None,
         batch_size: int = 64,
         image_size: int | list[int] = 224,
         eval_size: int | None = None,
         augment: Augment = Augment(),  # noqa: B008 - jsonargparse shows this default; it is never changed
         val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
         stored_size: int | None = None,
         on_bad_image: Literal["error", "skip"] = "error",
+        max_megapixels: float | None = None,
+        names_encoding: str | None = None,
         eval_batch_size: int = 250,
         cache_dir: str = "data/packed",
         seed: int = 0,
@@ -64,26 +79,44 @@ class ImageData(pl.LightningDataModule):
         sizes = image_size if isinstance(image_size, list) else [image_size]
         check_positive(batch_size=batch_size, eval_batch_size=eval_batch_size, image_size=min(sizes, default=0))
         check_positive(**{n: v for n, v in (("eval_size", eval_size), ("stored_size", stored_size)) if v is not None})
-        if not 0 <= val_fraction < 1:
-            raise DataError(f"data.val_fraction is {val_fraction}; expected a share in [0, 1).")
-        self.dataset, self.root, self.cache_dir = dataset, Path(root), Path(cache_dir)
+        check_share(val_fraction=val_fraction, test_fraction=test_fraction)
+        self.dataset, self.root, self.cache_dir = dataset, Path(root).expanduser(), Path(cache_dir).expanduser()
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.image_sizes = sizes
         self.eval_size = eval_size or self.image_sizes[-1]
         self.augment, self.val_fraction, self.seed = augment, val_fraction, seed
         self.stored_size, self.on_bad_image = stored_size, on_bad_image
-        self._packed: PackedImages | None = None
+        self.reading = Reading(
+            Path(table).expanduser() if table else None, test_fraction, names_encoding, max_megapixels
+        )
         self._maker: BatchMaker | None = None
 
-    @property
+    @cached_property
     def packed(self) -> PackedImages:
         """The open cache; packed on first use."""
-        if self._packed is None:
-            source = open_source(self.dataset, self.root, self.stored_size)
-            skip_bad = self.on_bad_image == "skip"
-            self._packed = open_or_pack(source, self.dataset, self.cache_dir, skip_bad, log=log.info)
-            self.rows = split_rows(self._packed, self.val_fraction, self.seed)
-        return self._packed
+        source = open_source(self.dataset, self.root, self.stored_size, self.reading)
+        return open_or_pack(source, self.dataset, self.cache_dir, self.on_bad_image == "skip", log=log.info)
+
+    @cached_property
+    def rows(self) -> dict[str, torch.Tensor]:
+        """Row numbers of train, val and test, int64; on first use they are logged, a line for each split."""
+        rows = split_rows(self.packed, self.val_fraction, self.seed)
+        for line in report_lines(self.packed, rows):
+            log.info(line)
+        return rows
+
+    def __str__(self) -> str:
+        """What it is, without packing it: Lightning's own asks for loaders."""
+        splits = {split: len(rows) for split, rows in self.__dict__.get("rows", {}).items()} or "not opened yet"
+        return f"ImageData(dataset={self.dataset!r}, root={str(self.root)!r}, images={splits})"
+
+    def write_report(self, path: Path) -> None:
+        """All there is to say about the data, with every file that was ignored, unreadable or equal to another.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        replace_file(path, full_report(self.packed, self.rows).encode())
 
     @property
     def num_classes(self) -> int:
@@ -91,7 +124,7 @@ class ImageData(pl.LightningDataModule):
         return len(self.packed.classes)
 
     def prepare_data(self) -> None:
-        self.packed  # noqa: B018 - packs on first use
+        self.rows  # noqa: B018 - packs on first use
 
     def setup(self, stage: str) -> None:
         self.prepare_data()
@@ -153,20 +186,22 @@ class ImageData(pl.LightningDataModule):
         return self._maker.make(shard, size)
 
 
-def open_source(dataset: Dataset, root: Path, stored_size: int | None) -> Source:
+def open_source(dataset: Dataset, root: Path, stored_size: int | None, reading: Reading = DEFAULTS) -> Source:
     """The source of a data set by name."""
-    from datamodules.sources.archive import names_an_archive
-    from datamodules.sources.cifar10 import CIFAR10, SIZE
+    from datamodules.sources.cifar10 import CIFAR10, OFFICIAL_ARCHIVE, SIZE
     from datamodules.sources.digits import Digits
-    from datamodules.sources.folder import ImageFolder
 
+    if reading.table and dataset != "image_folder":
+        raise DataError(f"data.table needs data.dataset image_folder, not {dataset}.")
     if dataset == "digits":
         native_size_only(dataset, stored_size, Digits.stored_size)
         return Digits()
     if dataset == "image_folder":
-        return ImageFolder(root, stored_size or IMAGE_FOLDER_SIZE)
-    if root.is_file() or names_an_archive(root) or (root / "train").is_dir():
-        return ImageFolder(root, stored_size or SIZE)
+        return ImageFolder(root, stored_size, reading)
+    if root.name == OFFICIAL_ARCHIVE:
+        root = root.parent  # where torchvision looks for it
+    elif names_an_archive(root) or root.is_file() or holds_splits(root):
+        return ImageFolder(root, stored_size or SIZE, reading)
     native_size_only(dataset, stored_size, SIZE)
     return CIFAR10(root)
 
@@ -180,10 +215,18 @@ def native_size_only(dataset: Dataset, stored_size: int | None, native: int) -> 
 def split_rows(packed: PackedImages, val_fraction: float, seed: int) -> dict[str, torch.Tensor]:
     """Row numbers of train, val and test; val is held out of train where the data has none of its own."""
     rows = {split: packed.rows(split) for split in ("train", "val", "test")}
-    if not len(rows["val"]):
-        kept, held_out = stratified_split(packed.labels[rows["train"]], val_fraction, seed)
-        rows["train"], rows["val"] = rows["train"][kept], rows["train"][held_out]
+    if val_fraction and not len(rows["val"]):
+        train, names = rows["train"], packed.names()
+        chosen = held_out(packed.labels[train].tolist(), [names[row] for row in train], val_fraction, f"val {seed}")
+        rows["train"], rows["val"] = train[~chosen], train[chosen]
     return {split: torch.from_numpy(np.ascontiguousarray(numbers)) for split, numbers in rows.items()}
+
+
+def check_share(**values: float) -> None:
+    """Raise a DataError for the first value that is no share of a whole."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise DataError(f"data.{name} is {value}; expected a share in [0, 1).")
 
 
 def check_positive(**values: int) -> None:

@@ -2,10 +2,11 @@
 
 A cache is a folder `<dataset>-<fingerprint>/` with
 
-    images.npy   uint8 [N, 3, S, S]
-    labels.npy   int64 [N]; -1 for an image that could not be read and was skipped
-    names.json   N names
-    meta.json    classes, split sizes, checksums of the other files
+    images.npy    uint8 [N, 3, S, S]
+    labels.npy    int64 [N]; -1 for an image that could not be read
+    names.json    N names
+    report.json   what was decided, ignored, unreadable and equal while it was packed
+    meta.json     classes, split sizes, checksums of the other files
 
 `packing` builds it.
 """
@@ -22,8 +23,8 @@ import numpy as np
 
 from datamodules.errors import DataError
 
-FORMAT = 2
-CHECKED = ("images.npy", "labels.npy", "names.json")
+FORMAT = 3
+CHECKED = ("images.npy", "labels.npy", "names.json", "report.json")
 
 
 class Meta(TypedDict):
@@ -36,6 +37,22 @@ class Meta(TypedDict):
     shape: list[int]
     skipped: int
     sha256: dict[str, str]
+
+
+class Report(TypedDict):
+    """What report.json holds.
+
+    Attributes:
+        notes: what was decided about the data, a sentence each.
+        ignored: (name, reason) of the files that are no rows.
+        unreadable: (name, reason) of the rows whose label is -1.
+        equal: (split, name, earlier split, name) of images that equal one of an earlier split, pixel by pixel.
+    """
+
+    notes: list[str]
+    ignored: list[tuple[str, str]]
+    unreadable: list[tuple[str, str]]
+    equal: list[tuple[str, str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ class PackedImages:
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split, ascending int64, without images that were skipped."""
+        """Row numbers of a split, ascending int64, without images that could not be read."""
         sizes = self.meta["split_sizes"]
         start = sum(sizes[earlier] for earlier in list(sizes)[: list(sizes).index(split)])
         return start + np.flatnonzero(self.labels[start : start + sizes[split]] >= 0)
@@ -74,6 +91,10 @@ class PackedImages:
     def names(self) -> list[str]:
         """The name of every row."""
         return json.loads((self.folder / "names.json").read_text())
+
+    def report(self) -> Report:
+        """What there is to say about the data."""
+        return json.loads((self.folder / "report.json").read_text())
 
 
 def open_packed(folder: Path) -> PackedImages:
@@ -96,6 +117,7 @@ def open_packed(folder: Path) -> PackedImages:
             and bool(meta["classes"])
             and meta["sha256"].keys() >= set(CHECKED)
             and (folder / "names.json").stat().st_size > 0
+            and (folder / "report.json").stat().st_size > 0
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the packed cache {folder} is damaged ({error}); delete it to build it again.") from error
@@ -133,3 +155,9 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def other_caches(packed: PackedImages) -> dict[Path, int]:
+    """The caches that lie beside this one, with their bytes: of other data, other options, or before a change."""
+    found = {path.parent for path in packed.folder.parent.glob("*/meta.json")} - {packed.folder}
+    return {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in sorted(found)}

@@ -22,8 +22,17 @@ import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 
 from datamodules.errors import DataError
-from datamodules.packed_cache import CHECKED, FORMAT, Meta, PackedImages, open_packed, sha256_of
-from datamodules.sources.source import Source
+from datamodules.packed_cache import (
+    CHECKED,
+    FORMAT,
+    Meta,
+    PackedImages,
+    Report,
+    open_packed,
+    other_caches,
+    sha256_of,
+)
+from datamodules.sources.source import Listing, Source
 from lightning_app.files import replace_file, sync
 
 NAMES_IN_ERROR = 20
@@ -40,38 +49,51 @@ def open_or_pack(
         source: the data set.
         dataset: its name, the first part of the folder's name.
         cache_dir: where caches lie.
-        skip_bad: leave unreadable images out (counted and logged) instead of stopping.
+        skip_bad: leave unreadable images out (counted and logged) instead of stopping. Packed are the others in either
+            case: to decide for `skip` costs no second time.
         log: gets one line for each thing a user should know.
         progress: draw a progress bar while building, on a terminal.
 
     Raises:
         DataError: unreadable images, no space, or no permission.
     """
-    options = {"format": FORMAT, "stored_size": source.stored_size, "skip_bad": skip_bad}
-    fingerprint = json.dumps([options, source.fingerprint()], sort_keys=True)
+    fingerprint = json.dumps([FORMAT, source.fingerprint()], sort_keys=True)
     folder = cache_dir / f"{dataset}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:12]}"
     if not folder.exists():
         with building(folder, log):
             if not folder.exists():
-                pack(source, dataset, folder, skip_bad, log, progress)
-    return open_packed(folder)
+                pack(source, dataset, folder, log, progress)
+                tell_of_others(open_packed(folder), log)
+    packed = open_packed(folder)
+    if packed.meta["skipped"]:
+        check_unreadable(packed, skip_bad, log)
+    return packed
 
 
-def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, progress: bool) -> None:
+def pack(source: Source, dataset: str, folder: Path, log: Log, progress: bool) -> None:
     """Build a cache in a temporary folder and rename it to `folder`."""
     listing = source.listing()
-    shape = (len(listing.labels), 3, source.stored_size, source.stored_size)
+    size = source.stored_size
+    shape = (len(listing.labels), 3, size, size)
     temporary = folder.with_name(f"{folder.name}.{socket.gethostname()}-{os.getpid()}.tmp")
-    log(f"packing {shape[0]:,} images into {folder}")
+    check_space(folder.parent, shape)
+    log(f"packing {shape[0]:,} images as {size}x{size} pixels into {folder} ({megabytes(shape)})")
     try:
         temporary.mkdir(parents=True)
-        bad = write_images(source, temporary / "images.npy", shape, listing.names, progress)
-        report_bad(bad, shape[0], skip_bad, log)
+        hashes = np.zeros(shape[0], dtype=np.uint64)
+        bad = write_images(source, temporary / "images.npy", shape, hashes, progress)
         labels = listing.labels.copy()
         labels[list(bad)] = -1
         np.save(array := io.BytesIO(), labels)
         replace_file(temporary / "labels.npy", array.getvalue())
         replace_file(temporary / "names.json", json.dumps(listing.names).encode())
+        report = Report(
+            notes=listing.notes,
+            ignored=listing.ignored,
+            unreadable=[(listing.names[row], bad[row]) for row in sorted(bad)],
+            equal=equal_images(listing, labels, hashes),
+        )
+        replace_file(temporary / "report.json", json.dumps(report, indent=1).encode())
         meta = Meta(
             format=FORMAT,
             dataset=dataset,
@@ -84,21 +106,43 @@ def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, p
         replace_file(temporary / "meta.json", json.dumps(meta, indent=1).encode())
         publish(temporary, folder)
     except OSError as error:
-        raise DataError(
-            f"cannot write the packed cache to {folder.parent} ({error.strerror or error}); it needs "
-            f"{np.prod(shape) / 1e6:,.0f} MB. Free some space, or set data.cache_dir to another place."
-        ) from error
+        raise no_space(folder.parent, shape, error.strerror or str(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_space(cache_dir: Path, shape: tuple[int, ...]) -> None:
+    """Raise a DataError where the images will not fit, before any of them is read."""
+    place = next(each for each in (cache_dir, *cache_dir.absolute().parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    if np.prod(shape) > free:
+        raise no_space(cache_dir, shape, f"No space left on device: {free / 1e6:,.0f} MB are free")
+
+
+def no_space(cache_dir: Path, shape: tuple[int, ...], reason: str) -> DataError:
+    """The error for a cache that cannot be written."""
+    return DataError(
+        f"cannot write the packed cache to {cache_dir} ({reason}); it needs {megabytes(shape)}. Free some space, or "
+        f"set data.cache_dir to another place or data.stored_size to less than {shape[-1]}."
+    )
+
+
+def megabytes(shape: tuple[int, ...]) -> str:
+    """What uint8 of a shape take."""
+    return f"{np.prod(shape) / 1e6:,.0f} MB"
+
+
 def write_images(
-    source: Source, path: Path, shape: tuple[int, ...], names: list[str], progress: bool
+    source: Source, path: Path, shape: tuple[int, ...], hashes: np.ndarray, progress: bool
 ) -> dict[int, str]:
-    """Write images.npy row by row; returns, by row, the name and reason of each bad image."""
+    """Write images.npy row by row, and the hash of each row's bytes to `hashes`, uint64 [N].
+
+    Returns:
+        By row, why it is not what its file holds: it is unreadable, or the source left it out.
+    """
     from tqdm import tqdm
 
-    bad: dict[int, str] = {}
+    bad = dict.fromkeys(range(shape[0]), "it went while the others were packed")
     row_bytes = int(np.prod(shape[1:]))
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -110,25 +154,59 @@ def write_images(
             source.images(), total=shape[0], unit="image", disable=None if progress else True, mininterval=0.5
         ):
             if isinstance(image, Exception):
-                bad[row] = f"{names[row]}: {image or type(image).__name__}"
-            else:
-                file.seek(start + row * row_bytes)
-                file.write(np.ascontiguousarray(image).data)
+                bad[row] = str(image) or type(image).__name__
+                continue
+            pixels = np.ascontiguousarray(image).data
+            file.seek(start + row * row_bytes)
+            file.write(pixels)
+            hashes[row] = int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "little")
+            del bad[row]
         file.flush()
         os.fsync(file.fileno())
     return bad
 
 
-def report_bad(bad: dict[int, str], total: int, skip_bad: bool, log: Log) -> None:
-    """Unreadable images: logged when they may be skipped, else one error that names them."""
-    if not bad:
-        return
-    names = "\n  ".join(list(bad.values())[:NAMES_IN_ERROR])
+def equal_images(listing: Listing, labels: np.ndarray, hashes: np.ndarray) -> list[tuple[str, str, str, str]]:
+    """Images whose stored pixels are those of an image in an earlier split: (split, name, earlier split, name)."""
+    first: dict[int, tuple[str, str]] = {}
+    found: list[tuple[str, str, str, str]] = []
+    split_of = np.repeat(list(listing.split_sizes), list(listing.split_sizes.values()))
+    for row in np.flatnonzero(labels >= 0):
+        split, name = str(split_of[row]), listing.names[row]
+        earlier = first.setdefault(int(hashes[row]), (split, name))
+        if earlier[0] != split:
+            found.append((split, name, *earlier))
+    return found
+
+
+def check_unreadable(packed: PackedImages, skip_bad: bool, log: Log) -> None:
+    """Images that cannot be read: logged when they may be skipped, else one error that names them.
+
+    Raises:
+        DataError: they may not be skipped, or without them a class has no training image.
+    """
+    bad = packed.report()["unreadable"]
+    names = "\n  ".join(f"{name}: {reason}" for name, reason in bad[:NAMES_IN_ERROR])
     more = f"\n  and {len(bad) - NAMES_IN_ERROR} more" if len(bad) > NAMES_IN_ERROR else ""
-    found = f"{len(bad)} of {total} images cannot be read:\n  {names}{more}"
+    found = f"{len(bad)} of {len(packed.labels)} images cannot be read:\n  {names}{more}"
     if not skip_bad:
         raise DataError(f"{found}\nMend or remove them, or set data.on_bad_image: skip to train without them.")
+    left = np.bincount(packed.labels[packed.rows("train")], minlength=len(packed.classes))
+    if not left.all():
+        emptied = ", ".join(name for name, count in zip(packed.classes, left, strict=True) if not count)
+        raise DataError(
+            f"{found}\nWithout them, no training image is left of {emptied}: mend them, or remove the class."
+        )
     log(f"skipping: {found}")
+
+
+def tell_of_others(packed: PackedImages, log: Log) -> None:
+    """Say how much room caches take that nobody may need any more."""
+    if others := other_caches(packed):
+        log(
+            f"{packed.folder.parent} has {len(others)} other packed data sets, {sum(others.values()) / 1e6:,.0f} MB; "
+            "`python -m lightning_app prepare --clean` with the options of this fit removes them"
+        )
 
 
 def publish(temporary: Path, folder: Path) -> None:

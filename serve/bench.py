@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datamodules.sources.archive import open_files
 from datamodules.sources.decoding import decode_image
-from datamodules.sources.folder import images_among
+from datamodules.sources.folder import ImageFolder
 from lightning_app.errors import UsageError, UserError
 from models.artifact import load_artifact
 from models.network import Network
@@ -100,14 +99,14 @@ def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes
         if not examples:
             raise UsageError("the artifact came without test images; name some with --images.")
         return [path.read_bytes() for _, path in examples], [entry["label"] for entry, _ in examples]
-    files = open_files(options.images)
-    classes = {name: label for split, label, name in images_among(files.names()) if split == "test"}
+    source = ImageFolder(options.images)
+    classes = {entry.name: label for split, label, entry in source.layout.rows if split == "test"}
     if not classes:
         raise UsageError(f"no images in {options.images} as test/<class>/<image>.")
     if unknown := sorted(set(classes.values()) - set(model.classes)):
         raise UsageError(f"{options.images} has classes that the model does not know: {', '.join(unknown)}.")
     chosen = list(classes)[:: -(-len(classes) // options.limit)]  # of every class
-    found = [(content, classes[name]) for name, content in files.read(chosen)]
+    found = [(load(), classes[name]) for name, load in source.files.loads(chosen)]
     return [content for content, _ in found], [label for _, label in found]
 
 

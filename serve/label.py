@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, Union
 
 import numpy as np
 from tqdm import tqdm
 
 from datamodules.errors import DataError
-from datamodules.sources.archive import TAR_SUFFIXES, Directory, Files, TarArchive, open_files
 from datamodules.sources.decoding import decode_image
-from datamodules.sources.folder import IMAGE_SUFFIXES
+from datamodules.sources.files import ARCHIVES, Directory, Entry, Files, Load, names_an_archive, open_files
+from datamodules.sources.naming import IMAGE_SUFFIXES, is_image
 from lightning_app.errors import UsageError
 from lightning_app.files import output, replacing
 from serve.error_text import reason
@@ -41,12 +41,12 @@ class Part:
 
     Attributes:
         files: where to read.
-        names: what, in the order in which it is read.
+        images: what.
         prefix: before a name, it makes the path that is written.
     """
 
     files: Files
-    names: list[str]
+    images: list[Entry]
     prefix: str
 
 
@@ -60,7 +60,7 @@ def label(args: list[str]) -> None:
     if options.batch_size < 1:
         raise UsageError(f"--batch_size is {options.batch_size}; expected 1 or more.")
     parts = [part_of(path) for path in options.inputs]  # before the model: a wrong path should be told at once
-    total, bad = sum(len(part.names) for part in parts), 0
+    total, bad = sum(len(part.images) for part in parts), 0
     # Names of files need not be UTF-8: their bytes go into the table as they are.
     with (
         output("--to", options.to),
@@ -97,36 +97,34 @@ def part_of(path: Path) -> Part:
         DataError: nothing there, or a folder or archive without an image.
     """
     if not path.exists():
-        raise DataError(f"there is no {path}; expected an image, a folder, or a .zip or .tar(.gz) archive of images.")
-    if path.is_file() and not path.name.lower().endswith((".zip", *TAR_SUFFIXES)):
-        return Part(Directory(path.parent), [path.name], path.as_posix().removesuffix(path.name))
+        raise DataError(f"there is no {path}; expected an image, a folder, or an archive of images ({ARCHIVES}).")
+    if path.is_file() and not names_an_archive(path):
+        return Part(Directory(path.parent), [Entry(path.name)], path.as_posix().removesuffix(path.name))
     files = open_files(path)
-    names = [name for name in files.names() if is_image(name)]
-    if not names:
+    images = [entry for entry in files.entries() if is_image(entry.name)]
+    if not images:
         raise DataError(f"no images in {path}; expected files ending in {' '.join(IMAGE_SUFFIXES)}.")
-    return Part(files, names, f"{path.as_posix()}/")
-
-
-def is_image(name: str) -> bool:
-    """Whether a name is that of an image: no folder, and nothing that macOS adds to its zip files."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not name.endswith("/")
+    return Part(files, images, f"{path.as_posix()}/")
 
 
 def contents(part: Part) -> Iterator[tuple[str, Content]]:
-    """Path and bytes of every file, in order; an error in place of those that cannot be had."""
-    done = 0
-    while done < len(part.names):
-        try:
-            for name, data in part.files.read(part.names[done:]):
-                yield part.prefix + name, data
-                done += 1
-        except DataError as error:
-            # A tar is read front to back: what lies behind the damage cannot be reached.
-            lost = part.names[done:] if isinstance(part.files, TarArchive) else part.names[done : done + 1]
-            yield from ((part.prefix + name, error) for name in lost)
-            done += len(lost)
+    """Path and bytes of every file; an error in place of those that cannot be had."""
+    yield from ((part.prefix + entry.name, OSError(entry.problem)) for entry in part.images if entry.problem)
+    left = {entry.name: None for entry in part.images if not entry.problem}
+    try:
+        for name, load in part.files.loads(list(left)):
+            del left[name]
+            yield part.prefix + name, content(load)
+    except DataError as error:  # what lies behind the damage in a .tar cannot be reached
+        yield from ((part.prefix + name, error) for name in left)
+
+
+def content(load: Load) -> Content:
+    """The bytes of a file, or why there are none."""
+    try:
+        return load()
+    except Exception as error:  # of each kind of archive another
+        return error
 
 
 def answers(model: Classifier, files: Iterator[tuple[str, Content]], batch_size: int) -> Iterator[tuple[str, Answer]]:

@@ -13,6 +13,7 @@ from datamodules.sources.source import Listing
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIZE = 32
+OFFICIAL_ARCHIVE = "cifar-10-python.tar.gz"
 
 
 class CIFAR10:

@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Sixteen-bit greyscale modes of Pillow: convert("RGB") would clip them to white instead of scaling them.
-SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+from datamodules.sources.brightness import DEEP_MODES, to_eight_bits
+
+# Pillow's names, the frequent ones first. Not among them: EPS, which starts Ghostscript, and documents and films.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF", "ICO", "PCX", "TGA")
+# Pillow warns of half the size that it refuses, without a name and in every thread; too large is listed by name.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow reads, with HEIF where pillow-heif is installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
+
+        register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def pixel_limit(megapixels: float | None) -> Iterator[None]:
+    """Let images have so many pixels, in all threads; None leaves Pillow's limit of 179 megapixels."""
+    before = Image.MAX_IMAGE_PIXELS
+    if megapixels is not None:
+        Image.MAX_IMAGE_PIXELS = int(megapixels * 1e6 / 2)  # Pillow refuses from twice this number on
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def decode_image(data: bytes, size: int, formats: tuple[str, ...] | None = None) -> np.ndarray:
@@ -17,31 +48,40 @@ def decode_image(data: bytes, size: int, formats: tuple[str, ...] | None = None)
     Args:
         data: the file's bytes.
         size: side of the stored square, in pixels.
-        formats: Pillow's names of those that are taken; None takes whatever it reads.
+        formats: Pillow's names of those that are taken; None takes all of FORMATS.
 
     Returns:
-        uint8 [3, size, size], RGB.
+        uint8 [3, size, size], RGB. Of an animation or a multi-page file, the first image.
 
     Raises:
         OSError, ValueError, SyntaxError: what Pillow raises for a file that is not a readable image.
         PIL.Image.DecompressionBombError: more pixels than Pillow's limit.
     """
-    try:
-        opened = Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError as error:  # its own words name our BytesIO
-        raise UnidentifiedImageError("not an image of any kind that Pillow reads") from error
-    with opened as image:
+    with open_image(data, formats) as image:
         image.load()
         return np.asarray(fit(to_rgb(image), size)).transpose(2, 0, 1)
 
 
+def open_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """An image whose header has been read, and no pixel."""
+    try:
+        return Image.open(io.BytesIO(data), formats=formats or readable_formats())
+    except UnidentifiedImageError as error:  # its own words name our BytesIO
+        raise UnidentifiedImageError("not an image of any kind that is read here" if data else "empty") from error
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB: EXIF rotation applied, 16 bits scaled to 8, transparency laid over white."""
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode in SIXTEEN_BIT_MODES:
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    """Upright 8-bit RGB: EXIF rotation applied, more bits scaled to 8, transparency laid over white.
+
+    Raises:
+        ValueError: it has more than 8 bits, and nothing says which value is white.
+    """
+    with suppress(Exception):  # metadata that cannot be read says nothing; the pixels are good
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in DEEP_MODES:
+        return Image.fromarray(to_eight_bits(image)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 

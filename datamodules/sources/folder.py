@@ -1,133 +1,170 @@
-"""Images in folders named after their class: train/<class>/*, test/<class>/* and, if you like, val/<class>/*."""
+"""Image files in a directory or an archive, their classes in the names of folders or in a table."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from pathlib import Path, PurePosixPath
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.sources.archive import open_files
-from datamodules.sources.decoding import decode_image
+from datamodules.sources.decoding import decode_image, open_image, pixel_limit
+from datamodules.sources.files import open_files
+from datamodules.sources.files.entry import Entry, Load
+from datamodules.sources.layout import Layout, read_layout
+from datamodules.sources.naming import displayable
 from datamodules.sources.source import SPLITS, Listing
+from datamodules.sources.table import table_fingerprint, table_layout
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-CHUNK = 256  # files in memory at once while packing
+LARGEST_SIZE = 256  # of stored photographs: enough for training at 224
+MEASURED = 100  # images whose size is looked at to choose the stored size
+WAITING_BYTES = 64 << 20  # of files that are read and not yet decoded
+WAITING = 256  # such files
+log = logging.getLogger(__name__)
+Decoded = np.ndarray | Exception
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become images and labels.
+
+    Attributes:
+        table: a .csv of labels; None takes the names of folders.
+        test_fraction: share of each class that is split off for test where the data has no splits.
+        names_encoding: of the names in a .zip that are not said to be UTF-8.
+        max_megapixels: above which an image is unreadable; None is Pillow's limit.
+    """
+
+    table: Path | None = None
+    test_fraction: float = 0.2
+    names_encoding: str | None = None
+    max_megapixels: float | None = None
+
+
+DEFAULTS = Reading()
 
 
 class ImageFolder:
-    """A directory, .zip or .tar(.gz) of class folders.
-
-    The folders train/ and test/ may lie at the top or below a single outer folder, as archives often have it.
+    """A directory, .zip or .tar of images; everything follows from one look at its files.
 
     Args:
         root: the directory or archive.
-        stored_size: side of the stored square in pixels; every image is scaled and cut to it.
+        stored_size: side of the stored square in pixels; every image is scaled and cut to it. None takes the median of
+            the images' shorter sides, but no more than LARGEST_SIZE.
+        reading: a table of labels, and other options.
 
     Raises:
-        DataError: nothing at `root`, not an archive, no train/<class>/, fewer than two classes, an empty
-            class folder, or classes that differ between the splits.
+        DataError: nothing at `root`, or not an archive; from the methods: the files fit no layout.
     """
 
-    def __init__(self, root: Path, stored_size: int) -> None:
-        self.root = root
-        self.stored_size = stored_size
-        self.files = open_files(root)
+    def __init__(self, root: Path, stored_size: int | None = None, reading: Reading = DEFAULTS) -> None:
+        self.root, self.asked_size, self.reading = root, stored_size, reading
+        self.files = open_files(root, reading.names_encoding)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The one look."""
+        return self._look()
+
+    def _look(self) -> Layout:
+        entries = self.files.entries()
+        if self.reading.table:
+            return table_layout(self.root, self.reading.table, entries, self.reading.test_fraction)
+        return read_layout(self.root, entries, self.reading.test_fraction)
+
+    @property
+    def _entries(self) -> list[Entry]:
+        """The file of every row."""
+        return [entry for _, _, entry in self.layout.rows]
+
+    @cached_property
+    def stored_size(self) -> int:
+        """Side of the stored images, in pixels."""
+        if self.asked_size:
+            return self.asked_size
+        readable = [entry.name for entry in self._entries if not entry.problem]
+        sizes = [
+            size
+            for _, load in self.files.loads(readable[:: -(-len(readable) // MEASURED) or 1])
+            if (size := shorter_side(load))
+        ]
+        return min(LARGEST_SIZE, int(statistics.median_low(sizes))) if sizes else LARGEST_SIZE
 
     def fingerprint(self) -> dict[str, object]:
-        return {"source": "image_folder", **self.files.fingerprint()}
+        table = {"table": table_fingerprint(self.reading.table)} if self.reading.table else {}
+        options = {"stored_size": self.asked_size, **asdict(self.reading), **table}
+        return {"source": "image_folder", **options, **self.files.fingerprint(lambda: self._entries)}
 
     def listing(self) -> Listing:
-        names = self.files.names()
-        members = images_among(names)
-        check_not_empty(self.root, names, members)
-        classes = check_classes(self.root, members)
+        rows = self.layout.rows
+        classes = sorted({label for _, label, _ in rows})
         numbers = {name: number for number, name in enumerate(classes)}
         return Listing(
             classes=classes,
-            labels=np.array([numbers[label] for _, label, _ in members], dtype=np.int64),
-            names=[name for _, _, name in members],
-            split_sizes={split: sum(member[0] == split for member in members) for split in SPLITS},
+            labels=np.array([numbers[label] for _, label, _ in rows], dtype=np.int64),
+            names=[displayable(entry.name) for _, _, entry in rows],
+            split_sizes={split: sum(row[0] == split for row in rows) for split in SPLITS},
+            notes=self.layout.notes,
+            ignored=[(displayable(name), reason) for name, reason in self.layout.ignored],
         )
 
-    def images(self) -> Iterator[tuple[int, np.ndarray | Exception]]:
-        rows = {name: row for row, (_, _, name) in enumerate(images_among(self.files.names()))}
-        stream = self.files.read(rows)
-        # Pillow lets go of the interpreter lock while it decodes, so threads are enough.
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            while chunk := list(islice(stream, CHUNK)):
-                decoded = pool.map(self._decode, (data for _, data in chunk))
-                yield from zip((rows[name] for name, _ in chunk), decoded, strict=True)
+    def images(self) -> Iterator[tuple[int, Decoded]]:
+        """Read and decoded in a thread for each processor: Pillow and zlib let go of the interpreter lock."""
+        entries = self._entries
+        rows = {entry.name: row for row, entry in enumerate(entries)}
+        yield from ((row, DataError(entry.problem)) for row, entry in enumerate(entries) if entry.problem)
+        size, seen = self.stored_size, self.files.fingerprint(lambda: entries)
+        waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
+        held = 0
+        with pixel_limit(self.reading.max_megapixels), ThreadPoolExecutor(processors()) as pool:
+            for name, load in self.files.loads(entry.name for entry in entries if not entry.problem):
+                row = rows[name]
+                waiting.append((row, entries[row].size, pool.submit(decode, load, size)))
+                held += entries[row].size
+                while held > WAITING_BYTES or len(waiting) > WAITING:
+                    row, freed, future = waiting.popleft()
+                    held -= freed
+                    yield row, future.result()
+            yield from ((row, future.result()) for row, _, future in waiting)
+        self._tell_of_changes(seen)
 
-    def _decode(self, data: bytes) -> np.ndarray | Exception:
+    def _tell_of_changes(self, seen: dict[str, object]) -> None:
+        """Say so where files came, went or were written while they were packed."""
         try:
-            return decode_image(data, self.stored_size)
-        except Exception as error:  # Pillow's plugins raise anything for a broken file; the packer lists it by name
-            return error
-
-
-def images_among(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """(split, class, name) of every image, ordered by split, class and name."""
-    # A set: an archive that was appended to may hold a name twice, the last one counts.
-    members = {member for name in names if (member := split_and_class(name))}
-    return sorted(members, key=lambda member: (SPLITS.index(member[0]), member[1], member[2]))
-
-
-def split_and_class(name: str) -> tuple[str, str, str] | None:
-    """What a path says about its image: (split, class, path), or None where it is none of ours."""
-    path = PurePosixPath(name)
-    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-        return None
-    for depth in (0, 1):
-        if len(path.parts) >= depth + 3 and path.parts[depth] in SPLITS:
-            return path.parts[depth], path.parts[depth + 1], name
-    return None
-
-
-def class_folder(name: str) -> tuple[str, str] | None:
-    """(split, class) where a name is that of a class folder, ending in a slash."""
-    parts = PurePosixPath(name).parts
-    for depth in (0, 1):
-        if len(parts) == depth + 2 and parts[depth] in SPLITS and name.endswith("/") and not parts[-1].startswith("."):
-            return parts[depth], parts[depth + 1]
-    return None
-
-
-def check_not_empty(root: Path, names: Iterable[str], members: Iterable[tuple[str, str, str]]) -> None:
-    """Raise a DataError that names the class folders without an image."""
-    filled = {(split, label) for split, label, _ in members}
-    folders = [name for name in names if (folder := class_folder(name)) and folder not in filled]
-    if folders:
-        raise DataError(
-            f"no images in {', '.join(sorted(folders))} of {root}; remove the empty class folders from all splits, "
-            f"or fill them with files ending in {' '.join(IMAGE_SUFFIXES)}."
-        )
-
-
-def check_classes(root: Path, members: Iterable[tuple[str, str, str]]) -> list[str]:
-    """The class names, sorted; every split that has images must have all of them."""
-    found: dict[str, set[str]] = {}
-    for split, label, _ in members:
-        found.setdefault(split, set()).add(label)
-    if "train" not in found:
-        raise DataError(
-            f"no images in {root} as train/<class>/<image>; expected one folder per class below train/ "
-            f"(and test/, perhaps val/), with files ending in {' '.join(IMAGE_SUFFIXES)}."
-        )
-    for split, labels in found.items():
-        if labels != found["train"]:
-            only_here = ", ".join(sorted(labels ^ found["train"]))
-            raise DataError(
-                f"train and {split} in {root} have different classes; expected the same folders in both, but only one "
-                f"has {only_here}. Add what is missing to the other, or remove it here."
+            now = self.files.fingerprint(lambda: [entry for _, _, entry in self._look().rows])
+        except (DataError, OSError) as error:
+            now = {"error": str(error)}
+        if now != seen:
+            log.warning(
+                f"the images in {self.root} changed while they were packed: files came, went or were written. Those "
+                "that were there at first are packed, each with its own label; the next start packs again."
             )
-    if len(found["train"]) < 2:
-        raise DataError(
-            f"only one class in {root}: {found['train'].pop()}; a classifier needs two or more. Add a folder of images "
-            "for each other class to every split, one of them for what is none of the others, say."
-        )
-    return sorted(found["train"])
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decode(load: Load, size: int) -> Decoded:
+    """A stored image, or why there is none."""
+    try:
+        return decode_image(load(), size)
+    except Exception as error:  # Pillow's plugins raise anything for a broken file; the packer lists it by name
+        return error
+
+
+def shorter_side(load: Load) -> int:
+    """Of an image, in pixels; 0 where it cannot be told."""
+    try:
+        with open_image(load()) as image:
+            return min(image.size)
+    except Exception:  # as above; the packer will list it
+        return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,23 +18,32 @@ class Listing:
     Attributes:
         classes: class names; a label is an index into them.
         labels: int64 [N], rows ordered by split: train, val, test.
-        names: N names, for messages and predictions.
+        names: N names, for messages and predictions; with the seed they decide what is held out for validation.
         split_sizes: rows per split, adding up to N.
+        notes: what was decided about them that a user should know, a sentence each.
+        ignored: names that are no rows, each with the reason.
     """
 
     classes: list[str]
     labels: np.ndarray
     names: list[str]
     split_sizes: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Source(Protocol):
-    """A data set that can be packed into a cache of square images of side `stored_size`."""
+    """A data set that can be packed into a cache of square images.
 
-    stored_size: int
+    It looks at its files once, and tells of what it saw then.
+    """
+
+    @property
+    def stored_size(self) -> int:
+        """Side of the stored images, in pixels."""
 
     def fingerprint(self) -> dict[str, object]:
-        """JSON-able facts that change when the source's content does. Cheap: it is asked at every start."""
+        """JSON-able facts that change when the images do, or how they are stored. Cheap: it is asked at every start."""
 
     def listing(self) -> Listing:
         """Classes, labels, names and splits."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.augmentation import Augment
 from datamodules.datamodule import ImageData, split_rows
-from datamodules.packed_cache import Meta, PackedImages
+from datamodules.packed_cache import FORMAT, Meta, PackedImages
 
 SIDE, CLASSES = 32, 10
 
@@ -31,7 +31,7 @@ class NoiseData(ImageData):
         super().__init__(batch_size=batch_size, image_size=image_size, val_fraction=0)
         pixels, labels = noise(images)
         meta = Meta(
-            format=1,
+            format=FORMAT,
             dataset="noise",
             classes=[str(label) for label in range(CLASSES)],
             split_sizes={"train": images, "val": 0, "test": 0},
@@ -39,5 +39,5 @@ class NoiseData(ImageData):
             skipped=0,
             sha256={},
         )
-        self._packed = PackedImages(Path("noise"), pixels, labels, meta)
-        self.rows = split_rows(self._packed, val_fraction=0, seed=0)
+        self.packed = PackedImages(Path("noise"), pixels, labels, meta)
+        self.rows = split_rows(self.packed, val_fraction=0, seed=0)

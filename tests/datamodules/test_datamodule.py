@@ -126,6 +126,7 @@ def test_skipped_images_are_in_no_split(make_data: Callable[..., ImageData]) -> 
         ("stored_size", 0),
         ("val_fraction", 1.0),
         ("val_fraction", -0.1),
+        ("test_fraction", 1.0),
     ],
 )
 def test_option_out_of_range_is_an_error_that_names_it(name: str, value: Any) -> None:
@@ -147,8 +148,3 @@ def test_an_archive_that_is_not_there_is_no_place_to_download_to(name: str, tmp_
     with pytest.raises(DataError, match=f"no data at .*{name}"):
         open_source("cifar10", tmp_path / name, None)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_photographs_are_stored_at_256_unless_told(make_folder: MakeFolder) -> None:
-    root = make_folder()
-    assert [open_source("image_folder", root, size).stored_size for size in (None, 40)] == [256, 40]

@@ -5,47 +5,53 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datamodules.holdout import stratified_split
+from datamodules.holdout import held_out
 
 LABELS = np.repeat([0, 1, 2], [100, 40, 10])[np.random.default_rng(0).permutation(150)]
-
-
-def counts(rows: np.ndarray) -> list[int]:
-    return np.bincount(LABELS[rows], minlength=3).tolist()
+NAMES = [f"train/{label}/{row}.png" for row, label in enumerate(LABELS)]
 
 
 def test_every_class_gives_its_share() -> None:
-    kept, held_out = stratified_split(LABELS, 0.1, seed=3)
-    assert counts(held_out) == [10, 4, 1]
-    assert counts(kept) == [90, 36, 9]
-
-
-@pytest.mark.parametrize("fraction", [0, 0.1, 0.5, 0.99])
-def test_parts_are_disjoint_ascending_and_complete(fraction: float) -> None:
-    kept, held_out = stratified_split(LABELS, fraction, seed=3)
-    assert sorted([*kept, *held_out]) == list(range(len(LABELS)))
-    assert all((np.diff(part) > 0).all() for part in (kept, held_out))
+    chosen = held_out(LABELS.tolist(), NAMES, 0.1, seed="3")
+    assert np.bincount(LABELS[chosen]).tolist() == [10, 4, 1]
+    assert np.bincount(LABELS[~chosen]).tolist() == [90, 36, 9]
 
 
 def test_one_seed_gives_one_split_and_another_seed_another() -> None:
-    first, again, other = (stratified_split(LABELS, 0.1, seed)[1].tolist() for seed in (3, 3, 4))
+    first, again, other = (held_out(LABELS.tolist(), NAMES, 0.1, seed).tolist() for seed in ("3", "3", "4"))
     assert first == again
     assert first != other
 
 
+def test_the_choice_does_not_depend_on_the_order() -> None:
+    order = np.random.default_rng(1).permutation(150)
+    chosen = held_out(LABELS.tolist(), NAMES, 0.1, "3")
+    assert held_out(LABELS[order].tolist(), [NAMES[row] for row in order], 0.1, "3").tolist() == chosen[order].tolist()
+
+
+@pytest.mark.parametrize("added", range(20))
+def test_an_image_more_changes_at_most_one_of_those_held_out(added: int) -> None:
+    before = held_out([0] * 100, [f"{row}.png" for row in range(100)], 0.2, "0")
+    after = held_out([0] * 101, [*(f"{row}.png" for row in range(100)), f"new {added}.png"], 0.2, "0")
+    assert (before != after[:100]).sum() <= 1
+
+
+def test_an_image_more_changes_nothing_in_another_class() -> None:
+    before = held_out(LABELS.tolist(), NAMES, 0.1, "3")
+    after = held_out([*LABELS.tolist(), 2], [*NAMES, "train/2/new.png"], 0.1, "3")
+    assert before[LABELS < 2].tolist() == after[:150][LABELS < 2].tolist()
+
+
 def test_fraction_zero_holds_nothing_out() -> None:
-    kept, held_out = stratified_split(LABELS, 0, seed=3)
-    assert kept.tolist() == list(range(len(LABELS)))
-    assert held_out.tolist() == []
-    assert held_out.dtype == np.int64
+    assert not held_out(LABELS.tolist(), NAMES, 0, seed="3").any()
 
 
-def test_a_small_class_gives_one_image_and_keeps_one() -> None:
-    labels = np.array([0, 0, 1])
-    assert labels[stratified_split(labels, 0.1, seed=0)[1]].tolist() == [0]
-    assert labels[stratified_split(labels, 0.9, seed=0)[1]].tolist() == [0]
+@pytest.mark.parametrize(("fraction", "expected"), [(0.1, 1), (0.9, 1)])
+def test_a_small_class_gives_one_image_and_keeps_one(fraction: float, expected: int) -> None:
+    chosen = held_out([0, 0, 1], ["a", "b", "c"], fraction, seed="0")
+    assert chosen[:2].sum() == expected
+    assert not chosen[2]
 
 
 def test_no_labels_split_into_nothing() -> None:
-    kept, held_out = stratified_split(np.empty(0, dtype=np.int64), 0.1, seed=0)
-    assert (len(kept), len(held_out)) == (0, 0)
+    assert held_out([], [], 0.1, seed="0").tolist() == []

@@ -165,7 +165,7 @@ def test_only_the_cache_and_its_lock_are_left(make_folder: MakeFolder, pack: Pac
     folder = pack(make_folder()).folder
     beside = {path.name for path in folder.parent.iterdir()} - {f"{folder.name}.lock"}  # which filelock 3.22 removes
     assert beside == {folder.name}
-    assert {path.name for path in folder.iterdir()} == {"images.npy", "labels.npy", "names.json", "meta.json"}
+    assert {path.name for path in folder.iterdir()} == {"meta.json", *CHECKED}
 
 
 def test_unchanged_source_is_not_packed_again(make_folder: MakeFolder, pack: Pack) -> None:
@@ -186,9 +186,11 @@ def test_changing_the_open_images_leaves_the_file_alone(make_folder: MakeFolder,
     assert np.array_equal(pack(root).images, before)
 
 
-def test_an_option_gives_another_cache(make_folder: MakeFolder, pack: Pack) -> None:
+def test_another_stored_size_gives_another_cache_and_skipping_does_not(make_folder: MakeFolder, pack: Pack) -> None:
     root = make_folder()
-    assert len({pack(root).folder, pack(root, size=6).folder, pack(root, skip_bad=True).folder}) == 3
+    folder = pack(root).folder
+    assert pack(root, size=6).folder != folder
+    assert pack(root, skip_bad=True).folder == folder
 
 
 def rewrite(root: Path) -> None:
@@ -242,13 +244,31 @@ def spoilt(make_folder: MakeFolder) -> Path:
     return root
 
 
-def test_all_unreadable_images_are_named_in_one_error(spoilt: Path, pack: Pack, tmp_path: Path) -> None:
+def test_all_unreadable_images_are_named_in_one_error(spoilt: Path, pack: Pack) -> None:
     with pytest.raises(DataError, match=r"^3 of 10 images cannot be read") as caught:
         pack(spoilt)
     named = re.findall(r"^  (\S+\.png): ", str(caught.value), flags=re.MULTILINE)
     assert sorted(named) == ["test/dog/1.png", "train/cat/1.png", "train/dog/0.png"]
     assert "data.on_bad_image: skip" in str(caught.value)
-    assert {path.suffix for path in (tmp_path / "cache").iterdir()} <= {".lock"}
+
+
+def test_what_was_packed_beside_unreadable_images_is_not_packed_again(
+    spoilt: Path, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"^3 of 10 images cannot be read"):
+        pack(spoilt)
+    monkeypatch.setattr(ImageFolder, "images", lambda self: pytest.fail("packed again"))
+    assert pack(spoilt, skip_bad=True).meta["skipped"] == 3
+    with pytest.raises(DataError, match=r"^3 of 10 images cannot be read"):
+        pack(spoilt)
+
+
+def test_skipping_may_not_empty_a_class(make_folder: MakeFolder, pack: Pack) -> None:
+    root = make_folder(classes=("cat", "dog", "owl"))
+    for path in (root / "train/owl").iterdir():
+        path.write_text("just text")
+    with pytest.raises(DataError, match=r"3 of 15 images cannot be read(.|\n)*no training image is left of owl"):
+        pack(root, skip_bad=True)
 
 
 def test_long_list_of_unreadable_images_is_cut_and_counted(make_folder: MakeFolder, pack: Pack) -> None:

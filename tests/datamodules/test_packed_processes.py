@@ -143,7 +143,7 @@ def test_full_disk_is_a_data_error_and_leaves_nothing(start: Start, mount: Calla
     cache_dir = mount("size=1m")
     status, message = finish(start(cache_dir, *BIG))
     assert (status, names(cache_dir)) == (1, [])
-    assert "(No space left on device); it needs 3 MB. Free some space, or set data.cache_dir" in message
+    assert "(No space left on device: 1 MB are free); it needs 3 MB. Free some space, or set data.cache_dir" in message
 
 
 def test_read_only_directory_is_a_data_error(start: Start, read_only: Path) -> None:

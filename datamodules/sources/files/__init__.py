@@ -1,0 +1,56 @@
+"""What lies in a directory, a .zip or a .tar, and what are its bytes? One way to list and to read all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datamodules.errors import DataError
+from datamodules.sources.files.directory import Directory
+from datamodules.sources.files.entry import Entry, Files, Load
+from datamodules.sources.files.tar_archive import TAR_SUFFIXES, TarArchive
+from datamodules.sources.files.zip_archive import ZIP_SUFFIX, ZipArchive
+
+__all__ = [
+    "ARCHIVES",
+    "Directory",
+    "Entry",
+    "Files",
+    "Load",
+    "TarArchive",
+    "ZipArchive",
+    "names_an_archive",
+    "open_files",
+]
+
+ARCHIVES = f"{ZIP_SUFFIX}, {', '.join(TAR_SUFFIXES)}"
+UNPACK_FIRST = {".7z": "7z x", ".rar": "unrar x", ".gz": "gunzip", ".xz": "unxz", ".bz2": "bunzip2"}
+
+
+def names_an_archive(root: Path) -> bool:
+    """Whether a path, of a file that may not be there, is that of an archive."""
+    return root.name.lower().endswith((ZIP_SUFFIX, *TAR_SUFFIXES))
+
+
+def open_files(root: Path, names_encoding: str | None = None) -> Files:
+    """Open a directory or an archive.
+
+    Args:
+        root: where it lies.
+        names_encoding: of the names in a .zip that are not said to be UTF-8; None takes UTF-8 where they are.
+
+    Raises:
+        DataError: nothing is there, or it is neither a directory nor an archive we read.
+    """
+    if root.is_dir():
+        return Directory(root)
+    if not root.exists():
+        raise DataError(f"no data at {root}: expected a directory or an archive ({ARCHIVES}); set data.root to it.")
+    if root.name.lower().endswith(ZIP_SUFFIX):
+        return ZipArchive(root, names_encoding)
+    if root.name.lower().endswith(TAR_SUFFIXES):
+        return TarArchive(root)
+    if command := UNPACK_FIRST.get(root.suffix.lower()):
+        raise DataError(
+            f"{root.suffix} is not read: unpack it ({command} {root.name}), and set data.root to the folder."
+        )
+    raise DataError(f"{root} is neither a directory nor an archive ending in {ARCHIVES}.")

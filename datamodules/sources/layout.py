@@ -1,0 +1,288 @@
+"""What folders say about their images: split and class. Pure functions of one listing.
+
+    train/<class>/*, test/<class>/* and perhaps val/<class>/*, under any of the names in SPLIT_NAMES
+    <class>/* alone: test images are split off
+
+Either may lie in one outer folder, or several within each other, as archives often have it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datamodules.errors import DataError
+from datamodules.holdout import held_out
+from datamodules.sources.files.directory import CIRCLE
+from datamodules.sources.files.entry import Entry
+from datamodules.sources.naming import IMAGE_SUFFIXES, displayable, is_image, why_not
+from datamodules.sources.source import SPLITS
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+EXPECTED = "expected train/<class>/<image> (and test/, perhaps val/), or one folder per class"
+ENDINGS = f"files ending in {' '.join(IMAGE_SUFFIXES[:8])} ..."
+NAMED = 5  # in an error
+Row = tuple[str, str, Entry]  # split, class, file
+
+
+@dataclass
+class Folder:
+    """A folder with what lies in it.
+
+    Attributes:
+        path: from the root, ending in a slash; empty for the root.
+        folders: those within, by name.
+        images: those directly in it.
+    """
+
+    path: str
+    folders: dict[str, Folder] = field(default_factory=dict)
+    images: list[Entry] = field(default_factory=list)
+
+    def below(self) -> Iterator[Folder]:
+        """This folder and all within, however deep."""
+        yield self
+        for folder in self.folders.values():
+            yield from folder.below()
+
+    def all_images(self) -> Iterator[Entry]:
+        """Those in this folder and in all within."""
+        return (image for folder in self.below() for image in folder.images)
+
+    def filled(self) -> list[Folder]:
+        """The folders directly within that have images, however deep."""
+        return [folder for folder in self.folders.values() if any(folder.all_images())]
+
+
+@dataclass
+class Layout:
+    """What was decided.
+
+    Attributes:
+        rows: (split, class, file), ordered by split, class and name.
+        notes: what was decided that a user should know, a sentence each.
+        ignored: names that are no rows, each with the reason.
+    """
+
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> Layout:
+    """Split and class of every image.
+
+    Args:
+        root: for messages.
+        entries: the one listing.
+        test_fraction: share of each class that is split off for test where there are no splits.
+
+    Raises:
+        DataError: the folders fit no layout, or more than one.
+    """
+    entries = list(entries)
+    top = tree_of(entries)
+    base = find_base(root, top)
+    splits = splits_of(base)
+    check_listed(root, entries, paths_of(splits) or [base.path])
+    layout = read_splits(root, splits, entries) if splits else read_classes(root, base, test_fraction)
+    layout.rows = sort_rows(layout.rows)
+    check_classes(root, layout.rows)
+    for folder in (entry for entry in entries if entry.name.endswith("/") and entry.problem):
+        layout.ignored.append((folder.name, folder.problem))
+    layout.ignored += [(entry.name, why_not(entry.name)) for entry in entries if is_ignored(entry)]
+    taken = {entry.name for _, _, entry in layout.rows}
+    for image in top.all_images():
+        if image.name not in taken:
+            layout.ignored.append((image.name, f"in no class folder of {base.path or 'the root'}"))
+    return layout
+
+
+def sort_rows(rows: Iterable[Row]) -> list[Row]:
+    """By split, class and name."""
+    return sorted(rows, key=lambda row: (SPLITS.index(row[0]), row[1], row[2].name))
+
+
+def check_listed(root: Path, entries: Iterable[Entry], paths: list[str]) -> None:
+    """Raise a DataError for a folder below one of the paths that could not be listed: nobody knows what is missing."""
+    for entry in entries:
+        if entry.name.endswith("/") and entry.problem not in ("", CIRCLE) and entry.name.startswith(tuple(paths)):
+            raise DataError(
+                f"{root / entry.name} cannot be listed ({entry.problem}); mend its permissions or remove it."
+            )
+
+
+def is_ignored(entry: Entry) -> bool:
+    """Whether a name says that this is no image, and worth telling: a hidden folder is, another is not."""
+    return not is_image(entry.name) and (not entry.name.endswith("/") or why_not(entry.name) == "hidden")
+
+
+def tree_of(entries: Iterable[Entry]) -> Folder:
+    """The folders, without those that are hidden, and their images."""
+    top = Folder("")
+    places = {"": top}
+
+    def place(path: str) -> Folder:
+        if path not in places:
+            above, _, name = path.removesuffix("/").rpartition("/")
+            parent = place(f"{above}/" if above else "")
+            places[path] = parent.folders[name] = Folder(path)
+        return places[path]
+
+    for entry in entries:
+        if is_image(entry.name):
+            place(entry.name[: entry.name.rfind("/") + 1]).images.append(entry)
+        elif entry.name.endswith("/") and not entry.problem and why_not(entry.name) != "hidden":
+            place(entry.name)
+    return top
+
+
+def splits_of(folder: Folder) -> dict[str, list[Folder]]:
+    """Split to the folders directly within that are named so and hold folders, as a split does."""
+    found: dict[str, list[Folder]] = {}
+    for name, within in folder.folders.items():
+        if name.lower() in SPLIT_NAMES and within.folders and any(within.all_images()):
+            found.setdefault(SPLIT_NAMES[name.lower()], []).append(within)
+    return found
+
+
+def holds_splits(root: Path) -> bool:
+    """Whether a directory has a folder named as a split is."""
+    return root.is_dir() and any(path.name.lower() in SPLIT_NAMES and path.is_dir() for path in root.iterdir())
+
+
+def find_base(root: Path, top: Folder) -> Folder:
+    """The folder whose folders are the splits, or the classes.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    if not any(top.all_images()):
+        raise DataError(f"no images in {root}: {EXPECTED}, with {ENDINGS}.{empty_folders(top)}")
+    data_sets = [folder for folder in top.below() if splits_of(folder)]
+    if len(data_sets) > 1:
+        found = "; ".join(f"{', '.join(sorted(split_paths(each)))}" for each in data_sets[:NAMED])
+        raise DataError(
+            f"more than one data set in {root}: {found}. Set data.root to the folder of one of them (unpack an archive "
+            "first), or move the others out of it."
+        )
+    if data_sets:
+        return data_sets[0]
+    folder = top
+    while not folder.images and len(folder.filled()) == 1:
+        folder = folder.filled()[0]
+    return folder
+
+
+def split_paths(folder: Folder) -> list[str]:
+    """The paths of a folder's splits."""
+    return [split.path for splits in splits_of(folder).values() for split in splits]
+
+
+def read_splits(root: Path, splits: dict[str, list[Folder]], entries: Iterable[Entry]) -> Layout:
+    """train/<class>/*, test/<class>/*: what lies deeper in a class folder is of its class."""
+    for split, folders in splits.items():
+        if len(folders) > 1:
+            raise DataError(f"{' and '.join(each.path for each in folders)} in {root} are both {split}; keep one.")
+    if "train" not in splits:
+        raise DataError(f"no images in {root} as train/<class>/<image>, but {', '.join(paths_of(splits))}; {EXPECTED}.")
+    classes = [(split, within) for split, (folder,) in splits.items() for within in folder.folders.values()]
+    empty = sorted(folder.path for _, folder in classes if not any(folder.all_images()))
+    if empty:
+        others = Counter(
+            why_not(entry.name) for entry in entries if entry.name.startswith(empty[0]) and entry.name[-1] != "/"
+        )
+        found = f" (found: {', '.join(f'{count} {reason}' for reason, count in others.items())})" if others else ""
+        raise DataError(
+            f"no images in {', '.join(empty)} of {root}{found}; remove the empty class folders from all splits, or "
+            f"fill them with {ENDINGS}."
+        )
+    rows = [(split, class_name(folder), image) for split, folder in classes for image in folder.all_images()]
+    renamed = {split: folder.path for split, (folder,) in splits.items() if name_of(folder) != split}
+    return Layout(rows, [f"{displayable(path)} is taken as {split}" for split, path in sorted(renamed.items())])
+
+
+def paths_of(splits: dict[str, list[Folder]]) -> list[str]:
+    """All folders that are splits."""
+    return sorted(folder.path for folders in splits.values() for folder in folders)
+
+
+def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
+    """<class>/* without splits: test images are chosen by a hash of their names, so that they stay when others come."""
+    folders = base.filled()
+    if not folders:
+        if base.path and name_of(base).lower() not in SPLIT_NAMES and not base.path.removesuffix("/").count("/"):
+            raise one_class(root, name_of(base))
+        raise DataError(f"the images of {root} lie in no class folder; {EXPECTED}, or a table of labels (data.table).")
+    if all(folder.path.removesuffix("/").rpartition("/")[2].lower() in SPLIT_NAMES for folder in folders):
+        raise DataError(
+            f"{', '.join(folder.path for folder in folders)} of {root} hold images, but no class folders; {EXPECTED}, "
+            "or a table of labels (data.table)."
+        )
+    deeper = [folder.path for folder in folders if not folder.images]
+    if deeper:
+        raise DataError(
+            f"no images directly in {', '.join(deeper[:NAMED])} of {root}, and no train/ beside them; {EXPECTED}."
+        )
+    members = [(class_name(folder), image) for folder in folders for image in folder.all_images()]
+    names = [image.name.removeprefix(base.path) for _, image in members]
+    test = held_out([label for label, _ in members], names, test_fraction, "test")
+    rows = [("test" if in_test else "train", *member) for member, in_test in zip(members, test, strict=True)]
+    return Layout(rows, [split_off_note(test_fraction)])
+
+
+def split_off_note(test_fraction: float) -> str:
+    """What is said where test images are chosen for the user."""
+    return (
+        f"no test/ in the data: {test_fraction:.0%} of each class are test images, chosen by a hash of their names "
+        "(data.test_fraction)"
+    )
+
+
+def name_of(folder: Folder) -> str:
+    """The last part of its path."""
+    return folder.path.removesuffix("/").rpartition("/")[2]
+
+
+def class_name(folder: Folder) -> str:
+    """The class that a folder names: as it can be written anywhere, and one for the two ways to write an accent."""
+    return displayable(unicodedata.normalize("NFC", name_of(folder)))
+
+
+def empty_folders(top: Folder) -> str:
+    """A sentence that names the folders without images, if there are any."""
+    names = [folder.path for folder in top.below() if folder.path][:NAMED]
+    return f" Found the folders {', '.join(names)}." if names else ""
+
+
+def check_classes(root: Path, rows: Iterable[Row]) -> None:
+    """Raise a DataError where splits have different classes, or there are fewer than two."""
+    found: dict[str, set[str]] = {}
+    for split, label, _ in rows:
+        found.setdefault(split, set()).add(label)
+    if "train" not in found:
+        raise DataError(f"no training images in {root}; {EXPECTED}.")
+    for split, labels in found.items():
+        if labels != found["train"]:
+            only_here = ", ".join(sorted(labels ^ found["train"]))
+            raise DataError(
+                f"train and {split} in {root} have different classes; expected the same in both, but only one "
+                f"has {only_here}. Add what is missing to the other, or remove it here."
+            )
+    if len(found["train"]) < 2:
+        raise one_class(root, found["train"].pop())
+
+
+def one_class(root: Path, name: str) -> DataError:
+    """The error for what needs no classifier."""
+    return DataError(
+        f"only one class in {root}: {name}; a classifier needs two or more. Add a folder of images for each other "
+        "class to every split, one of them for what is none of the others, say."
+    )

@@ -1,0 +1,53 @@
+"""Which files are images, by their names: one rule for directories and archives, for packing, serving and labelling."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".pcx", ".avif", ".jp2", ".j2k", ".jpf", ".jpx"),
+    *(HEIF_SUFFIXES if find_spec("pillow_heif") else ()),
+)
+# What cameras and programs write that Pillow does not read: worth a word of its own.
+UNSUPPORTED = (*HEIF_SUFFIXES, ".svg", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raw", ".psd", ".eps")
+# Folders that macOS, network drives, Windows and file systems add.
+CLUTTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a path, or a folder on it, is hidden or clutter that no user made."""
+    return any((part.startswith(".") and part != ".") or part in CLUTTER for part in name.split("/"))
+
+
+def is_image(name: str) -> bool:
+    """Whether a path is that of an image, and not of a folder."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not is_hidden(name)
+
+
+def why_not(name: str) -> str:
+    """Why a path is not that of an image, in words that follow a count."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if is_hidden(name):
+        return "hidden"
+    if suffix in HEIF_SUFFIXES:
+        return f"{suffix}, which pip install pillow-heif makes readable"
+    if suffix in UNSUPPORTED:
+        return f"{suffix}, which Pillow does not read"
+    return f"no images ({suffix})" if suffix else "without a file ending"
+
+
+def displayable(name: str) -> str:
+    """A name that any file, table or page can hold: bytes that are not UTF-8, and control characters, are escaped."""
+    if name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace") if has_surrogates(name) else name
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def has_surrogates(name: str) -> bool:
+    """Whether a name has bytes that are not UTF-8, as Python reads them from a file system."""
+    return any("\udc80" <= each <= "\udcff" for each in name)

@@ -1,0 +1,143 @@
+"""Labels in a table: a .csv with a path, a label and perhaps a split for each image."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.errors import DataError
+from datamodules.holdout import held_out
+from datamodules.sources.files.entry import Entry, checksum
+from datamodules.sources.layout import NAMED, SPLIT_NAMES, Layout, check_classes, sort_rows, split_off_note
+from datamodules.sources.naming import IMAGE_SUFFIXES, displayable, is_image, why_not
+
+PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "image_id", "img", "id")
+LABELS = ("label", "class", "class_name", "target", "category", "labels")
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")
+
+
+class Line(NamedTuple):
+    """What the table says of an image; `split` is empty where it says nothing."""
+
+    path: str
+    label: str
+    split: str
+
+
+def table_fingerprint(table: Path) -> str:
+    """A short name for all that a table says.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return checksum([read(table)])
+
+
+def read(table: Path) -> bytes:
+    """The bytes of a table."""
+    try:
+        return table.read_bytes()
+    except OSError as error:
+        raise DataError(f"data.table {table} cannot be read ({error.strerror}); expected a .csv.") from error
+
+
+def read_table(table: Path) -> list[Line]:
+    """The lines of a table, each path once.
+
+    Raises:
+        DataError: columns are missing, a split has no known name, or a path has two labels.
+    """
+    try:
+        text = read(table).decode("utf-8-sig")  # Excel begins with a mark
+    except UnicodeDecodeError as error:
+        raise DataError(f"data.table {table} is not UTF-8 ({error}); save it as UTF-8.") from error
+    reader = csv.DictReader(text.splitlines(), dialect=dialect_of(text))
+    columns = {name.strip().lower(): name for name in reader.fieldnames or () if name}
+    path, label, split = (column_of(columns, names) for names in (PATHS, LABELS, SPLIT_COLUMNS))
+    if path is None or label is None:
+        raise DataError(
+            f"data.table {table} has the columns {', '.join(columns) or '(none)'}; expected one for the file "
+            f"({PATHS[0]}, or {', '.join(PATHS[1:])}) and one for the class ({LABELS[0]}, or {', '.join(LABELS[1:])}), "
+            f"perhaps one for the split ({SPLIT_COLUMNS[0]})."
+        )
+    lines: dict[str, Line] = {}
+    for number, row in enumerate(reader, start=2):
+        line = Line((row[path] or "").strip(), (row[label] or "").strip(), (row[split] or "").strip() if split else "")
+        check_line(line, lines.get(line.path), f"{table}, line {number}")
+        lines[line.path] = line
+    if any(line.split for line in lines.values()) and not all(line.split for line in lines.values()):
+        raise DataError(f"data.table {table} names the split of some images only; fill the column, or remove it.")
+    return list(lines.values())
+
+
+def dialect_of(text: str) -> type[csv.Dialect]:
+    """Commas, unless the first line has more semicolons or tabs."""
+    first = text.partition("\n")[0]
+
+    class Dialect(csv.excel):
+        delimiter = max(",;\t", key=first.count)
+
+    return Dialect
+
+
+def column_of(columns: dict[str, str], names: Iterable[str]) -> str | None:
+    """The first of some columns that is there."""
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def check_line(line: Line, before: Line | None, where: str) -> None:
+    """Raise a DataError for a line that says too little, or another thing than an earlier one."""
+    if not line.path or not line.label:
+        raise DataError(f"{where}: expected a path and a label, found {line.path!r} and {line.label!r}.")
+    if line.split and line.split.lower() not in SPLIT_NAMES:
+        raise DataError(f"{where}: the split {line.split!r} is none of {', '.join(SPLIT_NAMES)}.")
+    if before not in (None, line):
+        raise DataError(f"{where}: {line.path} is there twice, as {before[1:]} and {line[1:]}; an image has one label.")
+
+
+def table_layout(root: Path, table: Path, entries: Iterable[Entry], test_fraction: float) -> Layout:
+    """Split and class of every image of a table.
+
+    A path is relative to the root, and may leave out the ending. A file that is not there is listed as unreadable;
+    images that are not in the table are ignored.
+
+    Raises:
+        DataError: as read_table, and where splits have different classes.
+    """
+    entries = list(entries)
+    lines = read_table(table)
+    images = {entry.name: entry for entry in entries if is_image(entry.name)}
+    short = {name[: -len(suffix)]: entry for name, entry in images.items() for suffix in endings(name)}
+    found = [find(line.path, images, short) for line in lines]
+    if lines and all(entry.problem == MISSING for entry in found):
+        raise DataError(
+            f"none of the {len(lines)} files of {table} is in {root}: {', '.join(line.path for line in lines[:NAMED])} "
+            "...; expected paths relative to data.root."
+        )
+    notes, splits = [], [SPLIT_NAMES[line.split.lower()] for line in lines if line.split]
+    if not splits:
+        test = held_out([line.label for line in lines], [line.path for line in lines], test_fraction, "test")
+        splits = ["test" if chosen else "train" for chosen in test]
+        notes = [split_off_note(test_fraction)]
+    rows = [(split, displayable(line.label), entry) for split, line, entry in zip(splits, lines, found, strict=True)]
+    check_classes(table, rows)
+    taken = {entry.name for entry in found}
+    rest = [entry.name for entry in entries if entry.name not in taken and not entry.name.endswith("/")]
+    ignored = [(name, "not in the table" if is_image(name) else why_not(name)) for name in rest]
+    return Layout(sort_rows(rows), notes, ignored)
+
+
+MISSING = "in the table, but not there"
+
+
+def find(path: str, images: dict[str, Entry], short: dict[str, Entry]) -> Entry:
+    """The file that a table means."""
+    path = path.replace("\\", "/").removeprefix("./")
+    return images.get(path) or short.get(path) or Entry(path, problem=MISSING)
+
+
+def endings(name: str) -> list[str]:
+    """The ending of a name, if it is an image's."""
+    return [suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)]
