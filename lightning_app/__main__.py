@@ -13,7 +13,8 @@ from lightning_app import __version__
 from lightning_app.cli.config_files import resolve_configs
 from lightning_app.cli.console import configure_logging
 from lightning_app.errors import Finished, Stopped, UsageError, UserError
-from lightning_app.failure import handler
+from lightning_app.failure.handler import JOB, USAGE_ERROR
+from lightning_app.failure.shutdown import print_error
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.launch import Launch
 from lightning_app.library.own_process import NeedsOwnProcess, report_folder, run_program, watch_caller
@@ -61,7 +62,7 @@ def main(args: list[str]) -> int:
     args = [arg for arg in args if arg != "--debug"]
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
-        return 0 if args else handler.USAGE_ERROR
+        return 0 if args else USAGE_ERROR
     if args[0] == "--version":
         print(__version__)
         return 0
@@ -71,14 +72,14 @@ def main(args: list[str]) -> int:
     except NeedsOwnProcess:
         return run_program(args).code
     except Exception as error:
-        if not handler.alone() and not isinstance(error, Stopped):
-            handler.fail(error)
+        if not JOB.alone() and not isinstance(error, Stopped):
+            JOB.fail(error)
         if debug or not isinstance(error, UserError):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return handler.USAGE_ERROR
+        print_error(str(error))
+        return USAGE_ERROR
     finally:
-        handler.end_in_order()
+        JOB.end_in_order()
     return 0
 
 
@@ -97,7 +98,7 @@ def run(args: list[str], started: float, debug: bool) -> None:
         return
     launch = this_launch()
     if launch.launcher == "lightning":
-        handler.watch_parent()
+        JOB.watch_parent()
     tell_lightning(launch)
     configure_logging(launch.global_rank, debug)
     logging.getLogger("lightning_app").info(memory)

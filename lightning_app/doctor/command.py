@@ -22,7 +22,7 @@ from lightning_app.doctor.problems import problems
 from lightning_app.doctor.rank_facts import Facts, look_around, to_facts
 from lightning_app.doctor.rendering import full_report, short_report
 from lightning_app.errors import UsageError
-from lightning_app.failure.handler import end_others
+from lightning_app.failure.other_ranks import end_others
 from lightning_app.failure.shutdown import hard_exit
 from lightning_app.launchers.detection import this_launch
 

@@ -1,37 +1,31 @@
 """How the ranks of a job end together, whatever started them.
 
-From the rendezvous on, every rank keeps a connection to rank 0. The kernel closes it when a process ends, however
-it ends, so that a rank which is killed is noticed at once: by gloo's errors nobody would learn which rank it was,
-and NCCL may hang for minutes. What a rank sends before the end of its stream are its last words: `bye`, or its error.
-Rank 0 lets the first rank that fails print its error, and tells the others, which print nothing more and end. So the
-last line of a job is its first error.
+The connections of the rendezvous stay open. The kernel closes them when a process ends, however it ends, so that a
+rank which is killed is noticed at once: by gloo's errors nobody would learn which rank it was, and NCCL may hang for
+minutes. A rank that ends in good order says `bye` before, one that fails says why. Rank 0 lets the first rank that
+fails print its error, and tells the others, which print nothing more and end. So the last line of a job is its first
+error.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import selectors
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from lightning_app.failure.shutdown import hard_exit, keep_alive, read_line, receive, silence, speak_last
-from lightning_app.rendezvous.roll_call import Missing, listen, missing_message
+from lightning_app.failure.shutdown import hard_exit, print_error, silence
+from lightning_app.rendezvous.star import Peer, receive, send_line
 
 FAILED = 1  # exit code of a job that lost a rank
 GRACE_SECONDS = 2.0  # in which the launcher may end us itself, so that it blames the rank that failed first
 # In which news of an earlier failure arrives, where this rank's error is only its consequence.
 SETTLE_SECONDS = 0.5
-ANSWER_SECONDS = 5.0  # that a failing rank waits for rank 0 to let it speak
-POLL_SECONDS = 0.2
-HELLO_SECONDS = 2.0  # that a stranger may take
-BYE, SPEAK = "bye", "speak"
+ANSWER_SECONDS = 5.0  # that a failing rank waits for rank 0 to let it print
 
 
 @dataclass(frozen=True)
@@ -46,210 +40,128 @@ class Ending:
     line: str
     code: int = FAILED
 
-    @property
-    def words(self) -> str:
-        """As it is sent."""
-        return json.dumps(asdict(self))
 
-    @staticmethod
-    def of(words: str) -> Ending | None:
-        """What a rank sent; None where it was cut off by its death."""
-        try:
-            return Ending(**json.loads(words))
-        except ValueError:
-            return None
+GOOD = Ending("", 0)
 
 
-class Lifeline:
-    """One rank's hold on the others.
+class PeerMonitor:
+    """Watches the connections of one rank from a thread of its own: rank 0's to all others, any other's to rank 0.
+
+    A message is a line of JSON: "bye", "print" (rank 0 lets a failing rank print its error), or an Ending.
 
     Args:
-        speaks: whether this process prints the death of a rank that could not speak for itself.
+        peers: of the rendezvous, whose connections are the monitor's from now on.
+        announces: whether this process prints the death of a rank that could not do so itself.
         leave: ends this process with an exit code.
     """
 
-    def __init__(self, speaks: bool, leave: Callable[[int], NoReturn]) -> None:
-        self.speaks, self.leave = speaks, leave
+    def __init__(
+        self, peers: Mapping[int, Peer], announces: bool, leave: Callable[[int], NoReturn] = hard_exit
+    ) -> None:
+        self._peers, self._announces, self._leave = peers, announces, leave
+        self._is_zero = 0 not in peers
         self._ending: Ending | None = None
-        self._decided = threading.Lock()
+        self._deciding = threading.Lock()
+        self._may_print = threading.Event()
+        threading.Thread(target=self._watch, name="peer monitor", daemon=True).start()
 
     def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
         """End the job with this rank's own error, unless another rank failed before.
 
+        Args:
+            say: prints the error.
+
         Returns:
-            False if another rank was first. Then this process is about to be ended by the lifeline's own thread.
+            False if another rank was first. Then this process is about to be ended by the monitor's thread.
         """
-        raise NotImplementedError
+        time.sleep(SETTLE_SECONDS)
+        if not self._is_zero:
+            self._tell_all(asdict(ending))
+            self._may_print.wait(ANSWER_SECONDS)
+        first = self._claim(ending)
+        if first:
+            say()
+            if self._is_zero:
+                self._tell_all(asdict(ending))
+        return first
 
     def close(self) -> None:
-        """Say that this rank has ended in good order."""
-        raise NotImplementedError
+        """Say that this rank ends in good order."""
+        if self._claim(GOOD):
+            self._tell_all("bye")
 
-    def claim(self, ending: Ending) -> bool:
+    def _claim(self, ending: Ending) -> bool:
         """Make this the ending that this process knows of; False if it knows an earlier one."""
-        with self._decided:
+        with self._deciding:
             first = self._ending is None
             self._ending = self._ending or ending
         return first
 
-    def obey(self, ending: Ending, spoken: bool) -> NoReturn:
-        """End this process for another rank's failure; from a thread, whatever the main thread hangs in."""
-        if self.speaks and not spoken:
-            print(f"error: {ending.line}", file=sys.stderr, flush=True)
+    def _tell_all(self, message: object, but: Peer | None = None) -> None:
+        for peer in self._peers.values():
+            if peer is not but:
+                tell(peer, message)
+
+    def _watch(self) -> None:
+        """Hear all peers until none is left."""
+        with selectors.DefaultSelector() as selector:
+            for peer in self._peers.values():
+                selector.register(peer.connection, selectors.EVENT_READ, Hearing(peer))
+            while selector.get_map():
+                for key, _ in selector.select():
+                    hearing: Hearing = key.data
+                    for message in hearing.messages():
+                        self._heard(hearing.peer, message)
+                    if hearing.ended:
+                        selector.unregister(key.fileobj)
+
+    def _heard(self, peer: Peer, message: object) -> None:
+        if message == "print":
+            self._may_print.set()
+        elif isinstance(message, dict):
+            self._end(peer, Ending(**message), printed=True)
+        elif message is None:
+            self._end(peer, died(peer.rank, peer.host), printed=False)
+
+    def _end(self, peer: Peer, ending: Ending, printed: bool) -> None:
+        """End this process for another rank's failure, whatever the main thread hangs in."""
+        if not self._claim(ending):
+            return
+        if self._is_zero:
+            tell(peer, "print")
+            self._tell_all(asdict(ending), but=peer)
+        if self._announces and not printed:
+            print_error(ending.line)
         silence()
         time.sleep(GRACE_SECONDS)
-        self.leave(ending.code)
+        self._leave(ending.code)
 
 
-class Hub(Lifeline):
-    """Rank 0's end, where all connections meet."""
+class Hearing:
+    """What comes from one peer.
 
-    def __init__(self, world_size: int, leave: Callable[[int], NoReturn] = hard_exit) -> None:
-        super().__init__(speaks=True, leave=leave)
-        self.world_size = world_size
-        self.token = os.urandom(8).hex()
-        self.listener = listen([0])
-        self.port: int = self.listener.getsockname()[1]
-        self._others: dict[socket.socket, tuple[int, str]] = {}
-        self._gathering = True
-
-    def gather(self, timeout: float, check: Callable[[], None] = lambda: None) -> None:
-        """Wait for the other ranks, then watch over them.
-
-        Args:
-            timeout: seconds.
-            check: called often while waiting; may raise.
-
-        Raises:
-            Missing: time is up; the message names the ranks.
-        """
-        deadline = time.monotonic() + timeout
-        self.listener.settimeout(POLL_SECONDS)
-        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
-        while len(self._others) < self.world_size - 1:
-            check()
-            missing = set(range(1, self.world_size)) - {rank for rank, _ in self._others.values()}
-            if time.monotonic() > deadline:
-                raise Missing(missing_message(sorted(missing), self.world_size, timeout))
-            with contextlib.suppress(TimeoutError):
-                self._welcome(self.listener.accept()[0])
-        self._gathering = False
-        self.listener.close()
-
-    def _welcome(self, visitor: socket.socket) -> None:
-        visitor.settimeout(HELLO_SECONDS)
-        token, _, known = read_line(visitor).partition(" ")
-        if token != self.token:
-            visitor.close()
-            return
-        visitor.sendall(b"welcome\n")
-        keep_alive(visitor)
-        rank, host = known.split(" ")
-        self._others = self._others | {visitor: (int(rank), host)}  # a new one: the watching thread reads it meanwhile
-
-    def _watch(self) -> None:
-        words: dict[socket.socket, bytes] = {}
-        with selectors.DefaultSelector() as selector:
-            while True:
-                # Read before the look for new ones: once all have come, nothing wakes this thread but an end.
-                wait = POLL_SECONDS if self._gathering else None
-                for connection in self._others.keys() - words.keys():
-                    words[connection] = b""
-                    selector.register(connection, selectors.EVENT_READ, connection)
-                for key, _ in selector.select(wait):
-                    connection = key.data
-                    if more := receive(connection):
-                        words[connection] += more
-                    else:
-                        selector.unregister(connection)
-                        self._ended(connection, words[connection].decode())
-
-    def _ended(self, connection: socket.socket, words: str) -> None:
-        if words == BYE:
-            return
-        said = Ending.of(words)
-        ending = said or died(*self._others[connection])
-        if self.claim(ending):
-            speak_last(connection, SPEAK)
-            self._tell_others(ending)
-            self.obey(ending, spoken=said is not None)
-
-    def _tell_others(self, ending: Ending) -> None:
-        for connection in self._others:
-            speak_last(connection, ending.words)
-
-    def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
-        time.sleep(SETTLE_SECONDS)
-        first = self.claim(ending)
-        if first:
-            say()
-            self._tell_others(ending)
-        return first
-
-    def close(self) -> None:
-        if self.claim(Ending(BYE, 0)):
-            for connection in self._others:
-                speak_last(connection, BYE)
-
-
-class Spoke(Lifeline):
-    """Any other rank's end.
-
-    Args:
-        connection: to rank 0's hub, which has welcomed us.
-        hub_host: rank 0's host, for messages.
+    Attributes:
+        ended: nothing more will come.
     """
 
-    def __init__(self, speaks: bool, connection: socket.socket, hub_host: str) -> None:
-        super().__init__(speaks, hard_exit)
-        self._connection, self._hub_host = connection, hub_host
-        self._may_speak = threading.Event()
-        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+    def __init__(self, peer: Peer) -> None:
+        self.peer, self.ended = peer, False
+        self._rest, self._bye = b"", False
 
-    def _watch(self) -> None:
-        received = bytearray()
-        while more := receive(self._connection):
-            received += more
-        words = received.decode()
-        if words == SPEAK:
-            self._may_speak.set()
-        elif words != BYE:
-            said = Ending.of(words)
-            ending = said or died(0, self._hub_host)
-            if self.claim(ending):
-                self.obey(ending, spoken=said is not None)
-
-    def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
-        time.sleep(SETTLE_SECONDS)
-        speak_last(self._connection, ending.words)
-        self._may_speak.wait(ANSWER_SECONDS)
-        first = self.claim(ending)
-        if first:
-            say()
-        return first
-
-    def close(self) -> None:
-        if self.claim(Ending(BYE, 0)):
-            speak_last(self._connection, BYE)
+    def messages(self) -> list[object]:
+        """The next ones; None is the end of a peer that has not said bye."""
+        received = receive(self.peer.connection)
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        found: list[object] = [json.loads(line) for line in lines]
+        self._bye = self._bye or "bye" in found
+        self.ended = not received
+        return found if received or self._bye else [*found, None]
 
 
-def join(address: str, port: int, token: str, rank: int, speaks: bool, hub_host: str, timeout: float) -> Spoke:
-    """Connect a rank to the hub.
-
-    Raises:
-        Missing: the hub does not answer.
-    """
-    try:
-        connection = socket.create_connection((address, port), timeout=timeout)
-        connection.sendall(f"{token} {rank} {socket.gethostname()}\n".encode())
-        greeting = read_line(connection)
-    except OSError as error:
-        raise Missing(f"rank 0 on {hub_host} does not answer at {address}:{port} ({error}).") from error
-    if not greeting:
-        raise Missing(f"rank 0 on {hub_host} has closed {address}:{port}: it has given up, or has ended.")
-    connection.settimeout(None)
-    keep_alive(connection)
-    return Spoke(speaks, connection, hub_host)
+def tell(peer: Peer, message: object) -> None:
+    """Send a message. The peer may be gone, which will be noticed elsewhere."""
+    with suppress(OSError):
+        send_line(peer.connection, json.dumps(message))
 
 
 def died(rank: int, host: str) -> Ending:

@@ -16,6 +16,7 @@ from pathlib import Path
 from lightning_app.errors import UsageError
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
+LOOPBACK = "127.0.0.1"
 ANY_PORT = 9  # "connecting" a datagram socket sends nothing, so the port does not matter
 ELSEWHERE = "192.0.2.1"  # nobody's (RFC 5737): the way there is the default route
 

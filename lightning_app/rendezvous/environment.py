@@ -10,6 +10,7 @@ the first moment, missing ranks are named after a timeout, and settings that con
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
@@ -18,8 +19,11 @@ from lightning_app.errors import UsageError
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.addresses import interface_address
-from lightning_app.rendezvous.roll_call import connect_timeout
-from lightning_app.rendezvous.store import Meeting, meet, route_gradients, use_held_store
+from lightning_app.rendezvous.local_environment import LocalEnvironment
+from lightning_app.rendezvous.rendezvous import Rendezvous, rendezvous, route_gradients, use_held_store
+from lightning_app.rendezvous.waiting import connect_timeout
+
+log = logging.getLogger(__name__)
 
 
 class LauncherEnvironment(ClusterEnvironment):
@@ -28,14 +32,14 @@ class LauncherEnvironment(ClusterEnvironment):
     Args:
         interface: network interface where the ranks of mpirun meet, and that gradients travel by, for example ib0;
             null lets the system's routes decide.
-        timeout: seconds to wait for the other ranks; null is LIGHTNING_APP_CONNECT_TIMEOUT, or else 60.
+        timeout: seconds to wait for the other ranks; null is LIGHTNING_APP_CONNECT_TIMEOUT, or else 300.
 
     Raises:
         UsageError: the launcher's variables make no sense.
     """
 
-    # A process belongs to one job, and a job meets once: also where a program has several Trainers.
-    _meeting: ClassVar[Meeting | None] = None
+    # A process belongs to one job, and a job has one rendezvous: also where a program has several Trainers.
+    _rendezvous: ClassVar[Rendezvous | None] = None
 
     def __init__(self, interface: str | None = None, timeout: float | None = None) -> None:
         # Neither is checked here: jsonargparse would hide the error among those of other plugins.
@@ -58,11 +62,11 @@ class LauncherEnvironment(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        return self.meet().address
+        return self.rendezvous().address
 
     @property
     def main_port(self) -> int:
-        return self.meet().port
+        return self.rendezvous().port
 
     def world_size(self) -> int:
         return self.launch.world_size
@@ -95,7 +99,7 @@ class LauncherEnvironment(ClusterEnvironment):
     def node_rank(self) -> int:
         if self.launch.node_rank is not None:
             return self.launch.node_rank
-        return self.meet().nodes[self.launch.global_rank]
+        return self.rendezvous().nodes[self.launch.global_rank]
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """Called before anybody waits for the others.
@@ -129,14 +133,27 @@ class LauncherEnvironment(ClusterEnvironment):
     def teardown(self) -> None:
         """The store stays: the test after fit makes new groups through it."""
 
-    def meet(self) -> Meeting:
+    def rendezvous(self) -> Rendezvous:
         """Find the other ranks, once.
 
         Raises:
             Missing: some did not come in time; the message names them.
         """
-        if LauncherEnvironment._meeting is None:
-            LauncherEnvironment._meeting = meeting = meet(self.launch, self.interface, self.timeout)
+        if LauncherEnvironment._rendezvous is None:
+            LauncherEnvironment._rendezvous = found = rendezvous(self.launch, self.interface, self.timeout)
             use_held_store()
-            route_gradients(meeting.reached, self.interface)
-        return LauncherEnvironment._meeting
+            route_gradients(found.reached, self.interface)
+        return LauncherEnvironment._rendezvous
+
+
+def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None) -> ClusterEnvironment:
+    """The environment of a run; always given, for Lightning's own search starts MPI in every process.
+
+    Args:
+        launch: who started this process.
+        wanted: the user's own, from the Trainer's plugins.
+    """
+    if isinstance(wanted, LauncherEnvironment) and not launch.external:
+        log.info("plugins: LauncherEnvironment has no launcher to ask here; leaving it out")
+        return LocalEnvironment()
+    return wanted or (LauncherEnvironment() if launch.external else LocalEnvironment())

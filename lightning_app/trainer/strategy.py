@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_app.errors import Stopped
-from lightning_app.failure import handler
+from lightning_app.failure.handler import JOB
 from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.environment import LauncherEnvironment
-from lightning_app.rendezvous.roll_call import connect_timeout
-from lightning_app.rendezvous.store import master_port, open_store, use_held_store
+from lightning_app.rendezvous.local_environment import LocalEnvironment
 from lightning_app.trainer.plan import Plan
 
-if TYPE_CHECKING:
-    from torch.distributed import TCPStore
-
-log = logging.getLogger(__name__)
 # DDP's own 25 MB hold all gradients of MobileNetV2, so that none travels before the backward pass ends. Measured by
 # lightning_app/bench/ddp_buckets.py, figures in docs/launchers.md.
 BUCKET_MB = 2
-
-
-class LocalEnvironment(LightningEnvironment):
-    """Processes that Lightning starts on this machine; the parent holds its port from the first moment."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._store: TCPStore | None = None
-
-    @property
-    def main_port(self) -> int:
-        if not self.creates_processes_externally and self._store is None:
-            self._store = open_store(self.world_size(), connect_timeout(), master_port() or 0)
-            os.environ["MASTER_PORT"] = str(self._store.port)
-            use_held_store()
-        return super().main_port
 
 
 class RankedDDPStrategy(DDPStrategy):
@@ -63,13 +40,14 @@ class RankedDDPStrategy(DDPStrategy):
             super().set_world_ranks()
 
     def take_port(self) -> None:
-        """Hold the port of processes that Lightning will start here, so that a taken one is told before all else.
+        """Hold the ports of processes that Lightning will start here, so that a taken one is told before all else.
 
         Raises:
             UsageError: the user's MASTER_PORT is taken.
         """
-        if isinstance(self.cluster_environment, LocalEnvironment):
-            self.cluster_environment.main_port  # noqa: B018 - takes it on first use
+        environment = self.cluster_environment
+        if isinstance(environment, LocalEnvironment) and not environment.creates_processes_externally:
+            environment.hold_ports()
 
     def setup_distributed(self) -> None:
         """Tie the ranks together before anything can wait for one that is no more."""
@@ -78,31 +56,19 @@ class RankedDDPStrategy(DDPStrategy):
         assert environment is not None
         # Lightning's launcher does so too, but only in fit, and the ranks of a run have to meet before.
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        handler.Ranks.children = getattr(self.launcher, "procs", [])
-        address, port = environment.main_address, environment.main_port
-        timeout = getattr(environment, "timeout", connect_timeout())
-        handler.attach(self.global_rank, self.local_rank, self.world_size, address, port, timeout)
+        JOB.adopt(getattr(self.launcher, "procs", []))
+        if isinstance(environment, LocalEnvironment):
+            JOB.watch_peers(environment.rendezvous(JOB.check_children), self.global_rank, self.local_rank)
+        elif isinstance(environment, LauncherEnvironment):
+            JOB.watch_peers(environment.rendezvous(), self.global_rank, self.local_rank)
         super().setup_distributed()
 
     def on_exception(self, exception: BaseException) -> None:
         super().on_exception(exception)
         if isinstance(exception, Stopped):
-            handler.end_in_order()  # now: the launcher may end us for the exit code of a quicker rank
-        elif isinstance(exception, Exception) and handler.Ranks.lifeline:
-            handler.report(exception)
-
-
-def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None) -> ClusterEnvironment:
-    """The environment of a run; always given, for Lightning's own search starts MPI in every process.
-
-    Args:
-        launch: who started this process.
-        wanted: the user's own, from the Trainer's plugins.
-    """
-    if isinstance(wanted, LauncherEnvironment) and not launch.external:
-        log.info("plugins: LauncherEnvironment has no launcher to ask here; leaving it out")
-        return LocalEnvironment()
-    return wanted or (LauncherEnvironment() if launch.external else LocalEnvironment())
+            JOB.end_in_order()  # now: the launcher may end us for the exit code of a quicker rank
+        elif isinstance(exception, Exception) and JOB.monitor:
+            JOB.report(exception)
 
 
 def ddp_strategy(

@@ -13,9 +13,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from lightning_app.errors import UsageError
 from lightning_app.launchers.detection import this_launch
+from lightning_app.rendezvous.environment import cluster_environment
 from lightning_app.trainer.machine import this_machine
 from lightning_app.trainer.plan import StrategyName, plan_run
-from lightning_app.trainer.strategy import cluster_environment, ddp_strategy
+from lightning_app.trainer.strategy import ddp_strategy
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
-"""One rank of a job that does nothing but hold its lifeline: python lifeline_program.py RANK RANKS PLACE ACT
+"""One rank of a job that does nothing but watch its peers: python peer_monitor_program.py RANK RANKS FOLDER ACT
 
-PLACE is the file in which rank 0 says where its hub is. Without torch, so that a job of several ranks starts at once.
+FOLDER/port is where rank 0 says where it listens. Without torch, so that a job of several ranks starts at once.
 """
 
 from __future__ import annotations
@@ -11,39 +11,42 @@ import sys
 import time
 from pathlib import Path
 
-from lightning_app.failure.peer_monitor import Ending, Hub, Lifeline, join
+from lightning_app.failure.peer_monitor import Ending, PeerMonitor
+from lightning_app.failure.shutdown import print_error
+from lightning_app.rendezvous.star import Peer, Place, gather, join, listen
+from lightning_app.rendezvous.waiting import Waiting
+
+TOKEN, TIMEOUT_S = "token", 300
 
 
-def attach(rank: int, ranks: int, place: Path) -> Lifeline:
-    """Join all ranks."""
+def peers_of(rank: int, ranks: int, folder: Path) -> dict[int, Peer]:
+    """The connections of a rank."""
+    port, waiting = folder / "port", Waiting(TIMEOUT_S)
     if rank == 0:
-        hub = Hub(ranks)
-        written = place.with_suffix(".new")
-        written.write_text(f"{hub.port} {hub.token}")
-        written.rename(place)
-        hub.gather(timeout=120)
-        return hub
-    while not place.exists():
-        time.sleep(0.01)
-    port, token = place.read_text().split(" ")
-    return join("127.0.0.1", int(port), token, rank, speaks=rank == 1, hub_host="host0", timeout=120)
+        listener = listen([0])
+        written = port.with_suffix(".new")
+        written.write_text(str(listener.getsockname()[1]))
+        written.rename(port)
+        return gather(listener, TOKEN, ranks, waiting, lambda peers: {})
+    place = lambda: Place("127.0.0.1", [int(port.read_text())], TOKEN) if port.exists() else None  # noqa: E731
+    return {0: join(place, rank, "node", waiting)[0]}
 
 
-def main(rank: int, ranks: int, place: Path, act: str) -> None:
+def main(rank: int, ranks: int, folder: Path, act: str) -> None:
     """Act when all are there."""
-    lifeline = attach(rank, ranks, place)
-    place.with_name(f"there-{rank}").touch()
-    while len(list(place.parent.glob("there-*"))) < ranks:
+    monitor = PeerMonitor(peers_of(rank, ranks, folder), announces=rank < 2)
+    folder.joinpath(f"there-{rank}").touch()
+    while len(list(folder.glob("there-*"))) < ranks:
         time.sleep(0.01)
     if act == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif act == "fail":
         line = f"rank {rank} failed"
-        if not lifeline.fail(Ending(line, 2), lambda: print(f"error: {line}", file=sys.stderr, flush=True)):
+        if not monitor.fail(Ending(line, 2), lambda: print_error(line)):
             time.sleep(600)
         os._exit(2)
     elif act == "end":
-        lifeline.close()
+        monitor.close()
     else:
         time.sleep(600)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from lightning_app.errors import UsageError
 from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous import environment
-from lightning_app.rendezvous.environment import LauncherEnvironment
-from lightning_app.rendezvous.roll_call import TIMEOUT_VARIABLE
-from lightning_app.rendezvous.store import Meeting
+from lightning_app.rendezvous.environment import LauncherEnvironment, cluster_environment
+from lightning_app.rendezvous.local_environment import LocalEnvironment
+from lightning_app.rendezvous.rendezvous import Rendezvous
+from lightning_app.rendezvous.waiting import TIMEOUT_VARIABLE
 
 ONE_NODE = Launch("openmpi", 4, 3, 3, 4, 0, 1)
 TWO_NODES = Launch("slurm", 4, 3, 1, 2, 1, 2)
@@ -18,8 +20,8 @@ ALONE = Launch("none", 1, 0, 0, 1, 0, 1)
 
 
 @pytest.fixture(autouse=True)
-def _unmet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LauncherEnvironment, "_meeting", None)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LauncherEnvironment, "_rendezvous", None)
     monkeypatch.delenv(TIMEOUT_VARIABLE, raising=False)
 
 
@@ -46,23 +48,23 @@ def test_a_process_of_its_own_is_no_launcher_s(monkeypatch: pytest.MonkeyPatch) 
     assert not LauncherEnvironment.detect()
 
 
-def test_a_job_meets_once_for_all_plugins_of_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    met: list[float] = []
+def test_a_job_has_one_rendezvous_for_all_plugins_of_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float] = []
 
-    def meet(launch: Launch, interface: str | None, timeout: float) -> Meeting:
-        met.append(timeout)
-        return Meeting("10.0.0.1", 4000, [0, 1, 1], "10.0.0.1")
+    def rendezvous(launch: Launch, interface: str | None, timeout: float) -> Rendezvous:
+        timeouts.append(timeout)
+        return Rendezvous("10.0.0.1", 4000, [0, 1, 1], "10.0.0.1")
 
-    monkeypatch.setattr(environment, "meet", meet)
+    monkeypatch.setattr(environment, "rendezvous", rendezvous)
     monkeypatch.setattr(environment, "route_gradients", lambda reached, interface: None)
     for _ in range(2):
         found = plugin(UNEVEN, monkeypatch)
         assert (found.main_address, found.main_port, found.node_rank()) == ("10.0.0.1", 4000, 1)
-    assert met == [60]
+    assert timeouts == [300]
 
 
-def test_a_node_that_the_launcher_numbers_needs_no_meeting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "meet", None)
+def test_a_node_that_the_launcher_numbers_needs_no_rendezvous(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "rendezvous", None)
     assert plugin(TWO_NODES, monkeypatch).node_rank() == 1
 
 
@@ -124,3 +126,15 @@ def test_the_timeout_is_the_argument_s_or_the_variable_s(monkeypatch: pytest.Mon
     monkeypatch.setenv(TIMEOUT_VARIABLE, "7")
     assert LauncherEnvironment().timeout == 7
     assert LauncherEnvironment(timeout=120).timeout == 120
+
+
+def test_the_environment_follows_from_the_launcher_unless_the_user_has_one() -> None:
+    assert type(cluster_environment(ALONE)) is LocalEnvironment
+    assert type(cluster_environment(ONE_NODE)) is LauncherEnvironment
+    own = SLURMEnvironment()
+    assert cluster_environment(ONE_NODE, own) is own
+    assert cluster_environment(ALONE, own) is own
+
+
+def test_the_plugin_in_a_config_does_no_harm_without_a_launcher() -> None:
+    assert type(cluster_environment(ALONE, LauncherEnvironment())) is LocalEnvironment

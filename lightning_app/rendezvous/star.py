@@ -1,0 +1,310 @@
+"""The connections of a job: a star around rank 0, made once and kept for as long as the job lives.
+
+Rank 0 listens. The others look for it, and each side shows that it knows the job's token before the other believes it:
+
+    rank 1:  hello TOKEN           rank 0:  welcome TOKEN      (at once)
+    rank 1:  1 NODE HOST           rank 0:  {"port": ...}      (when all have come), or {"missing": "..."}
+
+A stranger on a port where rank 0 is looked for does not know the token, so it is passed over; one that connects to
+rank 0 keeps nobody waiting. A rank counts once it has introduced itself, for until then it may try again, and only as
+long as its connection holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lightning_app.errors import UsageError
+from lightning_app.rendezvous.waiting import Missing, Waiting, missing_message
+
+REPLY_SECONDS = 2.0  # that a stranger on a port is waited for
+PAUSE_SECONDS = 0.05  # between two rounds over the ports
+ANSWER_SECONDS = 10.0  # in which a rank that has introduced itself must take the answer
+LONGEST_LINE = 1024  # of what a rank says before it is answered
+# A node that lost its power closes nothing; after so long it counts as dead. Shorter pauses of a network pass.
+IDLE = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
+KEEPALIVE = {getattr(socket, IDLE): 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another rank, with a connection that the kernel closes when its process ends.
+
+    Attributes:
+        host: its hostname, for messages.
+        node: tells nodes apart, also where their hostnames are the same; known to rank 0 only.
+    """
+
+    rank: int
+    host: str
+    connection: socket.socket
+    node: str = ""
+
+    @property
+    def reached(self) -> str:
+        """Our own address, by which it came or was found."""
+        return self.connection.getsockname()[0].removeprefix("::ffff:")  # IPv4 on a socket that takes both
+
+
+class Place(NamedTuple):
+    """Where rank 0 listens: on the first of the ports that is free there."""
+
+    address: str
+    ports: list[int]
+    token: str
+
+
+def listen(ports: Sequence[int]) -> socket.socket:
+    """Listen on the first free port of `ports` (0: any), on all interfaces.
+
+    Raises:
+        UsageError: none is free.
+    """
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    for port in ports:
+        try:
+            # Sets SO_REUSEADDR: the connections of a job that has just ended do not block its port.
+            return socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
+        except OSError:
+            continue
+    raise UsageError(f"rank 0 finds none of the ports {sorted(ports)} free; set MASTER_PORT to one that is.")
+
+
+# ---- rank 0
+
+
+def gather(
+    listener: socket.socket,
+    token: str,
+    world_size: int,
+    waiting: Waiting,
+    answer: Callable[[Mapping[int, Peer]], dict[str, Any]],
+) -> dict[int, Peer]:
+    """As rank 0: wait for all other ranks, then tell each the same.
+
+    Args:
+        listener: from `listen`; closed at the end.
+        answer: from the other ranks, what to tell them.
+
+    Returns:
+        The other ranks, by rank.
+
+    Raises:
+        Missing: time is up; the ranks that have come are told so too.
+    """
+    with Gathering(listener, token, world_size) as gathering:
+        while missing := gathering.missing:
+            if waiting.over(lambda missing=missing: missing):  # type: ignore[misc]  # mypy#12557
+                message = missing_message(missing, world_size, waiting.timeout)
+                gathering.tell({"missing": message})
+                raise Missing(message)
+            gathering.serve(PAUSE_SECONDS)
+        gathering.tell({"host": socket.gethostname()} | answer(gathering.peers))
+    return gathering.peers
+
+
+@dataclass
+class Caller:
+    """Who has connected to rank 0.
+
+    Attributes:
+        since: when, by the monotonic clock.
+        heard: the beginning of its next line.
+        welcome: it knows the token.
+    """
+
+    connection: socket.socket
+    since: float
+    heard: bytes = b""
+    welcome: bool = False
+
+
+class Gathering:
+    """Rank 0's side. As a context, it closes all connections but those to `peers`.
+
+    Attributes:
+        peers: the ranks that are here.
+    """
+
+    def __init__(self, listener: socket.socket, token: str, world_size: int) -> None:
+        self.peers: dict[int, Peer] = {}
+        self._listener, self._token, self._others = listener, token, range(1, world_size)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+
+    def __enter__(self) -> Gathering:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        kept = {peer.connection for peer in self.peers.values()} if exception == (None, None, None) else set()
+        for key in list(self._selector.get_map().values()):
+            if key.fileobj not in kept:
+                key.fileobj.close()  # type: ignore[union-attr]  # a socket
+        self._selector.close()
+
+    @property
+    def missing(self) -> list[int]:
+        """Ranks that are not here."""
+        return [rank for rank in self._others if rank not in self.peers]
+
+    def serve(self, seconds: float) -> None:
+        """Listen to all who say something within a time."""
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                self._accept()
+            else:
+                self._hear(key.data)
+        for key in list(self._selector.get_map().values()):
+            if key.data and not key.data.welcome and time.monotonic() - key.data.since > REPLY_SECONDS:
+                self._drop(key.data)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Tell all who are here. That one has ended meanwhile will be noticed by its connection."""
+        for peer in self.peers.values():
+            peer.connection.settimeout(ANSWER_SECONDS)
+            with suppress(OSError):
+                send_line(peer.connection, json.dumps(message, separators=(",", ":")))
+            keep_alive(peer.connection)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it has left again
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            self._selector.register(connection, selectors.EVENT_READ, Caller(connection, time.monotonic()))
+
+    def _hear(self, caller: Caller) -> None:
+        received = receive(caller.connection)
+        *lines, caller.heard = (caller.heard + received).split(b"\n")
+        welcome = received and len(caller.heard) < LONGEST_LINE
+        if not (welcome and all(self._understand(caller, line.decode(errors="replace")) for line in lines)):
+            self._drop(caller)
+
+    def _understand(self, caller: Caller, line: str) -> bool:
+        """Whether the line is what a rank of this job says next."""
+        if not caller.welcome:
+            caller.welcome = line == f"hello {self._token}"
+            if caller.welcome:
+                send_line(caller.connection, f"welcome {self._token}")
+            return caller.welcome
+        rank, node, host = (*line.split(" "), "", "", "")[:3]
+        if not rank.isdecimal() or int(rank) not in self._others:
+            return False
+        self.peers[int(rank)] = Peer(int(rank), host, caller.connection, node)  # the newest, if it has come again
+        return True
+
+    def _drop(self, caller: Caller) -> None:
+        self._selector.unregister(caller.connection)
+        caller.connection.close()
+        self.peers = {rank: peer for rank, peer in self.peers.items() if peer.connection is not caller.connection}
+
+
+# ---- the other ranks
+
+
+def join(find: Callable[[], Place | None], rank: int, node: str, waiting: Waiting) -> tuple[Peer, dict[str, Any]]:
+    """As any other rank: find rank 0, introduce ourselves, and wait for its answer.
+
+    Args:
+        find: where rank 0 listens; None if that is not known yet. Asked again and again.
+        node: of this rank, without spaces.
+
+    Returns:
+        Rank 0, and its answer.
+
+    Raises:
+        Missing: rank 0 was not found in time, has ended, or says that others are missing.
+    """
+    host = socket.gethostname()
+    while not waiting.over(lambda: [0]):
+        place = find()
+        for port in place.ports if place else []:
+            connection = knock(place.address, port, place.token)  # type: ignore[union-attr]  # or no port
+            if connection:
+                answer = hear_answer(connection, f"{rank} {node} {host}", waiting.timeout)
+                return Peer(0, answer.pop("host"), connection), answer
+        time.sleep(PAUSE_SECONDS)
+    where = f" at {place.address}, ports {place.ports}," if place else ""
+    raise Missing(
+        f"rank {rank} on {host} did not find rank 0{where} within {waiting.timeout:.0f} s: it has not started, has "
+        "died, or a firewall is between the nodes. Set MASTER_ADDR to an address of rank 0's node that this node can "
+        "reach, or LIGHTNING_APP_CONNECT_TIMEOUT to more seconds."
+    )
+
+
+def knock(address: str, port: int, token: str) -> socket.socket | None:
+    """A connection to rank 0, or None where this port is closed or a stranger's."""
+    with suppress(OSError):
+        connection = socket.create_connection((address, port), REPLY_SECONDS)
+        with suppress(OSError):
+            send_line(connection, f"hello {token}")
+            if read_line(connection, longest=len(token) + 9) == f"welcome {token}":
+                return connection
+        connection.close()
+    return None
+
+
+def hear_answer(connection: socket.socket, introduction: str, timeout: float) -> dict[str, Any]:
+    """What rank 0 tells us when all are there or its time is up; it may have started later than we.
+
+    Raises:
+        Missing: rank 0 went away, or says that others are missing.
+    """
+    address, port = connection.getpeername()[:2]
+    connection.settimeout(None if math.isinf(timeout) else timeout + ANSWER_SECONDS)
+    try:
+        send_line(connection, introduction)
+        answer = json.loads(read_line(connection))
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise Missing(
+            f"rank 0 at {address} port {port} ended before all ranks had come; look for its own message above."
+        ) from error
+    if "missing" in answer:
+        connection.close()
+        raise Missing(answer["missing"])
+    keep_alive(connection)
+    return answer
+
+
+# ---- connections
+
+
+def send_line(connection: socket.socket, line: str) -> None:
+    connection.sendall(f"{line}\n".encode())
+
+
+def read_line(connection: socket.socket, longest: float = float("inf")) -> str:
+    """One line without its end, and nothing of what follows it; nothing where the other side is gone."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < longest:
+        ahead = connection.recv(4096, socket.MSG_PEEK)
+        if not ahead:
+            return ""
+        line += connection.recv(ahead.find(b"\n") + 1 or len(ahead))
+    return line.decode(errors="replace").removesuffix("\n")
+
+
+def receive(connection: socket.socket) -> bytes:
+    """What has come; nothing at the end of the stream, also where the other side was reset."""
+    try:
+        return connection.recv(4096)
+    except OSError:
+        return b""
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Wait without a limit, and let the kernel find out when the other host is gone."""
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)

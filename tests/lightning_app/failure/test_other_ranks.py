@@ -1,0 +1,59 @@
+"""A rank that fails before the rendezvous lets its launcher end the others."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+LOST_ATTEMPTS = 2
+
+
+def test_attempts_that_hang_do_not_use_up_the_patience_with_slurms_controller(tmp_path: Path) -> None:
+    (tmp_path / "attempts").touch()
+    scancel = tmp_path / "scancel"
+    scancel.write_text(
+        f"""#!/bin/sh
+        echo "$*" >> "{tmp_path}/attempts"
+        [ "$(wc -l < "{tmp_path}/attempts")" -gt {LOST_ATTEMPTS} ] || exec sleep 600
+        kill -KILL $PPID
+        """
+    )
+    scancel.chmod(0o755)
+    code = (
+        "from types import SimpleNamespace; from lightning_app.failure import other_ranks; "
+        "other_ranks.CANCEL_ANSWER_SECONDS *= 0.03; other_ranks.CANCEL_PAUSE_SECONDS *= 0.03; "
+        "other_ranks.CANCEL_SECONDS *= 0.03; "
+        "other_ranks.end_others(SimpleNamespace(launcher='slurm'))"
+    )
+    ids = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ | ids, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (tmp_path / "attempts").read_text().splitlines() == ["--ctld --signal=KILL 7.0"] * (LOST_ATTEMPTS + 1)
+
+
+def test_mpich_is_told_to_abort_only_when_the_error_has_been_read() -> None:
+    code = (
+        "import sys; from types import SimpleNamespace; from lightning_app.failure import other_ranks; "
+        "other_ranks.READ_SECONDS = 600; print('error', file=sys.stderr); "
+        "other_ranks.end_others(SimpleNamespace(launcher='hydra'))"
+    )
+    told, pmi = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        pass_fds=[pmi],
+        env=os.environ | {"PMI_FD": str(pmi)},
+    )
+    os.close(pmi)
+    with process, os.fdopen(told) as abort:
+        assert process.stderr is not None
+        select.select([process.stderr], [], [])
+        assert select.select([abort], [], [], 0.5)[0] == []
+        assert process.stderr.read() == b"error\n"
+        assert abort.read() == "cmd=abort exitcode=2\n"
