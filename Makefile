@@ -11,7 +11,7 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help fit test quick test-oldest mpich soak mutate check bench clean
+.PHONY: help fit test quick test-oldest mpich soak mutate check bench gpu clean
 
 help:
 	@echo "make fit     train the quickstart (CONFIG=configs/... and ARGS='...' for another run)"
@@ -21,6 +21,7 @@ help:
 	@echo "make soak    the long tests: hours of kills, failures and resumes"
 	@echo "make test-oldest   the tests with the lowest versions that pyproject.toml allows"
 	@echo "make mutate ROOM=launchers   put small mistakes into a room, one at a time, and see whether its tests notice"
+	@echo "make gpu     everything a first run on a GPU should show, in nine minutes, into gpu-run/"
 	@echo "make bench   measure the speed of a training step here"
 	@echo "make clean   remove .venv and caches; runs/ and data/ stay"
 
@@ -68,6 +69,9 @@ $(OLDEST)/.installed: pyproject.toml
 
 bench: $(VENV)/.installed
 	$(PY) -m lightning_app bench $(ARGS)
+
+gpu: $(VENV)/.installed-dev
+	$(PY) tests/gpu/first_run.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest-* .pytest_cache .ruff_cache .mypy_cache build dist

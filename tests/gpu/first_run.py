@@ -1,0 +1,168 @@
+"""Everything that a first run on a GPU should show, in one command and at most nine minutes: `make gpu`.
+
+    python tests/gpu/first_run.py --to gpu-run --data cifar10.tar.xz --weights mobilenet_v2_imagenet.safetensors
+
+Runs, in this order: doctor, the tests marked `gpu`, bench, a whole run of configs/cifar10_gpu.yaml, a run that is
+stopped by SIGTERM and goes on, and a profile of ten steps. Each part is a process of its own with a time limit. Its log
+and its result are in the folder as soon as it ends, so that being cut off loses only the rest. Needs no network, and no
+installation: it runs from the checkout with whatever Python starts it.
+
+`--dry_run` does all of it on a CPU with tiny sizes, on scikit-learn's digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "lightning_app"]
+STOPPED = 75  # exit code of a run that was stopped and can go on
+DRY_RUN_PATIENCE = 10  # on a CPU that may be busy
+KILL_AFTER_S = 10.0  # between SIGTERM and SIGKILL of a part that is over its limit
+
+
+@dataclass
+class Part:
+    """One step of the run.
+
+    Attributes:
+        name: of its log, too.
+        seconds: its limit.
+        commands: run one after the other; the first that fails ends the part.
+        stop_at: SIGTERM is sent to the first command when its output contains this.
+    """
+
+    name: str
+    seconds: float
+    commands: Sequence[Sequence[str]]
+    stop_at: str = ""
+    codes: list[int] = field(default_factory=list)
+
+
+def main() -> int:
+    """Run all parts; returns 1 if one failed."""
+    options = parse()
+    options.to.mkdir(parents=True, exist_ok=True)
+    results = []
+    for part in parts(options):
+        started = time.monotonic()
+        print(f"\n=== {part.name} (at most {part.seconds:.0f} s)", flush=True)
+        ok = run(part, options.to / f"{part.name}.log")
+        results.append(
+            {"part": part.name, "ok": ok, "seconds": round(time.monotonic() - started, 1), "codes": part.codes}
+        )
+        (options.to / "summary.json").write_text(json.dumps(results, indent=1))
+        print(f"=== {part.name}: {'ok' if ok else 'FAILED'} after {results[-1]['seconds']} s", flush=True)
+    print(
+        "\n"
+        + "\n".join(f"{each['part']:<10} {'ok' if each['ok'] else 'FAILED'} {each['seconds']:6} s" for each in results)
+    )
+    return 0 if all(each["ok"] for each in results) else 1
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--to", type=Path, default=Path("gpu-run"), help="folder for logs and results (default: gpu-run)"
+    )
+    parser.add_argument("--data", help="CIFAR-10 as a folder or archive; default: download it")
+    parser.add_argument("--weights", help="ImageNet weights; default: download them")
+    parser.add_argument("--parts", nargs="+", help="only these parts (default: all)")
+    parser.add_argument("--dry_run", action="store_true", help="tiny sizes on a CPU")
+    return parser.parse_args()
+
+
+def parts(options: argparse.Namespace) -> list[Part]:
+    """What is run, in order. The limits add up to nine minutes."""
+    fit = [*PROGRAM, "fit", *recipe(options), "--runs_dir", str(options.to / "runs")]
+    resumed = [*fit, "--name", "stopped", *short(options)]
+    shape = ["--batch_size", "4", "--image_size", "32"] if options.dry_run else ["--batch_size", "256"]
+    steps = ["--rounds", "1", "--steps", "1", "--original_steps", "1"] if options.dry_run else ["--rounds", "2"]
+    bench = [*PROGRAM, "bench", "--parts", "original", "program", *steps, *shape]
+    profile = [sys.executable, "-m", "lightning_app.bench.profile", *shape, "--to", str(options.to / "profile.txt")]
+    every = [
+        Part("doctor", 30, [[*PROGRAM, "doctor"]]),
+        Part("tests", 90, [[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"]]),
+        Part("bench", 90, [[*bench, "--json", str(options.to / "bench.json")]]),
+        Part("recipe", 240, [fit]),
+        Part("resume", 60, [resumed, resumed], stop_at="validation after epoch 1 "),
+        Part("profile", 30, [profile]),
+    ]
+    for part in every:
+        part.seconds *= DRY_RUN_PATIENCE if options.dry_run else 1
+    return [part for part in every if not options.parts or part.name in options.parts]
+
+
+def recipe(options: argparse.Namespace) -> list[str]:
+    """The options of the whole run."""
+    if options.dry_run:
+        quick = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--data.image_size", "32"]
+        cache = ["--data.cache_dir", str(options.to / "packed")]
+        return ["--config", "configs/quickstart.yaml", "--trainer.strategy", "cpu", *quick, *cache]
+    given = {"--data.root": options.data, "--model.weights": options.weights}
+    places = [word for option, value in given.items() if value for word in (option, value)]
+    return ["--config", "configs/cifar10_gpu.yaml", "--trainer.strategy", "gpu", *places]
+
+
+def short(options: argparse.Namespace) -> list[str]:
+    """A run that takes long enough to be stopped."""
+    if options.dry_run:
+        return ["--trainer.max_epochs", "8"]
+    return ["--trainer.max_epochs", "6", "--data.image_size", "96"]
+
+
+def run(part: Part, log: Path) -> bool:
+    """Run a part within its limit; its output goes to the terminal and the log."""
+    deadline = time.monotonic() + part.seconds
+    with open(log, "w") as file:
+        for index, command in enumerate(part.commands):
+            expected = STOPPED if part.stop_at and index == 0 else 0
+            code = tee(command, file.write, deadline, part.stop_at if index == 0 else "")
+            part.codes.append(code)
+            if code != expected and not (code == 5 and part.name == "tests"):  # pytest's 5: nothing was selected
+                return False
+    return True
+
+
+def tee(command: Sequence[str], write: Callable[[str], object], deadline: float, stop_at: str) -> int:
+    """Run one command; returns its exit code."""
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    seconds = max(deadline - time.monotonic(), 1)
+    timers = [threading.Timer(seconds, process.terminate), threading.Timer(seconds + KILL_AFTER_S, process.kill)]
+    for timer in timers:
+        timer.start()
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        write(line)
+        if stop_at and stop_at in line:
+            process.send_signal(signal.SIGTERM)
+            stop_at = ""
+    code = process.wait()
+    for timer in timers:
+        timer.cancel()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
