@@ -90,7 +90,14 @@ def parts(options: argparse.Namespace) -> list[Part]:
     shape = ["--batch_size", "4", "--image_size", "32"] if options.dry_run else ["--batch_size", "256"]
     steps = ["--rounds", "1", "--steps", "1", "--original_steps", "1"] if options.dry_run else ["--rounds", "2"]
     bench = [*PROGRAM, "bench", "--parts", "original", "program", *steps, *shape]
-    profile = [sys.executable, "-m", "lightning_app.bench.profile", *shape, "--to", str(options.to / "profile.txt")]
+    profile = [
+        sys.executable,
+        "-m",
+        "lightning_app.bench.step_profile",
+        *shape,
+        "--to",
+        str(options.to / "profile.txt"),
+    ]
     every = [
         Part("doctor", 30, [[*PROGRAM, "doctor"]]),
         Part("tests", 90, [[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"]]),
