@@ -6,12 +6,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lightning_app.callbacks.lightning_patches import AveragedWeights
 
-class EMA(WeightAveraging):
+
+class EMA(AveragedWeights):
     """Lightning's weight averaging with a decay that grows to its value, on the model's own device.
 
     At step t the decay is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage:
@@ -28,34 +29,27 @@ class EMA(WeightAveraging):
     @property
     def average(self) -> torch.nn.Module:
         """The averaged model, while training."""
-        assert self._average_model is not None
-        return self._average_model.module
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # The average is built before the model moves; without this it would stay on the CPU.
-        self._device = trainer.strategy.root_device
-        super().setup(trainer, pl_module, stage)
+        return self.averaged.module
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step > self._latest_update_step:  # not between the batches of an accumulated one
-            kept = min(self.decay, (1 + step) / (10 + step)) if self._latest_update_step else 0.0
+        if step > self.last_update:  # not between the batches of an accumulated one
+            kept = min(self.decay, (1 + step) / (10 + step)) if self.last_update else 0.0
             self.update(pl_module, kept)
-            self._latest_update_step = step
+            self.last_update = step
 
     @torch.no_grad()
     def update(self, pl_module: pl.LightningModule, kept: float) -> None:
         """Move the average. (AveragedModel.update_parameters reads its own count from the device, several times.)"""
-        assert self._average_model is not None
         pairs = zip(everything(self.average), everything(pl_module), strict=True)
         averaged, current = map(list, zip(*((a, c) for a, c in pairs if a.is_floating_point()), strict=True))
         get_ema_multi_avg_fn(kept)(averaged, current, 0)
         for average, count in zip(self.average.buffers(), pl_module.buffers(), strict=True):
             if not average.is_floating_point():  # batch norm's count of batches
                 average.copy_(count)
-        self._average_model.n_averaged += 1
+        self.averaged.n_averaged += 1
 
 
 def everything(module: torch.nn.Module) -> list[Tensor]:

@@ -8,6 +8,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from lightning_app.errors import UsageError
+
+NAMES_IN_ERROR = 20
+
 
 class BadBatch(NamedTuple):
     """A batch whose loss was no finite number; numbered from 0 over all epochs."""
@@ -46,6 +50,11 @@ class LossWatch(pl.Callback):
             for index in (~losses.isfinite()).nonzero()[:1].flatten().tolist():
                 self.bad = BadBatch(self._unseen[index][0], float(losses[index]))
         self._unseen.clear()
+
+    def first_bad(self) -> BadBatch | None:
+        """The first batch so far with a loss that is no finite number; on a GPU this waits for it."""
+        self.look()
+        return self.bad
 
 
 class SkipNonFinite(pl.Callback):
@@ -98,3 +107,22 @@ def floating_buffers(module: torch.nn.Module) -> list[Tensor]:
 def all_finite(module: torch.nn.Module) -> bool:
     """Whether every parameter is a finite number; waits for a GPU."""
     return bool(torch.stack([parameter.isfinite().all() for parameter in module.parameters()]).all())
+
+
+def non_finite_error(trainer: pl.Trainer, number: int, newest: str, can_skip: bool) -> UsageError:
+    """The error that names the images of a batch.
+
+    Args:
+        number: of the batch, counted from 0 over all epochs.
+        newest: the last good checkpoint.
+        can_skip: whether to point to --on_nan skip.
+    """
+    epoch, batch_idx = divmod(number, int(trainer.num_training_batches))
+    names = trainer.datamodule.batch_names(epoch, batch_idx)  # type: ignore[attr-defined]  # Lightning sets it, untyped
+    more = f" and {len(names) - NAMES_IN_ERROR} more" if len(names) > NAMES_IN_ERROR else ""
+    skip = "; --on_nan skip leaves such batches out" if can_skip else ""
+    return UsageError(
+        f"the loss or a weight is no finite number after batch {batch_idx} of epoch {epoch}, made of "
+        f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest}. "
+        f"A lower learning rate is the usual cure{skip}."
+    )

@@ -44,26 +44,37 @@ def step_file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}.ckpt"
 
 
+def best_file(step: int, within_a_step: bool) -> str:
+    """The name of the checkpoint with the weights that a validation measured.
+
+    That of the step; but where gradients were being accumulated, one that no run goes on from: they are not in it.
+    """
+    return f"validated-{step:08d}.ckpt" if within_a_step else f"step-{step:08d}.ckpt"
+
+
 def step_files(folder: Path) -> dict[int, Path]:
     """What bears the name of a checkpoint, by step, newest first."""
     found = [(STEP_FILE.match(path.name), path) for path in folder.glob("step-*.ckpt")]
     return dict(sorted(((int(match[1]), path) for match, path in found if match), reverse=True))
 
 
-def keep_newest(folder: Path, keep: int, best: int | None) -> None:
-    """Point best.ckpt to the checkpoint of the best step, and remove all but it and the newest ones.
+def keep_newest(folder: Path, keep: int, best: str | None) -> None:
+    """Point best.ckpt to the best checkpoint, and remove all but it and the newest ones.
 
     In this order: at no moment does the link name a file that is gone.
+
+    Args:
+        best: name of the best checkpoint's file; None if there is none.
     """
-    files = step_files(folder)
-    if best in files:
+    if best and (folder / best).exists():
         link = folder / f".{BEST}.tmp"
         link.unlink(missing_ok=True)
-        link.symlink_to(files[best].name)
+        link.symlink_to(best)
         link.replace(folder / BEST)
-    for step in list(files)[keep:]:
-        if step != best:
-            files[step].unlink()
+    old = list(step_files(folder).values())[keep:]
+    for path in [*old, *folder.glob("validated-*.ckpt")]:
+        if path.name != best:
+            path.unlink()
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

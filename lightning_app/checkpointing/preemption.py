@@ -86,6 +86,58 @@ class Deadline:
         return self.end is not None and now + self.longest + self.margin >= self.end
 
 
+class StopRequest:
+    """Whether this process has been asked to stop, and what becomes of its SLURM job then.
+
+    Args:
+        signals: that were taken over, or will be.
+        environ: of the process.
+    """
+
+    def __init__(self, signals: StopSignals, environ: Mapping[str, str]) -> None:
+        self.signals, self.environ = signals, environ
+        self.deadline = Deadline(None)
+        self._first_step: int | None = None
+
+    def begin(self, step: int, watches_the_clock: bool) -> None:
+        """Training begins, after so many steps; rank 0 alone watches the job's time limit."""
+        self._first_step = step
+        if watches_the_clock:
+            self.deadline = job_deadline(self.environ, self.deadline.longest)
+
+    def cause(self) -> int:
+        """Why to stop: a signal's number or TIME_LIMIT; 0 to go on. To be asked at each boundary."""
+        near = self.deadline.near(time.time())
+        return self.signals.received or (TIME_LIMIT if near else 0)
+
+    def requeue(self, step: int, cause: int) -> None:
+        """Put the job back into the queue, unless it would be for ever."""
+        if self._first_step is not None and step > self._first_step:
+            log.info(requeue(self.environ, cause))
+        else:
+            log.warning("this attempt took no step, so another one would not either: the job is not requeued")
+
+    def end_of_training(self) -> None:
+        """Give the signals back; but a SLURM job that is told to save must not end now, but test in another attempt."""
+        if "SLURM_JOB_ID" in self.environ:
+            self.signals.restore(signal.SIGINT)
+        else:
+            self.signals.restore()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"longest": self.deadline.longest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint of an earlier attempt."""
+        self.deadline = Deadline(None, longest=state["longest"])
+
+
+def name_of(cause: int) -> str:
+    """A cause to stop, for people."""
+    return "the job's time limit is near" if cause == TIME_LIMIT else signal.Signals(cause).name
+
+
 def job_deadline(environ: Mapping[str, str], longest: float = 0.0) -> Deadline:
     """The time limit of the SLURM job that this process is in; `longest` as in Deadline."""
     started, ended = environ.get("SLURM_JOB_START_TIME"), environ.get("SLURM_JOB_END_TIME")  # of SLURM 23.02 and newer

@@ -7,53 +7,25 @@ it was begun from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightning_app.checkpointing.checkpoint_io import CheckpointError, DamagedError, read_checkpoint, step_files
+from lightning_app.checkpointing.checkpoint_io import CheckpointError, read_checkpoint, step_files
+from lightning_app.checkpointing.identity import RunIdentity
+from lightning_app.checkpointing.resume_point import CHECKPOINTS, Check, NoneWholeError, ResumePoints, identity_in
+from lightning_app.checkpointing.run_record import RECORD, RunRecord, read_record
 from lightning_app.errors import UsageError
-from lightning_app.files import make_folder, replace_file, sync
+from lightning_app.files import make_folder, sync
 
 log = logging.getLogger(__name__)
 
-RECORD, LOCK, CHECKPOINTS = "run.json", ".lock", "checkpoints"
-# Options that do not change what is learnt: where runs and caches are kept, on what machine, what is shown, how often
-# it is saved. `on_nan` too, so that a run which NaN stopped can be continued with the other answer.
-NOT_IDENTITY = (
-    "config",
-    "name",
-    "runs_dir",
-    "resume",
-    "checkpoint",
-    "on_nan",
-    "data.cache_dir",
-    "trainer.accelerator",
-    "trainer.benchmark",
-    "trainer.default_root_dir",
-    "trainer.devices",
-    "trainer.enable_checkpointing",
-    "trainer.enable_model_summary",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "trainer.logger",
-    "trainer.num_nodes",
-    "trainer.plugins",
-    "trainer.profiler",
-    "trainer.strategy",
-)
+LOCK = ".lock"
 LOCK_TIMEOUT_S = 10.0  # a killed process may take a moment to be gone
-SHOWN = 5  # options to name in an error
-Options = dict[str, Any]
-Check = Callable[[dict[str, Any], Path], None]
 
 
 @dataclass(frozen=True)
@@ -84,44 +56,21 @@ class Start:
         return cls(**json.loads(text))
 
 
-def identity(config: Mapping[str, Any]) -> Options:
-    """The options that make a run what it is, by their full names."""
-    return {
-        name: value
-        for name, value in flatten(config)
-        if not any(name == other or name.startswith(f"{other}.") for other in NOT_IDENTITY)
-    }
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested options as pairs of dotted name and value."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def config_hash(options: Options) -> str:
-    """A short name for a set of options."""
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
-
-
 class RunsFolder:
     """The versions of one name.
 
     Args:
         folder: <runs_dir>/<name>.
-        options: identity() of the run that is to begin.
+        identity: of the run that is to begin.
         check: raises where a checkpoint does not fit the model or the data.
         job: the SLURM job that this process is in, if any.
         restarted: whether that job has come back from the queue.
     """
 
     def __init__(
-        self, folder: Path, options: Options, check: Check, job: str | None = None, restarted: bool = False
+        self, folder: Path, identity: RunIdentity, check: Check, job: str | None = None, restarted: bool = False
     ) -> None:
-        self.folder, self.options, self.check = folder, options, check
+        self.folder, self.identity, self.points = folder, identity, ResumePoints(identity, check)
         self.job, self.returned = job, job if restarted else None
         self.lock: FileLock | None = None
 
@@ -159,15 +108,28 @@ class RunsFolder:
         return self._begin(Path(resume) if resume not in ("auto", "never") else None)
 
     def unfinished(self, job: str | None = None) -> list[int]:
-        """Versions of these options, and of a job, that did not come to their end; newest first."""
+        """Versions of this identity, and of a job, that did not come to their end; newest first."""
         return self._recorded(finished=False, job=job)
 
     def _recorded(self, finished: bool, job: str | None) -> list[int]:
-        wanted: dict[str, Any] = {"config": config_hash(self.options), "finished": finished, "abandoned": False}
-        if job:
-            wanted["job"] = job
-        records = {number: {"abandoned": False} | read_record(self.version(number)) for number in self.versions()}
-        return [number for number, record in records.items() if wanted.items() <= record.items()]
+        records = {number: self._record(number) for number in self.versions()}
+        wanted = (self.identity.digest, finished, False)
+        return [
+            number
+            for number, record in records.items()
+            if record and (record.config, record.finished, record.abandoned) == wanted and job in (None, record.job)
+        ]
+
+    def _record(self, number: int) -> RunRecord | None:
+        """What is noted of a version. Where the note is lost, its newest checkpoint that is whole says whose it is."""
+        folder = self.version(number)
+        record = read_record(folder)
+        if record or not (found := whose(folder)):
+            return record
+        record = RunRecord(found.digest, finished=(folder / "model" / "model.json").exists())
+        log.warning(f"resume: {folder / RECORD} is missing or damaged; made again from a checkpoint beside it")
+        record.write(folder)
+        return record
 
     def versions(self) -> list[int]:
         """All that are there, newest first."""
@@ -176,15 +138,15 @@ class RunsFolder:
 
     def _begin(self, checkpoint: Path | None) -> Start:
         """Begin a version of its own, from a checkpoint or from nothing."""
-        step = self.usable(checkpoint)["global_step"] if checkpoint else 0
+        step = self.points.read(checkpoint)["global_step"] if checkpoint else 0
         number = max(self.versions(), default=-1) + 1
         make_folder(self.folder)
         while not made(self.version(number)):  # by another job, just now
             number += 1
         self._hold(number)
         # Resolved: best.ckpt may soon be another one.
-        origin = {"from": str(checkpoint.resolve()), "from_step": step} if checkpoint else {}
-        write_record(self.version(number), self.options, finished=False, job=self.job, **origin)
+        origin = str(checkpoint.resolve()) if checkpoint else None
+        RunRecord(self.identity.digest, job=self.job, origin=origin, from_step=step).write(self.version(number))
         log.info(f"run: {self.version(number)}, from " + (f"step {step}: {checkpoint}" if checkpoint else "the start"))
         return Start(number, str(checkpoint) if checkpoint else None, step)
 
@@ -198,50 +160,20 @@ class RunsFolder:
         for path in listed(folder / CHECKPOINTS):
             if path.match(".*.tmp"):  # left by a killed save
                 path.unlink()
-        refused: dict[Path, CheckpointError] = {}
-        for step, path in candidates(folder):
-            try:
-                self.usable(path)
-            except CheckpointError as error:
-                refused[path] = error
-                continue
-            for newer, why in refused.items():
-                put_aside(newer, why)
-            log.info(f"run: {folder}, going on from step {step} of an attempt that did not come to its end")
-            return Start(number, str(path), step, again=True)
-        if refused:
-            self._give_up(folder, list(refused.values()))
+        try:
+            point = self.points.newest(folder)
+        except NoneWholeError as error:
+            # An attempt that began there anew would wipe out what it logged.
+            log.warning(
+                f"resume: no checkpoint in {folder} is whole, so this run begins anew in another folder: {error}"
+            )
+            RunRecord(self.identity.digest, abandoned=True).write(folder)
             return None
-        log.info(f"run: {folder}, from the start: an earlier attempt ended before its first checkpoint")
-        return Start(number, again=True)
-
-    def _give_up(self, folder: Path, refused: list[CheckpointError]) -> None:
-        """Never go on in a folder again: an attempt that began there anew would wipe out what it logged."""
-        for error in refused:
-            if not isinstance(error, DamagedError):
-                raise UsageError(
-                    f"no checkpoint that {folder} could go on from can be used here and now: {error} Mend that "
-                    "(access, data, or the environment that it was written in), or begin anew with --resume never."
-                ) from error
-        log.warning(
-            f"resume: no checkpoint in {folder} is whole, so this run begins anew in another folder: {refused[0]}"
-        )
-        write_record(folder, self.options, finished=False, abandoned=True)
-
-    def usable(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint that belongs to a run of these options.
-
-        Raises:
-            CheckpointError: as read_checkpoint(), or it is of other options or another model.
-        """
-        checkpoint = read_checkpoint(path)
-        theirs = json.loads(checkpoint.get("run", {}).get("options", "null"))
-        if theirs is None:
-            raise CheckpointError(f"{path} was not made by a fit of this program.")
-        if theirs != json.loads(json.dumps(self.options)):
-            raise CheckpointError(f"{path} is of a run with other options: {differences(theirs, self.options)}.")
-        self.check(checkpoint, path)
-        return checkpoint
+        if point is None:
+            log.info(f"run: {folder}, from the start: an earlier attempt ended before its first checkpoint")
+            return Start(number, again=True)
+        log.info(f"run: {folder}, going on from step {point.step} of an attempt that did not come to its end")
+        return Start(number, str(point.path), point.step, again=True)
 
     def _hold(self, number: int) -> bool:
         """Take the version for this process; False where another one has it."""
@@ -263,9 +195,19 @@ class RunsFolder:
 
     def finish(self, number: int) -> None:
         """Note that a version came to its end."""
-        write_record(self.version(number), self.options, finished=True, job=self.job)
+        RunRecord(self.identity.digest, finished=True, job=self.job).write(self.version(number))
         self.let_go()
         (self.version(number) / LOCK).unlink(missing_ok=True)
+
+
+def whose(folder: Path) -> RunIdentity | None:
+    """The identity in the newest checkpoint of a folder that is whole; None where there is none."""
+    for path in step_files(folder / CHECKPOINTS).values():
+        try:
+            return identity_in(read_checkpoint(path))
+        except CheckpointError:
+            continue
+    return None
 
 
 def made(folder: Path) -> bool:
@@ -285,46 +227,3 @@ def listed(folder: Path) -> list[Path]:
         OSError: it cannot be listed. For glob it would be empty, and the run would begin anew.
     """
     return list(folder.iterdir()) if folder.exists() else []
-
-
-def candidates(folder: Path) -> list[tuple[int, Path]]:
-    """What a run can go on from, by step: its own checkpoints, newest first, and at last the one it was begun from.
-
-    One that is older than that is not its own: the best one was copied with it.
-    """
-    record = read_record(folder)
-    origin, first = record.get("from"), record.get("from_step", 0)
-    own = [(step, path) for step, path in step_files(folder / CHECKPOINTS).items() if step >= first]
-    return [*own, (first, Path(origin))] if origin else own
-
-
-def put_aside(path: Path, why: CheckpointError) -> None:
-    """Give a checkpoint another name, where a run goes on from an earlier one and so will come to this step again.
-
-    What is not damaged too: used later on, it would leave a gap in what was logged.
-    """
-    aside = path.with_name(f"{path.name}.{'damaged' if isinstance(why, DamagedError) else 'unused'}-{time.time_ns()}")
-    path.rename(aside)
-    log.warning(f"resume: {why} It is put aside as {aside.name}; going on from one before.")
-
-
-def differences(theirs: Options, ours: Options) -> str:
-    """The options in which two runs differ."""
-    names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-    shown = [f"{name} is {theirs.get(name)} there and {ours.get(name)} here" for name in names[:SHOWN]]
-    return "; ".join([*shown, *([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])])
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """What run.json says; nothing where it is missing or broken."""
-    try:
-        record = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def write_record(folder: Path, options: Options, finished: bool, job: str | None = None, **more: Any) -> None:
-    """Write run.json."""
-    record = {"config": config_hash(options), "finished": finished, "job": job, **more}
-    replace_file(folder / RECORD, json.dumps(record).encode())

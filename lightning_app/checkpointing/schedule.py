@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lightning_app.checkpointing.best import LOWER_IS_BETTER, Mode
 from lightning_app.errors import UsageError
 
 RETRY_SHARE = 0.1  # of steps and minutes between two, after one that could not be written
@@ -13,25 +14,34 @@ RETRY_SHARE = 0.1  # of steps and minutes between two, after one that could not 
 
 @dataclass(frozen=True)
 class SavingOptions:
-    """When a checkpoint is written, beside that of the end, and how many are kept. The best goes with the next one.
+    """When a checkpoint is written, how many are kept, and which is the best. The last is always written.
 
     Args:
         every_n_steps: optimizer steps between two.
         every_n_minutes: minutes between two, whichever comes first.
         keep: how many of the newest are kept, beside the best.
         max_share: largest share of the time that all of them may take; they get rarer rather than take more.
+        monitor: the metric of validation that the best checkpoint is chosen by.
+        mode: whether the best has the highest (max) or the lowest (min) value of it.
     """
 
     every_n_steps: int = 1000
     every_n_minutes: float = 10.0
     keep: int = 2
     max_share: float = 0.01
+    monitor: str = "val/acc"
+    mode: Mode = "max"
 
     def __post_init__(self) -> None:
         if self.every_n_steps < 1 or self.keep < 1:
             raise UsageError("--checkpoint.every_n_steps and --checkpoint.keep are counts of 1 or more.")
         if self.every_n_minutes <= 0 or not 0 < self.max_share <= 1:
             raise UsageError("--checkpoint.every_n_minutes is above 0, --checkpoint.max_share a share in (0, 1].")
+        if self.mode == "max" and self.monitor in LOWER_IS_BETTER:
+            raise UsageError(
+                f"checkpoint.monitor is {self.monitor} and checkpoint.mode is max, which would keep the worst "
+                "checkpoint; add --checkpoint.mode min."
+            )
 
 
 class SavingClock:

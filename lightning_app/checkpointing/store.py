@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from pathlib import Path
 
 import lightning.pytorch as pl
 
 from lightning_app.checkpointing.checkpoint_io import IN_MEMORY, ChecksummedIO, keep_newest, step_file, step_files
-from lightning_app.checkpointing.run_directory import RECORD, write_record
+from lightning_app.checkpointing.run_record import RECORD, RunRecord
 from lightning_app.checkpointing.schedule import SavingClock, SavingOptions
 from lightning_app.files import make_folder, replace_file, sync_files
 
@@ -23,19 +21,17 @@ class Checkpoints:
     Args:
         io: that Lightning hands them to.
         options: when to write, and how many to keep.
-        identity: of the run, as in its record.
+        folder: where they lie, below the run's folder.
+        record: of the run, to be written again where its folder vanished.
 
     Attributes:
-        folder: where they lie; to be set before training.
-        clock: says when one is due; from `start` on.
+        clock: says when one is due.
         saving: one is being made right now.
     """
 
-    folder: Path
-    clock: SavingClock
-
-    def __init__(self, io: ChecksummedIO, options: SavingOptions, identity: str) -> None:
-        self.io, self.options, self.identity = io, options, identity
+    def __init__(self, io: ChecksummedIO, options: SavingOptions, folder: Path, record: RunRecord) -> None:
+        self.io, self.options, self.folder, self.record = io, options, folder, record
+        self.clock = SavingClock(options, 0)
         self.saving = False
 
     @property
@@ -47,26 +43,27 @@ class Checkpoints:
         """Training begins, after so many steps."""
         self.clock = SavingClock(self.options, step)
 
-    def take_over(self, step: int, folder: Path) -> None:
+    def take_over(self, name: str, folder: Path) -> None:
         """Have the best checkpoint here too, where a run goes on from one in another's folder."""
-        theirs, ours = step_file(folder, step), step_file(self.folder, step)
+        theirs, ours = folder / name, self.folder / name
         if theirs.exists() and not ours.exists():
             make_folder(self.folder)
             replace_file(ours, theirs.read_bytes())
 
-    def keep_best(self, trainer: pl.Trainer) -> None:
-        """Put a checkpoint aside, to be written before the next one that is."""
+    def keep_best(self, trainer: pl.Trainer, name: str) -> None:
+        """Put a checkpoint aside, to be written by that name before the next one that is."""
         began = self.clock.now()
-        self._make(trainer, IN_MEMORY)
+        self._make(trainer, self.folder / name, IN_MEMORY)
         self.clock.kept_in_memory(began)
 
-    def write(self, trainer: pl.Trainer, best_step: int | None) -> None:
-        """Write a checkpoint, then remove older ones."""
+    def write(self, trainer: pl.Trainer, best: str | None) -> None:
+        """Write a checkpoint, then remove older ones but the best, given by its file's name."""
         began = self.clock.now()
         self._save_logs(trainer)
-        path = self._make(trainer)
+        path = step_file(self.folder, trainer.global_step)
+        self._make(trainer, path)
         if trainer.is_global_zero:
-            self._tidy(path, best_step)
+            self._tidy(path, best)
         note = self.clock.failed if self.io.error else self.clock.wrote
         note(trainer.global_step, began)
 
@@ -89,19 +86,17 @@ class Checkpoints:
             except OSError as error:
                 log.warning(f"what was logged could not be saved ({error.strerror or error}); a checkpoint is made yet")
 
-    def _make(self, trainer: pl.Trainer, where: str | None = None) -> Path:
-        path = step_file(self.folder, trainer.global_step)
+    def _make(self, trainer: pl.Trainer, path: Path, where: str | None = None) -> None:
         self.saving = True
         trainer.save_checkpoint(path, weights_only=False, storage_options=where)
         self.saving = False
-        return path
 
-    def _tidy(self, path: Path, best_step: int | None) -> None:
+    def _tidy(self, path: Path, best: str | None) -> None:
         """Say what could not be written, or remove what has become too old."""
         error = self.io.error
         try:
             if error is None:
-                keep_newest(self.folder, self.options.keep, best_step)
+                keep_newest(self.folder, self.options.keep, best)
                 self._restore_record()
                 return
         except OSError as tidying:
@@ -116,4 +111,4 @@ class Checkpoints:
         run = self.folder.parent
         if not (run / RECORD).exists():
             log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
-            write_record(run, json.loads(self.identity), finished=False, job=os.environ.get("SLURM_JOB_ID"))
+            self.record.write(run)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
+import lightning.pytorch as pl
+
 from datamodules.datamodule import ImageData
 from lightning_app.errors import UsageError
 from models.classifier import ImageClassifier
 from models.dry_run import check_takes
 from models.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 
 def check_batches(data: ImageData, model: ImageClassifier, world_size: int) -> None:
@@ -45,6 +51,19 @@ def check_sides(data: ImageData, max_epochs: int | None) -> None:
             f"be trained at the last of them, and be evaluated at {data.eval_size} pixels. Give --data.image_size one "
             f"side, or {max_epochs} as a list."
         )
+
+
+def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
+    """Let no epoch, of so many steps, pass without a training loss.
+
+    Raises:
+        UsageError: it never logs.
+    """
+    if trainer.log_every_n_steps < 1:  # type: ignore[attr-defined]  # set by a connector
+        raise UsageError(f"--trainer.log_every_n_steps is {trainer.log_every_n_steps}; expected 1 or more.")  # type: ignore[attr-defined]
+    if trainer.log_every_n_steps > steps:  # type: ignore[attr-defined]  # set by a connector
+        log.info(f"log_every_n_steps: {steps} instead of {trainer.log_every_n_steps} (an epoch has no more)")  # type: ignore[attr-defined]
+        trainer.log_every_n_steps = steps  # type: ignore[attr-defined]
 
 
 def smallest_share(images: int, batch_size: int, world_size: int) -> int:

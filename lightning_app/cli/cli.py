@@ -3,52 +3,42 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
-from collections.abc import Callable
+import signal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from datamodules.datamodule import ImageData
-from lightning_app.callbacks.batch_statistics import AverageBatchStatistics
-from lightning_app.callbacks.ema import EMA
-from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
-from lightning_app.callbacks.progress_bar import Bar
-from lightning_app.callbacks.progress_lines import PlainProgress
-from lightning_app.callbacks.rank_state import RankState
-from lightning_app.callbacks.reseed import Reseed
+from lightning_app.callbacks.non_finite import LossWatch
 from lightning_app.callbacks.step_boundary import StepBoundary
-from lightning_app.callbacks.tensorboard_images import Pictures
 from lightning_app.callbacks.throughput import Throughput
-from lightning_app.checkpointing.checkpoint_io import CheckpointError, ChecksummedIO, read_checkpoint, step_file
-from lightning_app.checkpointing.run_directory import CHECKPOINTS, RunsFolder, Start, flatten, identity
-from lightning_app.checkpointing.schedule import SavingOptions
+from lightning_app.checkpointing.best import BestChoice
+from lightning_app.checkpointing.checkpoint_io import ChecksummedIO, read_checkpoint
+from lightning_app.checkpointing.identity import RunIdentity, flatten
+from lightning_app.checkpointing.preemption import StopRequest, StopSignals
+from lightning_app.checkpointing.run_directory import RunsFolder
+from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.store import Checkpoints
-from lightning_app.cli.checks import check_batches, check_sides
+from lightning_app.cli.checks import check_batches, check_sides, log_every_epoch
+from lightning_app.cli.fit_callbacks import fit_callbacks, only, progress_callback, stdout_is_terminal
+from lightning_app.cli.fit_run import FitRun, check_goes_on, require_own_process
+from lightning_app.cli.options import add_options
 from lightning_app.cli.parser import Parser
-from lightning_app.errors import Finished, UsageError
-from lightning_app.files import DISK_ERRORS
+from lightning_app.errors import UsageError
+from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
-from lightning_app.library.own_process import NeedsOwnProcess, is_own_process
 from lightning_app.results.finished_run import FinishedRun
 from lightning_app.results.hparams import hparams
 from lightning_app.results.loggers import run_loggers
 from lightning_app.results.predictions import gather_predictions, write_predictions
 from lightning_app.results.write_results import write_results
-from lightning_app.trainer.strategy import LocalEnvironment, RankedDDPStrategy
+from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
-from models.errors import ModelError
-from models.weights import check_fit
-
-log = logging.getLogger(__name__)
-# Tells the processes that a local ddp run starts where to begin.
-START_VARIABLE = "LIGHTNING_APP_START"
 
 
 class CLI(LightningCLI):
@@ -56,20 +46,21 @@ class CLI(LightningCLI):
 
     def __init__(self, args: list[str], started: float) -> None:
         self.started = started
-        self.runs: RunsFolder | None = None
+        self.run: FitRun | None = None
+        self.signals = StopSignals()
         try:
             self._run(args)
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise
-            then = "the same command then goes on from the newest checkpoint" if self.runs else "then try again"
+            then = "the same command then goes on from the newest checkpoint" if self.run else "then try again"
             raise UsageError(
                 f"{error.filename or 'the run'} cannot be written ({error.strerror}). Mend that; {then}."
             ) from error
         finally:
-            if self.runs:
-                self.runs.let_go()
-                self.boundary.signals.restore()
+            if self.run:
+                self.run.runs.let_go()
+            self.signals.restore()
 
     def _run(self, args: list[str]) -> None:
         """Parse, build and run, as LightningCLI does in its constructor."""
@@ -81,32 +72,12 @@ class CLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
-            save_config_callback=SaveConfigCallback,
-            save_config_kwargs={"overwrite": True},  # by a later attempt; the folder is ours
+            save_config_callback=None,  # it would write into the logger's folder; ours is the run's
             args=args,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", default="run", help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
-        parser.add_argument("--runs_dir", default="runs", help="Where runs are kept.")
-        parser.add_argument(
-            "--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing."
-        )
-        parser.add_argument(
-            "--resume",
-            default="auto",
-            help="Where fit begins: `auto` goes on with an unfinished run of this name and these options, `never` "
-            "begins anew, the path of a checkpoint goes on from there in a folder of its own.",
-        )
-        parser.add_argument(
-            "--on_nan",
-            type=Literal["stop", "skip"],
-            default="stop",
-            help="When a loss is NaN or infinite: stop and name the images, or skip the batch.",
-        )
-        parser.add_class_arguments(SavingOptions, "checkpoint")
-        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=data_seed)
+        add_options(parser)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -128,15 +99,13 @@ class CLI(LightningCLI):
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Lightning's, with our loggers and callbacks where the user named none."""
-        config = self._get(self.config_init, "trainer")
-        if self.subcommand != "fit":
-            self.save_config_callback = None  # it would write config.yaml into the working directory
-        self.throughput = Throughput()
+        """Lightning's, with our progress and checkpoints; before_fit adds what needs to know the run's folder."""
+        if self.subcommand == "fit":
+            self.signals.listen(signal.SIGUSR1)  # at once: what it does by default is to end the process
+        config = self.option("trainer")
         self.io = ChecksummedIO()
         own = as_list(config.callbacks)
-        first, *others = self._callbacks()
-        kwargs["callbacks"] = [first, *own, *others]
+        kwargs["callbacks"] = [*own, progress_callback(stdout_is_terminal(this_launch().external))]
         kwargs["plugins"] = [*as_list(config.plugins), self.io]
         # Without it, Lightning adds a ModelCheckpoint beside ours.
         kwargs["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
@@ -144,35 +113,52 @@ class CLI(LightningCLI):
             kwargs["logger"] = False  # before_fit gives fit its own: their folder is not yet known
         return super().instantiate_trainer(**kwargs)
 
-    def _callbacks(self) -> list[pl.Callback]:
-        # mpirun gives its ranks a terminal, but what they print is no place for a bar.
-        on_terminal = sys.stdout.isatty() and not this_launch().external
-        progress = Bar() if on_terminal else PlainProgress()
-        if self.subcommand != "fit":
-            return [progress]
-        ema_decay = self._get(self.config_init, "ema_decay")
-        skip = self._get(self.config_init, "on_nan") == "skip"
-        watch = None if skip else LossWatch()
-        self.options = identity(json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"])
-        options = json.dumps(self.options)
-        self.checkpoints = Checkpoints(self.io, self._get(self.config_init, "checkpoint"), options)
-        self.boundary = StepBoundary(self.checkpoints, options, watch)
-        self.boundary.facts["data"] = self.datamodule.packed.content
-        return [
-            self.boundary,
-            progress,
-            Reseed(self.datamodule.seed),
-            *([EMA(ema_decay)] if ema_decay else []),
-            RankState(),
-            AverageBatchStatistics(),
-            watch or SkipNonFinite(),
-            self.throughput,
-            Pictures(),
-            LearningRateMonitor(logging_interval="step"),
-        ]
+    def option(self, name: str) -> Any:
+        """An option of this verb, with its classes instantiated."""
+        return self._get(self.config_init, name)
 
     def before_fit(self) -> None:
-        """Decide where to begin: on rank 0 alone, for it is the one that writes."""
+        """Check what can only be checked now, decide where to begin, and add loggers and callbacks."""
+        self._check()
+        if isinstance(self.trainer.strategy, RankedDDPStrategy):
+            self.trainer.strategy.take_port()
+        identity = RunIdentity.of(self._options())
+        job = os.environ.get("SLURM_JOB_ID")
+        folder = Path(self.option("runs_dir")) / self.option("name")
+        check = check_goes_on(self.model, self.datamodule)
+        runs = RunsFolder(folder, identity, check, job, "SLURM_RESTART_COUNT" in os.environ)
+        self.run = run = FitRun.begin(self.trainer, runs, self.option("resume"))
+        self.trainer.ckpt_path = run.start.checkpoint
+        if self.option("trainer").logger is None:
+            self.trainer.loggers = run_loggers(
+                self.option("runs_dir"), self.option("name"), run.start, lambda: self.trainer.current_epoch
+            )
+        self._save_config(run.folder)
+        watch = None if self.option("on_nan") == "skip" else LossWatch()
+        boundary = self._boundary(run, identity, RunRecord(identity.digest, job=job), watch)
+        self.trainer.callbacks = fit_callbacks(  # type: ignore[attr-defined]  # set by a connector
+            self.trainer.callbacks,  # type: ignore[attr-defined]
+            boundary,
+            watch,
+            self.datamodule.seed,
+            self.option("ema_decay"),
+            logs=bool(self.trainer.loggers),
+        )
+
+    def _boundary(self, run: FitRun, identity: RunIdentity, record: RunRecord, watch: LossWatch | None) -> StepBoundary:
+        """What saves, chooses the best and stops."""
+        options = self.option("checkpoint")
+        return StepBoundary(
+            Checkpoints(self.io, options, run.checkpoints, record),
+            BestChoice(options.monitor, options.mode),
+            StopRequest(self.signals, os.environ),
+            watch,
+            identity,
+            {"data": self.datamodule.packed.content},
+        )
+
+    def _check(self) -> None:
+        """Raise a UsageError where data, model, ranks and options do not go together."""
         launch = this_launch()
         # Lightning sets it without declaring it, and makes max_epochs 1.
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -180,32 +166,17 @@ class CLI(LightningCLI):
         check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
         log_every_epoch(self.trainer, self.datamodule.steps_per_epoch)
         require_own_process(self.trainer)
-        if isinstance(self.trainer.strategy, RankedDDPStrategy):
-            self.trainer.strategy.take_port()
-        name, runs_dir = self._get(self.config_init, "name"), self._get(self.config_init, "runs_dir")
-        job = os.environ.get("SLURM_JOB_ID"), "SLURM_RESTART_COUNT" in os.environ
-        self.runs = runs = RunsFolder(Path(runs_dir) / name, self.options, self._check_fit, *job)
-        resume = self._get(self.config_init, "resume")
-        self.start = start = agreed_start(self.trainer, lambda: runs.start(resume))
-        if start.finished:
-            raise Finished
-        self.folder = runs.version(start.version)
-        self.checkpoints.folder = self.folder / CHECKPOINTS
-        self.trainer.ckpt_path = start.checkpoint
-        if self._get(self.config_init, "trainer").logger is None:
-            self.trainer.loggers = run_loggers(runs_dir, name, start, lambda: self.trainer.current_epoch)
 
-    def _check_fit(self, checkpoint: dict[str, Any], path: Path) -> None:
-        theirs, packed = checkpoint["run"].get("data"), self.datamodule.packed
-        if theirs not in (None, packed.content):  # None: written before this was noted
-            raise CheckpointError(
-                f"{path} was trained on other data: its images, labels, classes and splits were {theirs}, those in "
-                f"{packed.folder} are {packed.content}. Put back the data that it began with."
-            )
-        try:
-            check_fit(self.model.state_dict(), checkpoint["state_dict"], set(), str(path))
-        except ModelError as error:
-            raise CheckpointError(str(error)) from error
+    def _save_config(self, folder: Path) -> None:
+        """Write config.yaml, which fit takes again."""
+        if self.trainer.is_global_zero:
+            text = self._parser("fit").dump(self.config.fit, skip_none=False)
+            replace_file(folder / "config.yaml", text.encode())
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the fit's run; None of other verbs."""
+        return self.run.folder if self.run else None
 
     def before_validate(self) -> None:
         require_own_process(self.trainer)
@@ -216,7 +187,7 @@ class CLI(LightningCLI):
         """Write predictions.csv into the run's folder of the checkpoint."""
         predictions = gather_predictions(self.trainer.predict_loop.predictions)
         if self.trainer.is_global_zero:
-            file = Path(self._get(self.config_init, "ckpt_path")).parent.parent / "predictions.csv"
+            file = Path(self.option("ckpt_path")).parent.parent / "predictions.csv"
             packed = self.datamodule.packed
             try:
                 write_predictions(file, predictions, packed.names(), packed.classes)
@@ -226,98 +197,29 @@ class CLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
-        trainer, model = self.trainer, self.model
+        trainer, model, run = self.trainer, self.model, self.run
+        assert run is not None
         trainer.ckpt_path = None  # else the test would load it again
-        epoch, step = self._load_chosen()
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+        epoch, step = run.load_best(model, only(StepBoundary, callbacks).best, trainer)
         if len(self.datamodule.rows["test"]):
             trainer.test(model, datamodule=self.datamodule, verbose=False)
         if trainer.is_global_zero:
-            speed, facts = self.throughput.median, self._hparams()
+            speed = only(Throughput, callbacks).median
             write_results(
-                FinishedRun(trainer, model, self.datamodule, self.folder, epoch, step, speed, self.started, facts)
+                FinishedRun(
+                    trainer, model, self.datamodule, run.folder, epoch, step, speed, self.started, self._hparams()
+                )
             )
-            assert self.runs is not None
-            self.runs.finish(self.start.version)
+            run.runs.finish(run.start.version)
 
     def _hparams(self) -> dict[str, Any]:
         """What distinguishes this run from others."""
         parser = self._parser("fit")
         defaults = json.loads(parser.dump(parser.get_defaults(), skip_none=False, format="json"))
-        options = json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"]
         chosen = {"world_size": self.trainer.world_size, "precision": str(self.trainer.precision)}
-        return hparams(dict(flatten(options)), dict(flatten(defaults))) | chosen
+        return hparams(dict(flatten(self._options())), dict(flatten(defaults))) | chosen
 
-    def _load_chosen(self) -> tuple[int, int]:
-        """Load the weights of the best validation, or the last ones where nothing was validated.
-
-        By hand: trainer.test(ckpt_path=...) on this trainer would undo the averaging.
-
-        Returns:
-            Epochs and optimizer steps that are behind these weights.
-        """
-        best, last = self.boundary.best_step, self.trainer.global_step
-        for step in (last if best is None else best, last):
-            try:
-                checkpoint = read_checkpoint(step_file(self.checkpoints.folder, step))
-            except CheckpointError as error:
-                if self.trainer.is_global_zero:
-                    log.warning(f"{error} Testing the last weights instead.")
-                continue
-            self.model.load_state_dict(checkpoint["state_dict"])
-            self.model.results.update(checkpoint.get("results", {}))  # what validation found with these weights
-            return checkpoint["epoch"], checkpoint["global_step"]
-        return self.trainer.current_epoch, last
-
-
-def require_own_process(trainer: pl.Trainer) -> None:
-    """Raise NeedsOwnProcess where Lightning would start ranks with a command line that is not ours."""
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    starts_ranks = isinstance(environment, LocalEnvironment) and not environment.creates_processes_externally
-    if starts_ranks and trainer.num_devices > 1 and not is_own_process():
-        log.info("ddp: this process runs another program, so the ranks are started as processes of their own")
-        raise NeedsOwnProcess
-
-
-def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
-    """What rank 0 decides, on every rank; what it raises too."""
-    launch = this_launch()
-    if launch.launcher == "lightning":
-        return Start.loads(os.environ[START_VARIABLE])
-    if launch.external:
-        trainer.strategy.setup_environment()  # the ranks have to meet now, and not only in fit
-    decision: Start | UsageError | None = None
-    if trainer.is_global_zero:
-        try:
-            decision = decide()
-        except UsageError as error:
-            decision = error
-    decision = trainer.strategy.broadcast(decision) if launch.external else decision
-    if isinstance(decision, UsageError):
-        raise decision
-    assert decision is not None
-    os.environ[START_VARIABLE] = decision.dumps()
-    return decision
-
-
-def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
-    """Let no epoch, of so many steps, pass without a training loss.
-
-    Raises:
-        UsageError: it never logs.
-    """
-    if trainer.log_every_n_steps < 1:  # type: ignore[attr-defined]  # set by a connector
-        raise UsageError(f"--trainer.log_every_n_steps is {trainer.log_every_n_steps}; expected 1 or more.")  # type: ignore[attr-defined]
-    if trainer.log_every_n_steps > steps:  # type: ignore[attr-defined]  # set by a connector
-        log.info(f"log_every_n_steps: {steps} instead of {trainer.log_every_n_steps} (an epoch has no more)")  # type: ignore[attr-defined]
-        trainer.log_every_n_steps = steps  # type: ignore[attr-defined]
-
-
-def data_seed(seed: bool | int) -> int:
-    """The seed of split, order and augmentation.
-
-    Raises:
-        UsageError: `seed_everything: true` asks for a random seed, which no two ranks would agree on.
-    """
-    if seed is True:
-        raise UsageError("--seed_everything true draws a seed of its own on every rank; give a number instead.")
-    return int(seed)
+    def _options(self) -> dict[str, Any]:
+        """The options of this fit, as JSON has them."""
+        return json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from equality import curves, different_states, events
 
-from lightning_app.checkpointing.run_directory import read_record
+from lightning_app.checkpointing.run_record import read_record
 from slurm import Slurm, cancel_jobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
@@ -155,7 +155,9 @@ def test_a_job_that_is_asked_to_stop_in_the_final_test_does_it_at_its_next_start
     output = job.finish()
     assert output.count("asked to stop in the final test") == 1
     assert output.count("slow step") == 2 * STEPS
-    assert read_record(tmp_path / RUN)["finished"]
+    record = read_record(tmp_path / RUN)
+    assert record
+    assert record.finished
     assert_same(tmp_path, whole)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_app.checkpointing.checkpoint_io import write_checkpoint
+from lightning_app.checkpointing.identity import RunIdentity
 from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.files import append, make_folder, replace_file
 
@@ -61,7 +62,7 @@ def test_the_names_of_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest
 def test_so_are_those_of_a_run_and_its_first_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[Path] = set()
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
-    runs = RunsFolder(tmp_path / "runs/name", {}, lambda checkpoint, path: None)
+    runs = RunsFolder(tmp_path / "runs/name", RunIdentity(()), lambda checkpoint, path: None)
     runs.start("auto")
     runs.let_go()
     folder = tmp_path / "runs/name/version_0"

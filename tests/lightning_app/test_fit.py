@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from datamodules.datamodule import ImageData
 from lightning_app.__main__ import main
-from lightning_app.callbacks.step_boundary import StepBoundary
+from lightning_app.checkpointing.best import BestChoice
 from lightning_app.checkpointing.checkpoint_io import step_files
 from lightning_app.cli.cli import CLI
 from models.artifact import load_artifact
@@ -261,7 +261,7 @@ def test_the_epoch_that_validation_chose_is_kept_though_training_went_on(
     tiny: list[str], empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validated = iter([0.5, 0.25])
-    monkeypatch.setattr(StepBoundary, "score", staticmethod(lambda trainer: next(validated)))
+    monkeypatch.setattr(BestChoice, "_score", lambda best, metrics: next(validated))
     assert main(["fit", *tiny, *FEW, "--trainer.max_epochs", "2", "--trainer.strategy", "cpu"]) == 0
     [run] = Path("runs/tiny").iterdir()
     files = [run / "checkpoints/best.ckpt", next(iter(step_files(run / "checkpoints").values()))]

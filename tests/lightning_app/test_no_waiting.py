@@ -30,7 +30,11 @@ from lightning_app.callbacks.rank_state import RankState
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
+from lightning_app.checkpointing.best import BestChoice
 from lightning_app.checkpointing.checkpoint_io import ChecksummedIO
+from lightning_app.checkpointing.identity import RunIdentity
+from lightning_app.checkpointing.preemption import StopRequest, StopSignals
+from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.checkpointing.store import Checkpoints
 from lightning_app.trainer.trainer import Trainer
@@ -110,10 +114,12 @@ class CountBetweenLogs(pl.Callback):
 
 def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: Any) -> None:
     """Train a small network with our callbacks and a logger, on noise."""
-    checkpoints = Checkpoints(ChecksummedIO(), SavingOptions(), "{}")
-    checkpoints.folder = folder / "checkpoints"
+    checkpoints = Checkpoints(ChecksummedIO(), SavingOptions(), folder / "checkpoints", RunRecord(""))
+    signals = StopSignals()
     watch = next(callback for callback in callbacks if isinstance(callback, (LossWatch, SkipNonFinite)))
-    boundary = StepBoundary(checkpoints, "{}", watch if isinstance(watch, LossWatch) else None)
+    only_looks = watch if isinstance(watch, LossWatch) else None
+    stop = StopRequest(signals, {})
+    boundary = StepBoundary(checkpoints, BestChoice(), stop, only_looks, RunIdentity(()), {})
     ours = [Reseed(0), EMA(), RankState(), AverageBatchStatistics(), Throughput(), LearningRateMonitor("step")]
     trainer = Trainer(
         max_epochs=1,
@@ -131,7 +137,7 @@ def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: An
     try:
         trainer.fit(model, datamodule=NoiseData(2 * STEPS, 2, 32))
     finally:
-        boundary.signals.restore()
+        signals.restore()
 
 
 @pytest.mark.parametrize("watch", [LossWatch, SkipNonFinite])

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path, PurePath
 from typing import Any
 
-from lightning_app.checkpointing.run_directory import config_hash, identity
+from lightning_app.checkpointing.identity import RunIdentity, what_counts
 from lightning_app.cli.parse_only import fit_options
 from lightning_app.cli.prepare import prepare
 from lightning_app.doctor.rank_facts import versions, visible_gpus
@@ -41,11 +41,11 @@ def facts(options: list[str]) -> dict[str, Any]:
     """The recipe's and the machine's."""
     config = fit_options(options).as_dict()
     data, weights = config["data"], str(config["model"]["weights"])
-    recipe = {name: value for name, value in identity(config).items() if name not in NOT_RECIPE}
+    recipe = {name: value for name, value in what_counts(config).items() if name not in NOT_RECIPE}
     recipe = json.loads(json.dumps(recipe | {"weights": PurePath(weights).name}, default=str))
     sizes = data["image_size"]
     return {
-        "recipe": config_hash(recipe),
+        "recipe": RunIdentity.of(recipe).digest,
         "options": recipe,
         "batch_size": data["batch_size"],
         "image_size": sizes[0] if isinstance(sizes, list) else sizes,

@@ -21,10 +21,10 @@ from equality import events
 
 from datamodules.datamodule import ImageData
 from lightning_app.__main__ import main
-from lightning_app.callbacks import step_boundary
 from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
 from lightning_app.callbacks.step_boundary import StepBoundary
-from lightning_app.checkpointing import checkpoint_io
+from lightning_app.checkpointing import checkpoint_io, preemption
+from lightning_app.checkpointing.best import BestChoice
 from lightning_app.checkpointing.checkpoint_io import (
     ChecksummedIO,
     read_checkpoint,
@@ -32,15 +32,18 @@ from lightning_app.checkpointing.checkpoint_io import (
     step_files,
     write_checkpoint,
 )
+from lightning_app.checkpointing.identity import RunIdentity
+from lightning_app.checkpointing.preemption import StopRequest, StopSignals
+from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.checkpointing.store import Checkpoints
-from lightning_app.cli.cli import CLI
+from lightning_app.cli.fit_run import FitRun
 from lightning_app.results.finished_run import FinishedRun
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
 
 SLOW_FIT = Path(__file__).parents[2] / "cluster" / "slow_fit.py"
-EVERY_STEP = ["--checkpoint_io.every_n_steps", "1", "--checkpoint_io.max_share", "1"]
+EVERY_STEP = ["--checkpoint.every_n_steps", "1", "--checkpoint.max_share", "1"]
 
 
 def checkpoints(runs: Path) -> list[int]:
@@ -48,16 +51,23 @@ def checkpoints(runs: Path) -> list[int]:
     return list(step_files(runs / "short/version_0/checkpoints"))
 
 
+def some_boundary(folder: Path) -> StepBoundary:
+    """One of a SLURM job of an hour, that has not begun."""
+    checkpoints = Checkpoints(ChecksummedIO(), SavingOptions(), folder, RunRecord(""))
+    stop = StopRequest(StopSignals(), {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"})
+    return StepBoundary(checkpoints, BestChoice(), stop, None, RunIdentity(()), {})
+
+
 @pytest.fixture
 def _ever_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first validation is the best."""
     scores = itertools.count(0, -1)
-    monkeypatch.setattr(StepBoundary, "score", staticmethod(lambda trainer: float(next(scores))))
+    monkeypatch.setattr(BestChoice, "_score", lambda best, metrics: float(next(scores)))
 
 
 @pytest.mark.usefixtures("_ever_worse")
 def test_the_newest_and_the_best_are_kept(short: list[str], tmp_path: Path) -> None:
-    assert main(["fit", *short, *EVERY_STEP, "--checkpoint_io.keep", "3", "--runs_dir", str(tmp_path)]) == 0
+    assert main(["fit", *short, *EVERY_STEP, "--checkpoint.keep", "3", "--runs_dir", str(tmp_path)]) == 0
     assert checkpoints(tmp_path) == [18, 17, 16, 6]
     best = tmp_path / "short/version_0/checkpoints/best.ckpt"
     assert read_checkpoint(best)["global_step"] == 6
@@ -81,7 +91,7 @@ def test_of_each_new_best_only_the_last_is_written_and_once(
     monkeypatch.setattr(checkpoint_io, "write_checkpoint", noted)
     for name, scores, steps in (("better", (0, 1, 2), [18]), ("worse at last", (0, 1, 0), [12, 18])):
         each = iter(scores)
-        monkeypatch.setattr(StepBoundary, "score", staticmethod(lambda trainer, each=each: float(next(each))))
+        monkeypatch.setattr(BestChoice, "_score", lambda best, metrics, each=each: float(next(each)))
         assert main(["fit", *short, "--runs_dir", str(tmp_path / name)]) == 0
         assert written == steps
         written.clear()
@@ -204,16 +214,18 @@ def test_a_fit_that_skips_ends_with_finite_weights(
 
 @pytest.mark.parametrize(("first_step", "requeued"), [(None, 0), (18, 0), (17, 1)])
 def test_a_job_is_requeued_from_the_final_test_once_and_only_if_it_took_a_step(
-    first_step: int | None, requeued: int, monkeypatch: pytest.MonkeyPatch
+    first_step: int | None, requeued: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(step_boundary, "requeue", lambda environ, cause: calls.append(cause))
-    boundary = StepBoundary(Checkpoints(ChecksummedIO(), SavingOptions(), "{}"), "{}", None)
-    boundary.first_step, boundary.signals.received = first_step, signal.SIGUSR1
+    monkeypatch.setattr(preemption, "requeue", lambda environ, cause: calls.append(cause))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    boundary = some_boundary(tmp_path)
+    if first_step is not None:
+        boundary.stop.begin(first_step, watches_the_clock=True)
+    boundary.stop.signals.received = signal.SIGUSR1
     trainer: Any = SimpleNamespace(is_global_zero=True, global_step=18)
     for _ in range(3):
         boundary.on_test_batch_start(trainer)
-    boundary.signals.restore()
     assert calls == [signal.SIGUSR1] * requeued
 
 
@@ -224,8 +236,8 @@ def test_a_checkpoint_that_could_not_be_written_is_tried_again_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     io = ChecksummedIO()
-    checkpoints = Checkpoints(io, SavingOptions(every_n_steps=100, max_share=1.0), "{}")
-    checkpoints.folder = tmp_path / "missing"
+    options = SavingOptions(every_n_steps=100, max_share=1.0)
+    checkpoints = Checkpoints(io, options, tmp_path / "missing", RunRecord(""))
     trainer: Any = SimpleNamespace(
         global_step=100, is_global_zero=True, loggers=[], save_checkpoint=lambda *_, **__: None
     )
@@ -314,8 +326,7 @@ def test_a_logger_that_fails_costs_no_checkpoint_and_no_other_log(
     def fail() -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    kept = Checkpoints(ChecksummedIO(), SavingOptions(), "{}")
-    kept.folder = tmp_path / "checkpoints"
+    kept = Checkpoints(ChecksummedIO(), SavingOptions(), tmp_path / "checkpoints", RunRecord(""))
     kept.io.best = (step_file(kept.folder, 3), {"global_step": 3})
     loggers = [SimpleNamespace(save=fail), SimpleNamespace(save=lambda: saved.append("other"))]
     trainer: Any = SimpleNamespace(is_global_zero=True, loggers=loggers)
@@ -387,32 +398,26 @@ def test_sigterm_between_training_and_the_final_test_of_a_job_is_noted(
     short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     causes: list[int] = []
-    load_chosen = CLI._load_chosen
+    load_best = FitRun.load_best
 
-    def asked(cli: CLI) -> None:
+    def asked(*args: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        load_chosen(cli)
+        load_best(*args)
 
-    monkeypatch.setattr(CLI, "_load_chosen", asked)
-    monkeypatch.setattr(step_boundary, "requeue", lambda environ, cause: causes.append(cause))
+    monkeypatch.setattr(FitRun, "load_best", asked)
+    monkeypatch.setattr(preemption, "requeue", lambda environ, cause: causes.append(cause))
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert main(["fit", *short, "--runs_dir", str(tmp_path)]) == 0
     assert causes == [signal.SIGTERM]
 
 
-def test_the_longest_time_between_two_boundaries_is_kept_for_the_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    boundaries = [StepBoundary(Checkpoints(ChecksummedIO(), SavingOptions(), "{}"), "{}", None) for _ in range(2)]
-    boundaries[0].deadline.near(100.0)
-    boundaries[0].deadline.near(130.0)
+def test_the_longest_time_between_two_boundaries_is_kept_for_the_next_attempt(tmp_path: Path) -> None:
+    boundaries = [some_boundary(tmp_path) for _ in range(2)]
+    boundaries[0].stop.deadline.near(100.0)
+    boundaries[0].stop.deadline.near(130.0)
     boundaries[1].load_state_dict(boundaries[0].state_dict())
-    monkeypatch.setenv("SLURM_JOB_START_TIME", "1000")
-    monkeypatch.setenv("SLURM_JOB_END_TIME", "4600")
-    epochs = SimpleNamespace(epoch_loop=SimpleNamespace())
-    trainer: Any = SimpleNamespace(world_size=1, is_global_zero=True, global_step=0, ckpt_path=None, fit_loop=epochs)
-    boundaries[1].on_train_start(trainer, ImageClassifier)  # type: ignore[arg-type]
-    assert boundaries[1].deadline.longest == 30.0
-    for boundary in boundaries:
-        boundary.signals.restore()
+    boundaries[1].stop.begin(0, watches_the_clock=True)
+    assert boundaries[1].stop.deadline.longest == 30.0
 
 
 # ---- Ctrl-C

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -14,10 +13,14 @@ import pytest
 import torch
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, step_file, write_checkpoint
-from lightning_app.checkpointing.run_directory import CHECKPOINTS, LOCK, RECORD, RunsFolder, Start, identity
+from lightning_app.checkpointing.identity import RunIdentity
+from lightning_app.checkpointing.resume_point import CHECKPOINTS
+from lightning_app.checkpointing.run_directory import LOCK, RunsFolder, Start
+from lightning_app.checkpointing.run_record import RECORD
 from lightning_app.errors import UsageError
 
-OPTIONS = {"model.backbone": "mobilenet_v2", "data.batch_size": 64}
+OPTIONS = RunIdentity.of({"model.backbone": "mobilenet_v2", "data.batch_size": 64})
+SMALLER = RunIdentity.of({"model.backbone": "mobilenet_v2", "data.batch_size": 32})
 
 
 @pytest.fixture(autouse=True)
@@ -31,24 +34,24 @@ def fits(checkpoint: dict[str, Any], path: Path) -> None:
     """Every checkpoint fits the model."""
 
 
-def started(folder: Path, resume: str = "auto", options: dict[str, Any] = OPTIONS) -> tuple[RunsFolder, Start]:
+def started(folder: Path, resume: str = "auto", options: RunIdentity = OPTIONS) -> tuple[RunsFolder, Start]:
     """A run that has just begun."""
     runs = RunsFolder(folder, options, fits)
     return runs, runs.start(resume)
 
 
-def interrupted(folder: Path, *steps: int, options: dict[str, Any] = OPTIONS) -> Path:
+def interrupted(folder: Path, *steps: int, options: RunIdentity = OPTIONS) -> Path:
     """A run that was killed after saving at these steps; returns its checkpoints' folder."""
     runs, start = started(folder, "never", options)
     runs.let_go()
     return saved(runs.version(start.version) / CHECKPOINTS, *steps, options=options)
 
 
-def saved(checkpoints: Path, *steps: int, options: dict[str, Any] = OPTIONS) -> Path:
+def saved(checkpoints: Path, *steps: int, options: RunIdentity = OPTIONS) -> Path:
     """A folder with checkpoints of these steps."""
     checkpoints.mkdir()
     for step in steps:
-        write_checkpoint({"global_step": step, "run": {"options": json.dumps(options)}}, step_file(checkpoints, step))
+        write_checkpoint({"global_step": step, "run": {"options": options.dump()}}, step_file(checkpoints, step))
     return checkpoints
 
 
@@ -110,7 +113,7 @@ def test_a_job_that_comes_back_after_its_run_came_to_its_end_has_nothing_to_do(r
     for other in (
         RunsFolder(tmp_path, OPTIONS, fits, job="17"),
         RunsFolder(tmp_path, OPTIONS, fits, job="18", restarted=True),
-        RunsFolder(tmp_path, OPTIONS | {"data.batch_size": 32}, fits, job="17", restarted=True),
+        RunsFolder(tmp_path, SMALLER, fits, job="17", restarted=True),
         RunsFolder(tmp_path, OPTIONS, fits, restarted=True),
     ):
         assert not other.start("never").finished
@@ -148,7 +151,7 @@ def test_a_run_whose_origin_is_gone_does_not_begin_anew(tmp_path: Path) -> None:
 
 
 def test_a_run_with_other_options_is_another_run(tmp_path: Path) -> None:
-    interrupted(tmp_path, 10, options=OPTIONS | {"data.batch_size": 32})
+    interrupted(tmp_path, 10, options=SMALLER)
     assert started(tmp_path)[1] == Start(1)
 
 
@@ -189,7 +192,7 @@ def test_a_newest_checkpoint_that_cannot_be_used_is_put_aside_for_the_one_before
     elif damage == "unreadable":
         newest.symlink_to(newest)
     else:
-        write_checkpoint({"global_step": 20, "run": {"options": '{"data.batch_size": 32}'}}, newest)
+        write_checkpoint({"global_step": 20, "run": {"options": SMALLER.dump()}}, newest)
     assert started(tmp_path)[1] == Start(0, str(before), 10, again=True)
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert line.startswith(f"resume: {newest} ")
@@ -266,7 +269,7 @@ def test_a_path_goes_on_in_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_path_of_a_run_with_other_options_names_them(tmp_path: Path) -> None:
-    path = step_file(interrupted(tmp_path, 10, options=OPTIONS | {"data.batch_size": 32}), 10)
+    path = step_file(interrupted(tmp_path, 10, options=SMALLER), 10)
     with pytest.raises(UsageError, match=r"other options: data.batch_size is 32 there and 64 here"):
         started(tmp_path, str(path))
 
@@ -287,13 +290,3 @@ def test_leftovers_of_a_killed_save_are_cleared_away(tmp_path: Path) -> None:
     (checkpoints / ".step-00000020.ckpt.4711.tmp").write_bytes(b"half")
     started(tmp_path)
     assert [path.name for path in checkpoints.iterdir()] == ["step-00000010.ckpt"]
-
-
-def test_machine_and_logging_are_not_part_of_what_a_run_is() -> None:
-    config = {
-        "name": "a",
-        "data": {"cache_dir": "/tmp", "batch_size": 64},
-        "trainer": {"devices": 2, "strategy": "ddp", "max_epochs": 3, "logger": {"class_path": "X"}},
-        "checkpoint": {"keep": 3},
-    }
-    assert identity(config) == {"data.batch_size": 64, "trainer.max_epochs": 3}

@@ -1,0 +1,91 @@
+"""The one place that reaches into Lightning's private parts.
+
+Written against lightning 2.6.6. tests/lightning_app/callbacks/test_lightning_patches.py compares what is patched here
+with the installed Lightning and fails when it has changed; pyproject.toml has the upper bound.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import AveragedModel
+
+
+def leave_sigterm_alone(trainer: pl.Trainer) -> None:
+    """Keep Lightning from handling signals.
+
+    Its handler of SIGTERM starts a collective, wherever the signal finds the process; and its teardown makes all
+    handlers those of before the first step (trainer/connectors/signal_connector.py).
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def skip_sigterm_broadcast(trainer: pl.Trainer) -> None:
+    """Leave out Lightning's own agreement on SIGTERM, which never sees a signal that is ours.
+
+    It is a broadcast from the device, waited for, in each step of several ranks (loops/training_epoch_loop.py,
+    _broadcast_sigterm_tensor).
+    """
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
+def correct_step_count(trainer: pl.Trainer) -> None:
+    """Undo the step too many that Lightning counts for its loggers where it restarts beside a validation.
+
+    (loops/training_epoch_loop.py, on_advance_end after _skip_next_val.)
+    """
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+def batches_completed(trainer: pl.Trainer) -> int:
+    """Training batches that are behind, over all epochs."""
+    return trainer.fit_loop.epoch_loop.batch_progress.total.completed
+
+
+def within_a_step(trainer: pl.Trainer) -> bool:
+    """Whether gradients are being accumulated: the optimizer has not stepped after the last batch."""
+    return trainer.fit_loop._should_accumulate()
+
+
+def rewind(fit_loop: dict[str, Any]) -> None:
+    """Make the counters in a checkpoint those of a boundary: the batch that has just been fetched has not begun.
+
+    Where no batch of the epoch is behind, the epoch has not begun either, and so nothing is to be restarted.
+
+    Args:
+        fit_loop: checkpoint["loops"]["fit_loop"].
+    """
+    batches = fit_loop["epoch_loop.batch_progress"]
+    batches["is_last_batch"] = False
+    for counts in (batches["total"], batches["current"]):
+        counts["ready"] = counts["started"] = counts["processed"] = counts["completed"]
+    if batches["current"]["completed"] == 0:
+        for counts in fit_loop["epoch_progress"].values():
+            counts["ready"] = counts["started"] = counts["processed"]
+
+
+class AveragedWeights(WeightAveraging):
+    """Lightning's weight averaging, built on the device where the model will be."""
+
+    @property
+    def averaged(self) -> AveragedModel:
+        """torch's averaged model; only while training."""
+        assert self._average_model is not None
+        return self._average_model
+
+    @property
+    def last_update(self) -> int:
+        """Optimizer steps that are in the average."""
+        return self._latest_update_step
+
+    @last_update.setter
+    def last_update(self, step: int) -> None:
+        self._latest_update_step = step
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # The average is built before the model moves; without this it would stay on the CPU.
+        self._device: torch.device | int | None = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)

@@ -1,0 +1,40 @@
+"""On what a run was trained, and what another attempt on something else cannot repeat exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lightning_app.provenance import cpu_name
+
+# What is not exact when a fact has changed between two attempts.
+ROUNDING = "the numbers will differ in their last bits"
+INEXACT = {
+    "world_size": "the batches and their order stay the same; batch statistics continue from their mean over the "
+    "ranks. Batch norm sees each rank's part of a batch alone, and dropout draws other masks, so the numbers will "
+    "differ in more than their last bits",
+}
+
+
+def run_facts(trainer: pl.Trainer) -> dict[str, Any]:
+    """What the bits of a run depend on beside its options and its data: strings and numbers, by name."""
+    return {
+        "world_size": trainer.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": str(trainer.precision),
+        "device": trainer.strategy.root_device.type,
+        "processor": cpu_name(),
+        "torch": str(torch.__version__),
+    }
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each fact that has changed; those that were not noted then are not known to have."""
+    return [
+        f"{name} was {then[name]} and is {now[name]} now; {INEXACT.get(name, ROUNDING)}"
+        for name in sorted(then.keys() & now.keys())
+        if then[name] != now[name]
+    ]

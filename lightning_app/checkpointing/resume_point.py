@@ -1,0 +1,122 @@
+"""From which checkpoint a run goes on: the newest that is whole and fits, or else the one that it was begun from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_app.checkpointing.checkpoint_io import CheckpointError, DamagedError, read_checkpoint, step_files
+from lightning_app.checkpointing.identity import RunIdentity, in_words
+from lightning_app.checkpointing.run_record import read_record
+from lightning_app.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+Check = Callable[[dict[str, Any], Path], None]
+
+
+class NoneWholeError(Exception):
+    """No checkpoint of a run is whole, and none ever will be."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A checkpoint that can be used, and the optimizer steps that are behind it."""
+
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class ResumePoints:
+    """Finds the checkpoint from which a run goes on.
+
+    Args:
+        identity: of the run.
+        check: raises a CheckpointError where a checkpoint does not fit the model or the data.
+    """
+
+    identity: RunIdentity
+    check: Check
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint of this run.
+
+        Raises:
+            CheckpointError: as read_checkpoint(), or it is of other options, or does not fit.
+        """
+        checkpoint = read_checkpoint(path)
+        theirs = identity_in(checkpoint)
+        if theirs is None:
+            raise CheckpointError(f"{path} was not made by a fit of this program.")
+        if theirs != self.identity:
+            differences = in_words(theirs.differences(self.identity))
+            raise CheckpointError(f"{path} is of a run with other options: {differences}.")
+        self.check(checkpoint, path)
+        return checkpoint
+
+    def newest(self, folder: Path) -> ResumePoint | None:
+        """The newest checkpoint in a run's folder that can be used; None where there are none at all.
+
+        Those that are newer and cannot be used are put aside.
+
+        Raises:
+            UsageError: there are some, none can be used here and now, and some of them are not damaged.
+            NoneWholeError: all of them are damaged.
+        """
+        refused: dict[Path, CheckpointError] = {}
+        for step, path in candidates(folder):
+            try:
+                self.read(path)
+            except CheckpointError as error:
+                refused[path] = error
+                continue
+            for newer, why in refused.items():
+                put_aside(newer, why)
+            return ResumePoint(path, step)
+        if refused:
+            raise none_usable(folder, list(refused.values()))
+        return None
+
+
+def identity_in(checkpoint: dict[str, Any]) -> RunIdentity | None:
+    """The identity of the run that a checkpoint is of; None where this program did not make it."""
+    options = checkpoint.get("run", {}).get("options")
+    return RunIdentity.load(options) if isinstance(options, dict) else None
+
+
+def candidates(folder: Path) -> list[tuple[int, Path]]:
+    """What a run can go on from, by step: its own checkpoints, newest first, and at last the one it was begun from.
+
+    One that is older than that is not its own: the best one was copied with it.
+    """
+    record = read_record(folder)
+    origin, first = (record.origin, record.from_step) if record else (None, 0)
+    own = [(step, path) for step, path in step_files(folder / CHECKPOINTS).items() if step >= first]
+    return [*own, (first, Path(origin))] if origin else own
+
+
+def put_aside(path: Path, why: CheckpointError) -> None:
+    """Rename a checkpoint, where a run goes on from an earlier one and so will come to this step again.
+
+    What is not damaged too: used later on, it would leave a gap in what was logged.
+    """
+    aside = path.with_name(f"{path.name}.{'damaged' if isinstance(why, DamagedError) else 'unused'}-{time.time_ns()}")
+    path.rename(aside)
+    log.warning(f"resume: {why} It is put aside as {aside.name}; going on from one before.")
+
+
+def none_usable(folder: Path, refused: list[CheckpointError]) -> Exception:
+    """The error for a folder of which no checkpoint can be used."""
+    for error in refused:
+        if not isinstance(error, DamagedError):
+            return UsageError(
+                f"no checkpoint that {folder} could go on from can be used here and now: {error} Mend that "
+                "(access, data, or the environment that it was written in), or begin anew with --resume never."
+            )
+    return NoneWholeError(str(refused[0]))

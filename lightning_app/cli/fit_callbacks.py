@@ -1,0 +1,82 @@
+"""The callbacks of a fit, in their order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    Callback,
+    Checkpoint,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ProgressBar,
+)
+
+from lightning_app.callbacks.batch_statistics import AverageBatchStatistics
+from lightning_app.callbacks.ema import EMA
+from lightning_app.callbacks.non_finite import LossWatch, SkipNonFinite
+from lightning_app.callbacks.progress_bar import Bar
+from lightning_app.callbacks.progress_lines import PlainProgress
+from lightning_app.callbacks.rank_state import RankState
+from lightning_app.callbacks.reseed import Reseed
+from lightning_app.callbacks.step_boundary import StepBoundary
+from lightning_app.callbacks.tensorboard_images import Pictures
+from lightning_app.callbacks.throughput import Throughput
+
+Kind = TypeVar("Kind", bound=pl.Callback)
+
+
+def progress_callback(on_terminal: bool) -> ProgressBar:
+    """A bar on a terminal, else lines with the time."""
+    return Bar() if on_terminal else PlainProgress()
+
+
+def stdout_is_terminal(launched: bool) -> bool:
+    """mpirun gives its ranks a terminal too, but what they print there is no place for a bar."""
+    return sys.stdout.isatty() and not launched
+
+
+def fit_callbacks(
+    given: Sequence[pl.Callback],
+    boundary: StepBoundary | None,
+    watch: LossWatch | None,
+    seed: int,
+    ema_decay: float,
+    logs: bool,
+) -> list[pl.Callback]:
+    """All callbacks of a fit. Their order matters, and is stated here alone.
+
+    Args:
+        given: the user's, and what Lightning adds for its own options.
+        boundary: saves and stops; None where nothing is kept.
+        watch: looks at the losses; None leaves out batches that are not finite.
+        seed: of the run.
+        ema_decay: of the averaged weights; 0 averages nothing.
+        logs: whether there is a logger.
+    """
+    tuners = [callback for callback in given if isinstance(callback, (BatchSizeFinder, LearningRateFinder))]
+    savers = [callback for callback in given if isinstance(callback, Checkpoint)]
+    others = [callback for callback in given if callback not in [*tuners, *savers]]
+    return [
+        *tuners,  # as Lightning has it: they change the model or the data before anything else looks at them
+        *([boundary] if boundary else []),  # before EMA, which ends training by putting the average into the model
+        *others,
+        Reseed(seed),  # after the user's: what they draw from torch's generator changes nothing
+        *([EMA(ema_decay)] if ema_decay else []),
+        RankState(),  # after EMA, whose checkpoint hook has to have put the average into its place
+        AverageBatchStatistics(),  # after EMA, which puts the average into the model: its statistics are meant
+        watch or SkipNonFinite(),  # after the user's: what they do to gradients or losses is seen
+        Throughput(),  # after what takes part in a step: its clock stops when all of it is done
+        Pictures(),
+        *([LearningRateMonitor(logging_interval="step")] if logs else []),
+        *savers,  # as Lightning has it: they see what all others have logged
+    ]
+
+
+def only(kind: type[Kind], callbacks: Sequence[Callback]) -> Kind:
+    """The callback of a kind."""
+    return next(callback for callback in callbacks if isinstance(callback, kind))
