@@ -174,9 +174,10 @@ class CLI(LightningCLI):
             replace_file(folder / "config.yaml", text.encode())
 
     @property
-    def folder(self) -> Path | None:
-        """Of the fit's run; None of other verbs."""
-        return self.run.folder if self.run else None
+    def folder(self) -> Path:
+        """Of the fit's run."""
+        assert self.run is not None, "other verbs have none"
+        return self.run.folder
 
     def before_validate(self) -> None:
         require_own_process(self.trainer)
