@@ -14,7 +14,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def resolve_configs(args: list[str]) -> list[str]:
-    """Point `--config configs/x.yaml` at the shipped file where the working directory has none.
+    """Point `--config configs/x.yaml` (or -c) at the shipped file where the working directory has none.
 
     Raises:
         UsageError: a config is nowhere, or is no table of options in YAML.
@@ -23,7 +23,7 @@ def resolve_configs(args: list[str]) -> list[str]:
     for index, arg in enumerate(args):
         if arg.startswith("--config="):
             resolved[index] = "--config=" + find_config(arg.removeprefix("--config="))
-        elif index and args[index - 1] == "--config":
+        elif index and args[index - 1] in ("--config", "-c"):
             resolved[index] = find_config(arg)
     return resolved
 

@@ -39,6 +39,8 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log\\('(val|test)/")
     # We lower it to the steps of an epoch, but for limit_train_batches, which asks for less than an epoch.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    # Those callbacks are fit's: test and predict need none of them.
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # lightning 2.6.6 with torch >= 2.13
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
     warnings.filterwarnings("ignore", message="torch.distributed.nn.functional.all_gather is deprecated")

@@ -18,6 +18,7 @@ EXPECTED = re.compile(r"Expected an? (?!path but )(.+?)(?:\. Got value: .*)?$", 
 NOT_MADE = re.compile(
     r"expects a function or a callable class: (?!Parser key)(.+?)(?:\. Got value: .*)?$", re.MULTILINE
 )
+BAD_CLASS = re.compile(r"Problem with given class_path '(.+?)':\s+(.+)")
 MISSPELT = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 TYPES = {
     "<class 'int'>": "a whole number",
@@ -54,6 +55,8 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
         near = difflib.get_close_matches(misspelt[1], options, n=1)
         return f"there is no option {misspelt[1]}" + (f": did you mean {near[0]}?" if near else ".")
     option = "'s ".join(OPTION.findall(message))
+    if problem := BAD_CLASS.search(message):
+        return f"{option} has {problem[1]}, which cannot be made: {problem[2].rstrip('.')}."
     if reason := NOT_MADE.search(message):
         return f"{option} cannot be made: {reason[1]}."
     value, expected = VALUE.search(message), dict.fromkeys(map(type_in_words, EXPECTED.findall(message)))

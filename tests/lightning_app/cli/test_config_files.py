@@ -150,6 +150,7 @@ def test_only_what_follows_config_is_looked_up(empty_folder: Path) -> None:
     shipped = str(CONFIGS / "trainer/cpu.yaml")
     args = ["--config", "configs/trainer/cpu.yaml", "--config=configs/trainer/cpu.yaml", "configs/trainer/cpu.yaml"]
     assert resolve_configs(args) == ["--config", shipped, f"--config={shipped}", args[-1]]
+    assert resolve_configs(["-c", "configs/trainer/cpu.yaml"]) == ["-c", shipped]
 
 
 def test_options_in_place_of_a_config_stay_as_they_were_written(empty_folder: Path) -> None:
