@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lightning_app.compare.trials.modes import mode_from_name
+
 BATCH, TOTAL = 64, 10_000
 BUCKETS = [(2_000_000, 0.3), (4_000_000, 0.5), (3_000_000, 0.9)]
 
@@ -109,7 +111,8 @@ def whole(mode: str, seed: int, correct: int, seconds: float = 100.0) -> dict[st
             for share, accuracy in ((0.4, 0.8), (0.6, 0.9), (0.8, correct / TOTAL))
         ],
     }
-    return run("whole", mode, seed, [rank(0.5, correct=correct, total=TOTAL, **times)], seconds=seconds)
+    ranks = [rank(0.5, correct=correct, total=TOTAL, **times)] * mode_from_name(mode).processes
+    return run("whole", mode, seed, ranks, seconds=seconds)
 
 
 def everything() -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 from lightning_app.cli.config_files import resolve_configs
 from lightning_app.compare.analysis.mode_runs import rate
-from lightning_app.compare.report.html import page
-from lightning_app.compare.report.markdown import markdown
-from lightning_app.compare.report.tables import Findings
+from lightning_app.compare.report.comparison import Comparison
+from lightning_app.compare.report.html import render_html
+from lightning_app.compare.report.markdown import render_markdown
 from lightning_app.compare.trials.commands import Launchers, find_launchers
 from lightning_app.compare.trials.modes import Mode, parse_mode, why_unavailable
 from lightning_app.compare.trials.recorded import FILE, Results, read
@@ -38,7 +38,7 @@ def compare(args: list[str]) -> None:
     """Measure what is missing, then report on all there is."""
     options, fit = parse(args)
     fit = resolve_configs(fit)
-    folder: Path = options.to or Path("runs/comparisons") / name_of(fit)
+    folder: Path = options.to or Path("runs/comparisons") / config_name(fit)
     for other in options.merge:
         read(other)  # one that is missing is told now; whether it fits, when the recipe is known
     for number in STOPPED_BY:
@@ -47,25 +47,25 @@ def compare(args: list[str]) -> None:
     with output("--to", folder):
         try_folder(folder)
     with output("--to", folder, DISK_ERRORS):
-        failed = fill(folder, options, fit, ["python", "-m", "lightning_app", "compare", *args])
+        failed = run_comparison(folder, options, fit, ["python", "-m", "lightning_app", "compare", *args])
     if failed:
         sys.exit(f"error: {failed} runs failed; the same command tries them again.")
 
 
-def fill(folder: Path, options: argparse.Namespace, fit: Sequence[str], command: list[str]) -> int:
+def run_comparison(folder: Path, options: argparse.Namespace, fit: Sequence[str], command: list[str]) -> int:
     """All that is in the folder of a comparison in the end; returns how many runs failed."""
     launchers = find_launchers()
-    facts = learn(folder, fit, launchers)
+    facts = read_facts(folder, fit, launchers)
     settings = Settings(options.steps, options.rounds, options.original_steps)
     results = Results.begin(folder / FILE, facts, vars(settings), command)
     for other in options.merge:
         results.merge(other)
-    modes = possible(asked_for(options), facts["machine"], launchers, results)
+    modes = available_modes(requested_modes(options), facts["machine"], launchers, results)
     recipe = Recipe(fit, facts["batch_size"], facts["image_size"], folder)
     trials = schedule(modes, settings, options.seeds, recipe, launchers)
-    failed = measure(trials, launchers, facts["machine"], results)
+    failed = run_missing(trials, launchers, facts["machine"], results)
     results.save()
-    report(results, options.target)
+    report(results, options)
     return failed
 
 
@@ -85,6 +85,7 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--against", choices=["original"], help="the plain loop of `bench` as the baseline")
     parser.add_argument("--original_steps", type=int, default=9, help="its counted steps in all (default: 9)")
     parser.add_argument("--weak", action="store_true", help="ddp also with a whole batch for each rank")
+    parser.add_argument("--table", choices=["original"], help="first a table in the original study's form")
     parser.add_argument("--to", type=Path, help="folder of the comparison (default: runs/comparisons/<config>)")
     parser.add_argument("--merge", type=Path, nargs="+", default=[], help="results.json of other machines")
     options, fit = parser.parse_known_args(args)
@@ -106,14 +107,14 @@ def stop(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def name_of(fit: Sequence[str]) -> str:
+def config_name(fit: Sequence[str]) -> str:
     """The name of the first config."""
     configs = [value for option, value in itertools.pairwise(fit) if option == "--config"]
     configs += [option.removeprefix("--config=") for option in fit if option.startswith("--config=")]
     return Path(configs[0]).stem if configs else "fit"
 
 
-def learn(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, Any]:
+def read_facts(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, Any]:
     """Prepare data and weights, and learn about recipe and machine.
 
     Raises:
@@ -130,14 +131,14 @@ def learn(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, A
     return facts
 
 
-def asked_for(options: argparse.Namespace) -> list[Mode]:
+def requested_modes(options: argparse.Namespace) -> list[Mode]:
     """The modes in their order, the baseline first."""
     modes = list(dict.fromkeys(parse_mode(text) for text in options.modes))
     weak = [Mode("ddp", mode.count, weak=True) for mode in modes if mode.kind == "ddp" and options.weak]
     return [*([Mode("original")] if options.against else []), *modes, *weak]
 
 
-def possible(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers, results: Results) -> list[Mode]:
+def available_modes(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers, results: Results) -> list[Mode]:
     """The modes that this machine can run; the others are noted with the reason."""
     machine = Machine(facts["cores"], facts["cpu_bf16"], tuple(facts["gpus"]), facts["gpu_bf16"])
     found = []
@@ -153,7 +154,7 @@ def possible(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers,
     return found
 
 
-def measure(trials: Sequence[Trial], launchers: Launchers, machine: dict[str, Any], results: Results) -> int:
+def run_missing(trials: Sequence[Trial], launchers: Launchers, machine: dict[str, Any], results: Results) -> int:
     """Make the runs that are missing; returns how many failed."""
     missing = [trial for trial in trials if not results.has(machine["host"], trial.key)]
     failed = 0
@@ -167,10 +168,10 @@ def measure(trials: Sequence[Trial], launchers: Launchers, machine: dict[str, An
     return failed
 
 
-def report(results: Results, target: float | None) -> None:
+def report(results: Results, options: argparse.Namespace) -> None:
     """Write the pages, and print the short one."""
-    found = Findings.of(results.content, target)
+    comparison = Comparison.of(results.content, options.target, options.table == "original")
     folder = results.path.parent
-    replace_file(folder / "report.md", (text := markdown(found)).encode())
-    replace_file(folder / "report.html", page(found).encode())
+    replace_file(folder / "report.md", (text := render_markdown(comparison)).encode())
+    replace_file(folder / "report.html", render_html(comparison).encode())
     print(f"{text}\nThe same in {folder / 'report.html'}", flush=True)

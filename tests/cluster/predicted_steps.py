@@ -90,7 +90,7 @@ def slow_down(hosts: Hosts, megabits: float) -> None:
 def check(hosts: Hosts, launcher: Sequence[str], counts: Sequence[int], megabits: float, folder: Path) -> list[Checked]:
     """Predict from a sweep between two ranks, and measure all numbers of ranks."""
     slow_down(hosts, megabits)
-    program = "lightning_app.compare.trials.all_reduce_timing", str(folder / "all_reduce")
+    program = "lightning_app.compare.measuring.all_reduce_timing", str(folder / "all_reduce")
     link = Link.measured(launch(hosts, launcher, across(2), 2, folder / "all_reduce", *program)[0]["points"], 2)
     found = []
     for ranks in counts:

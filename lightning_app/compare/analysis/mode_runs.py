@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -89,6 +88,24 @@ class ModeRuns:
                 shares.append(1 - slowest[0] / slowest[1])
         return median_and_range(shares)
 
+    @property
+    def process_imbalance(self) -> float | None:
+        """The slowest of several independent processes over the fastest, by median step: the median over the rounds.
+
+        Above 1 where cores are of unlike speed; ranks of ddp wait for the slowest in every step.
+        """
+        if self.mode.kind != "serial" or not self.steps:
+            return None
+        medians = [[statistics.median(rank["steps"]) for rank in run["ranks"]] for run in self.steps.values()]
+        return statistics.median(max(each) / min(each) for each in medians)
+
+    @property
+    def precision(self) -> str | None:
+        """As Lightning names it; the original loop knows fp32 only."""
+        if self.mode.kind == "original":
+            return "32-true"
+        return self.any_run["ranks"][0].get("precision") if self.any_run else None
+
     def peak_memory(self, kind: str) -> int | None:
         """Bytes, summed over a run's processes, of the run with the most; `kind` is host_memory or gpu_memory."""
         runs = [*self.steps.values(), *self.whole.values()]
@@ -137,8 +154,3 @@ def modes_of(content: dict[str, Any]) -> list[ModeRuns]:
         found.setdefault(key, ModeRuns(mode_from_name(gone["mode"]), gone["machine"], reason=gone["reason"]))
     places = list(content["machines"])
     return sorted(found.values(), key=lambda runs: places.index(runs.machine))
-
-
-def all_runs(modes: list[ModeRuns]) -> Iterator[Run]:
-    for runs in modes:
-        yield from [*runs.steps.values(), *runs.whole.values()]

@@ -10,7 +10,7 @@ from lightning_app.compare.analysis.scaling_model import BEYOND, Link, Step
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedStep:
     """A number of ranks, over the link of a measured row.
 
     Attributes:
@@ -29,39 +29,38 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What follows from one row's link and step."""
+class Prediction:
+    """What follows from the link and the step of one mode; `steps` begins with its own ranks, as a check."""
 
-    row: ModeRuns
+    runs: ModeRuns
     link: Link
-    predicted: Sequence[Predicted]
+    steps: Sequence[PredictedStep]
 
 
-def outlooks(found: Sequence[ModeRuns]) -> list[Outlook]:
+def predictions(modes: Sequence[ModeRuns]) -> list[Prediction]:
     """One for each machine: from the most ranks whose link and steps are known."""
-    able = [row for row in found if row.all_reduce and row.steps and has_buckets(row)]
-    most = {row.machine: row for row in sorted(able, key=lambda row: row.mode.count)}
-    return [outlook(row) for row in most.values()]
+    known = [runs for runs in modes if runs.all_reduce and runs.steps and has_buckets(runs)]
+    most = {runs.machine: runs for runs in sorted(known, key=lambda runs: runs.mode.count)}
+    return [predict(runs) for runs in most.values()]
 
 
-def has_buckets(row: ModeRuns) -> bool:
+def has_buckets(runs: ModeRuns) -> bool:
     """Whether its steps without communication were measured."""
-    return all(rank.get("buckets") for run in row.steps.values() for rank in run["ranks"])
+    return all(rank.get("buckets") for run in runs.steps.values() for rank in run["ranks"])
 
 
-def outlook(row: ModeRuns) -> Outlook:
-    """Of a row: its own ranks for a check, and more of them."""
-    count = row.mode.count
-    link = Link.measured(next(iter(row.all_reduce.values()))["ranks"][0]["points"], count)
-    run = sorted(row.steps.values(), key=rate)[len(row.steps) // 2]  # the round of the median speed
+def predict(runs: ModeRuns) -> Prediction:
+    """Every rank is assumed to have cores of its own, and takes a smaller part of the batch."""
+    measured = runs.mode.count
+    link = Link.measured(next(iter(runs.all_reduce.values()))["ranks"][0]["points"], measured)
+    run = sorted(runs.steps.values(), key=rate)[len(runs.steps) // 2]  # the round of the median speed
     step, batch = Step.measured(run["ranks"]), run["ranks"][0]["batch_size"]
     found = []
-    for ranks in (count, *(count * times for times in BEYOND)):
+    for ranks in (measured, *(measured * times for times in BEYOND)):
         if ranks > batch:  # some would have no image
             break
-        # Every rank has cores of its own, and a smaller part of the batch.
-        part = step.taking(step.seconds * count / ranks)
+        part = step.taking(step.seconds * measured / ranks)
         seconds = part.over(link, ranks)
-        measured = batch / rate(run) if ranks == count else None
-        found.append(Predicted(ranks, seconds, seconds - part.seconds, batch / seconds, measured))
-    return Outlook(row, link, found)
+        own = batch / rate(run) if ranks == measured else None
+        found.append(PredictedStep(ranks, seconds, seconds - part.seconds, batch / seconds, own))
+    return Prediction(runs, link, found)

@@ -34,7 +34,7 @@ class Link:
 
     @classmethod
     def measured(cls, points: Sequence[dict[str, Any]], ranks: int) -> Link:
-        """From what trials/all_reduce_timing.py leaves."""
+        """From what measuring/all_reduce_timing.py leaves."""
         return cls([point["bytes"] for point in points], [point["seconds"] for point in points], ranks)
 
     def taking(self, size: float, ranks: int) -> float:

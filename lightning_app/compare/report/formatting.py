@@ -9,7 +9,7 @@ NONE = "-"
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """Three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -20,7 +20,7 @@ def spread(found: Spread | None, digits: int | None = None) -> str:
     if found is None:
         return NONE
     words = [number(each) if digits is None else f"{each:.{digits}f}" for each in (found.median, found.low, found.high)]
-    return f"{words[0]} ({words[1]} to {words[2]})" if found.low < found.high else words[0]
+    return f"{words[0]} ({words[1]} to {words[2]})" if words[1] != words[2] else words[0]
 
 
 def share(value: float | None) -> str:
@@ -50,11 +50,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def processes(row: ModeRuns) -> str:
+def processes(runs: ModeRuns) -> str:
     """How many, and with how many threads: 2 x 1."""
-    run = row.any_run
+    run = runs.any_run
     if run is None:
         return NONE
     rank = run["ranks"][0]
     on = rank["threads"] if rank["device"] == "cpu" else rank["device"]
-    return f"{row.mode.processes} x {on}"
+    return f"{runs.mode.processes} x {on}"

@@ -1,9 +1,10 @@
 """results.json: everything that a comparison has measured so far, written anew after every run.
 
-    {"schema": 2, "recipe": hash, "options": {...}, "batch_size": 64, "settings": {...}, "command": [...],
-     "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
-     "runs": [{"part", "mode", "number", "machine", "git", "launcher", "command", "date", "began", "seconds", "failed",
-               "ranks": [what trials/measure.py and trials/all_reduce_timing.py leave]}]}
+    {"schema": 2, "recipe": hash, "options": {...}, "batch_size": 64, "image_size": 224, "settings": {...},
+     "command": [...], "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
+     "runs": [{"part", "mode", "number", "machine", "git", "launcher", "command", "date", "began", "seconds",
+               "other_cores", "failed", "earlier_failures": [{"date", "failed"}],
+               "ranks": [what measuring/measure.py and measuring/all_reduce_timing.py leave]}]}
 
 Times are in seconds (moments since 1970), sizes in bytes. What is derived is not kept: it follows from the runs.
 """
@@ -55,6 +56,7 @@ class Results:
         for name in ("recipe", "settings"):
             if found[name] != fresh[name]:
                 raise UsageError(f"{path} is of another comparison ({differing(found, fresh)}); choose another --to.")
+        refuse_other_machines(path, found["machines"], fresh["machines"])
         found["machines"] |= fresh["machines"]
         return cls(path, found | {"command": command, "unavailable": elsewhere(found, facts["machine"]["host"])})
 
@@ -72,7 +74,8 @@ class Results:
         keys = [(old["machine"], run_key(old)) for old in self.runs]
         same = run["machine"], run_key(run)
         place = keys.index(same) if same in keys else len(keys)
-        self.runs[place : place + 1] = [run]
+        failures = [failure for old in self.runs[place : place + 1] for failure in failures_of(old)]
+        self.runs[place : place + 1] = [run | {"earlier_failures": failures}]
         self.save()
 
     def save(self) -> None:
@@ -90,18 +93,18 @@ class Results:
             raise UsageError(
                 f"{path} cannot be compared with this: {differing(other, self.content)}. Make it with the same options."
             )
-        for name, facts in other["machines"].items():
-            here = self.content["machines"].get(name)
-            if here is not None and hardware(here) != hardware(facts):
-                raise UsageError(
-                    f"{path} is of another machine that is called {name} too, and rows go by that name. Give one of "
-                    "them another hostname and measure again."
-                )
+        refuse_other_machines(path, other["machines"], self.content["machines"])
         self.content["machines"] |= other["machines"]
         for part in ("runs", "unavailable"):
             known = self.content[part]
             known += [each for each in other[part] if each not in known]
         self.save()
+
+
+def failures_of(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """A run's failed attempts, its own included: none is forgotten when it is made again."""
+    own = [{"date": run["date"], "failed": run["failed"]}] if run["failed"] else []
+    return [*run.get("earlier_failures", []), *own]
 
 
 def run_key(run: dict[str, Any]) -> tuple[str, str, int]:
@@ -128,9 +131,26 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def hardware(facts: dict[str, Any]) -> tuple[Any, ...]:
-    """What tells machines of one name apart."""
-    return facts["versions"].get("cpu"), facts["host_cores"], facts["gpus"]
+def refuse_other_machines(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Refuse machines of one name that are not one machine, or whose software has changed.
+
+    Raises:
+        UsageError: with what differs.
+    """
+    for name in theirs.keys() & ours.keys():
+        then, now = identity_of(theirs[name]), identity_of(ours[name])
+        changed = sorted(fact for fact in then.keys() | now.keys() if then.get(fact) != now.get(fact))
+        if changed:
+            what = "; ".join(f"{fact} is {then.get(fact)} there, {now.get(fact)} here" for fact in changed)
+            raise UsageError(
+                f"{path} has runs of a machine called {name} that is not this one as it is now ({what}). Measure anew, "
+                "into another --to, or under another hostname."
+            )
+
+
+def identity_of(machine: dict[str, Any]) -> dict[str, Any]:
+    """What two machines of one name must share to be one: hardware and versions."""
+    return {**machine["versions"], "host_cores": machine["host_cores"], "gpus": machine["gpus"]}
 
 
 def elsewhere(content: dict[str, Any], machine: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from lightning_app.compare.trials.commands import Launchers
 from lightning_app.compare.trials.modes import Mode
 from lightning_app.compare.trials.trial import Trial, fit_command
 
-MEASURE = "lightning_app.compare.trials.measure.Measure"
+MEASURE = "lightning_app.compare.measuring.measure.Measure"
 # Speed alone: as many steps as are wanted, nothing evaluated, no checkpoint but the last.
 STEPS_ONLY = (
     *("--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "0"),
@@ -60,17 +60,25 @@ class Recipe:
 def schedule(
     modes: Sequence[Mode], settings: Settings, seeds: int, recipe: Recipe, launchers: Launchers
 ) -> list[Trial]:
-    """All runs: rounds of counted steps first, the modes in turn, so that a slow hour slows all; then whole runs."""
+    """All runs: rounds of counted steps first, the modes in turn, so that a slow hour slows all; then whole runs.
+
+    Every second round and seed goes backward, so that no mode is always first, and a drift within a round cancels.
+    """
     trials = []
     for number in range(settings.rounds if settings.steps else 0):
-        trials += [steps_trial(mode, number, settings, recipe, launchers) for mode in with_ceilings(modes)]
+        turn = in_turn(with_ceilings(modes), number)
+        trials += [steps_trial(mode, number, settings, recipe, launchers) for mode in turn]
         trials += [
             all_reduce_trial(mode, recipe, launchers) for mode in modes if number == 0 and exchanges_gradients(mode)
         ]
     whole = [mode for mode in modes if mode.kind in ("cpu", "gpu", "ddp") and not mode.weak]
     for seed in range(seeds):
-        trials += [whole_trial(mode, seed, recipe, launchers) for mode in whole]
+        trials += [whole_trial(mode, seed, recipe, launchers) for mode in in_turn(whole, seed)]
     return trials
+
+
+def in_turn(modes: Sequence[Mode], number: int) -> Sequence[Mode]:
+    return modes[::-1] if number % 2 else modes
 
 
 def with_ceilings(modes: Sequence[Mode]) -> list[Mode]:
@@ -109,7 +117,7 @@ def all_reduce_trial(mode: Mode, recipe: Recipe, launchers: Launchers) -> Trial:
     command = [
         *launchers.all_reduce_command(mode),
         "-m",
-        "lightning_app.compare.trials.all_reduce_timing",
+        "lightning_app.compare.measuring.all_reduce_timing",
         str(folder.resolve()),
     ]
     return Trial(mode, "all_reduce", 0, [command], folder)

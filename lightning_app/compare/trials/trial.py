@@ -18,6 +18,7 @@ from typing import Any
 
 from lightning_app.compare.trials.commands import Launchers, on_cores
 from lightning_app.compare.trials.modes import Mode, threads
+from lightning_app.compare.trials.other_load import Clock, read_clock
 
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.05
@@ -53,6 +54,7 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
     """Make a run on a machine of these facts; the record of a run that failed says why."""
     shutil.rmtree(trial.folder, ignore_errors=True)  # of an attempt that failed: its processes were ready then
     trial.folder.mkdir(parents=True)
+    clock = read_clock()
     date, began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.time()
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -74,6 +76,7 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
         "date": date,
         "began": began,
         "seconds": time.time() - began,
+        "other_cores": None if launchers.srun else other_cores(clock),
         "failed": failed,
     }
     ranks = [] if failed else read_ranks(trial)
@@ -83,6 +86,12 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
         for left in trial.folder.glob("**/run"):
             shutil.rmtree(left)  # a checkpoint of a model that nobody wants
     return record | {"ranks": ranks}
+
+
+def other_cores(before: Clock | None) -> float | None:
+    """Cores that other work kept busy meanwhile. (The work of a SLURM job step is not our child's: unknown there.)"""
+    now = read_clock()
+    return now.other_cores_since(before) if now and before else None
 
 
 def start(trial: Trial, index: int, command: list[str], cores: int) -> subprocess.Popen[bytes]:

@@ -16,7 +16,7 @@ import pytest
 from invented_comparison import everything
 
 from lightning_app.compare.analysis.whole_runs import wall_time_parts
-from lightning_app.compare.command import compare, name_of
+from lightning_app.compare.command import compare, config_name
 from lightning_app.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -45,8 +45,8 @@ def test_another_recipe_to_merge_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {name: everything()[name] for name in ("recipe", "options", "batch_size", "image_size")}
-    monkeypatch.setattr(f"{COMMAND}.learn", lambda *args: known | {"machine": everything()["machines"]["here"]})
-    monkeypatch.setattr(f"{COMMAND}.measure", lambda *args: pytest.fail("too late"))
+    monkeypatch.setattr(f"{COMMAND}.read_facts", lambda *args: known | {"machine": everything()["machines"]["here"]})
+    monkeypatch.setattr(f"{COMMAND}.run_missing", lambda *args: pytest.fail("too late"))
     (tmp_path / "other.json").write_text(json.dumps(everything() | {"recipe": "another"}))
     with pytest.raises(UsageError, match=r"other\.json cannot be compared with this"):
         compare(["--modes", "cpu", "--to", str(tmp_path), "--merge", str(tmp_path / "other.json")])
@@ -61,7 +61,7 @@ def test_options_that_fit_would_refuse_are_refused_at_once(program: Program, tmp
 
 @pytest.mark.parametrize("fit", [["--config", "configs/a.yaml", "--config", "b.yaml"], ["--config=configs/a.yaml"]])
 def test_a_comparison_is_called_after_its_first_config(fit: list[str]) -> None:
-    assert name_of(fit) == "a"
+    assert config_name(fit) == "a"
 
 
 @pytest.mark.slow

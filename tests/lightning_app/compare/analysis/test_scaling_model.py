@@ -6,7 +6,7 @@ import pytest
 from invented_comparison import BUCKETS, all_reduce_timing, content, exchanging, rounds
 
 from lightning_app.compare.analysis.mode_runs import modes_of
-from lightning_app.compare.analysis.predicted_modes import outlooks
+from lightning_app.compare.analysis.predicted_modes import predictions
 from lightning_app.compare.analysis.scaling_model import Link, Step
 
 LATENCY, BANDWIDTH = 1e-4, 1e9
@@ -63,8 +63,8 @@ def test_more_ranks_compute_less_each_and_are_predicted_as_far_as_there_are_imag
     found = content(
         [*rounds("ddp:2", exchanging(step), exchanging(step)), all_reduce_timing("ddp:2", 0.0, 1e15, 2)], batch_size=8
     )
-    (out,) = outlooks(modes_of(found))
-    assert [each.ranks for each in out.predicted] == [2, 4, 8, 16]
-    seconds = [each.seconds for each in out.predicted]
+    (out,) = predictions(modes_of(found))
+    assert [each.ranks for each in out.steps] == [2, 4, 8, 16]
+    seconds = [each.seconds for each in out.steps]
     assert seconds == pytest.approx([0.9 * step / factor for factor in (1, 2, 4, 8)], rel=1e-6)
-    assert [each.measured is not None for each in out.predicted] == [True, False, False, False]
+    assert [each.measured is not None for each in out.steps] == [True, False, False, False]

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, FLAGS, MISSING
-from invented_comparison import content, everything, run
+from invented_comparison import content, everything, rank, rounds, run
 
 from lightning_app.compare.analysis.speedup import scaling
-from lightning_app.compare.report.figures import speedup
+from lightning_app.compare.report.comparison import Comparison
+from lightning_app.compare.report.figures.speed import efficiency
 from lightning_app.compare.report.formatting import number
-from lightning_app.compare.report.html import page
-from lightning_app.compare.report.markdown import markdown
-from lightning_app.compare.report.tables import Findings
+from lightning_app.compare.report.html import render_html
+from lightning_app.compare.report.markdown import render_markdown
 
-FOUND = Findings.of(everything(), None)
+FOUND = Comparison.of(everything())
 MODES = ["original", "cpu:1", "cpu:2", "ddp:2", "serial:2", "gpu"]
-FIGURES = 7
+FIGURES = 8
 
 
-@pytest.mark.parametrize("report", [markdown, page])
+@pytest.mark.parametrize("report", [render_markdown, render_html])
 def test_a_report_has_every_mode_the_reason_of_what_was_not_run_and_the_command(report) -> None:  # type: ignore[no-untyped-def]  # both
     text = report(FOUND)
     assert [mode for mode in MODES if mode not in text] == []
@@ -35,52 +35,52 @@ def test_a_report_has_every_mode_the_reason_of_what_was_not_run_and_the_command(
     assert "0123456789ab" in text
 
 
-def two_machines() -> Findings:
+def two_machines() -> Comparison:
     """The same twice, the second one four times as fast with two ranks."""
     ours, theirs = everything(), json.loads(json.dumps(everything()).replace('"here"', '"there"'))
     for each in theirs["runs"]:
         if each["part"] == "steps" and each["mode"] == "ddp:2":
             for rank in each["ranks"]:
                 rank["steps"] = [seconds / 4 for seconds in rank["steps"]]
-    return Findings.of(
+    return Comparison.of(
         ours | {"runs": ours["runs"] + theirs["runs"], "machines": ours["machines"] | theirs["machines"]}, None
     )
 
 
 def test_each_of_two_machines_has_speedups_of_its_own() -> None:
     found = two_machines()
-    figure = speedup(found)
+    figure = efficiency(found)
     assert figure is not None
-    assert "measured @ here" in figure.picture
-    assert "measured @ there" in figure.picture
-    here, there = (scaling(row, found.rows).speedup for row in found.rows if row.mode.name == "ddp:2")
+    assert "measured @ here" in figure.svg
+    assert "measured @ there" in figure.svg
+    here, there = (scaling(runs, found.modes).speedup for runs in found.modes if runs.mode.name == "ddp:2")
     assert here is not None
     assert there is not None
     assert there.median == pytest.approx(4 * here.median)
-    assert f"{number(there.median)} x</b><span>as fast as original @ there" in page(found)
-    assert "Speed-up is over the first mode of its machine; " in markdown(found)
-    assert "Speed-up is over original; " in markdown(FOUND)
+    assert f"{number(there.median)} x</b><span>as fast as original @ there" in render_html(found)
+    assert "Speed-up is over the first mode of its machine; " in render_markdown(found)
+    assert "Speed-up is over original; " in render_markdown(FOUND)
 
 
-@pytest.mark.parametrize("report", [markdown, page])
-def test_the_head_names_the_counted_side_and_of_whole_runs_all(report: Callable[[Findings], str]) -> None:
+@pytest.mark.parametrize("report", [render_markdown, render_html])
+def test_the_head_names_the_counted_side_and_of_whole_runs_all(report: Callable[[Comparison], str]) -> None:
     whole = everything()
     whole["options"] |= {"data.image_size": [224, 256]}
     steps = whole | {"runs": [each for each in whole["runs"] if each["part"] == "steps"]}
     head = "mobilenet_v2 on cifar10 at 224"
-    assert f"{head} (whole runs: 224, 256): what each mode buys" in report(Findings.of(whole, None))
-    assert f"{head}: what each mode buys" in report(Findings.of(steps, None))
+    assert f"{head} (whole runs: 224, 256): what each mode buys" in report(Comparison.of(whole))
+    assert f"{head}: what each mode buys" in report(Comparison.of(steps))
 
 
 def test_the_rows_of_a_markdown_table_are_as_wide_as_its_head() -> None:
-    tables = re.findall(r"(?:^\|.*\|\n)+", markdown(FOUND), re.MULTILINE)
-    assert len(tables) == 4
+    tables = re.findall(r"(?:^\|.*\|\n)+", render_markdown(FOUND), re.MULTILINE)
+    assert len(tables) == 7
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
-    text = page(FOUND)
+    text = render_html(FOUND)
     tags: list[str] = []
 
     class Nesting(HTMLParser):
@@ -98,17 +98,20 @@ def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
     assert text.count("<figure>") == FIGURES
 
 
-def test_what_a_run_says_is_no_markup() -> None:
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_a_run_says_is_no_markup(timed: bool) -> None:
     failed = run("steps", "ddp:2", 0, [], failed="exit code 1: <script>alert(1)</script> | x\ny")
-    found = Findings.of(content([failed]), None)
-    assert "<script>" not in page(found)
-    assert len({line.count("|") for line in markdown(found).splitlines() if line.startswith("|")}) <= 1
+    found = Comparison.of(content([*(rounds("cpu:1", rank(1.0)) if timed else []), failed]))
+    assert "exit code 1: &lt;script&gt;alert(1)&lt;/script&gt; | x\ny" in render_html(found)
+    assert "<script>" not in render_html(found)
+    (line,) = [each for each in render_markdown(found).splitlines() if each.startswith("| ddp:2 | not run")]
+    assert "exit code 1: <script>alert(1)</script> / x y |" in line
 
 
 def test_a_comparison_in_which_nothing_could_be_run_still_reports() -> None:
-    found = Findings.of(content([]), None)
-    assert "<figure>" not in page(found)
-    assert markdown(found).startswith("# mobilenet_v2 on cifar10")
+    found = Comparison.of(content([]))
+    assert "<figure>" not in render_html(found)
+    assert render_markdown(found).startswith("# mobilenet_v2 on cifar10")
 
 
 @pytest.mark.browser
@@ -117,7 +120,7 @@ def test_a_comparison_in_which_nothing_could_be_run_still_reports() -> None:
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1240), ("dark", 390)])
 def test_a_browser_shows_the_page_without_complaint_or_overflow(scheme: str, width: int, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason=MISSING)
-    (tmp_path / "report.html").write_text(page(FOUND))
+    (tmp_path / "report.html").write_text(render_html(FOUND))
     complaints: list[str] = []
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from invented_comparison import content, everything, rank, run
 
-from lightning_app.compare.report.tables import Findings, tables
+from lightning_app.compare.report.comparison import Comparison
+from lightning_app.compare.report.contents import tables
 from lightning_app.compare.trials.recorded import FILE, SCHEMA, Results, read
 from lightning_app.errors import UsageError
 
@@ -44,6 +45,32 @@ def test_a_run_that_failed_is_made_again_and_replaced(tmp_path: Path) -> None:
     assert found == [("cpu:1", None), ("ddp:2", None)]
 
 
+def test_no_failed_attempt_is_forgotten_when_a_run_is_made_again(tmp_path: Path) -> None:
+    results = begin(tmp_path)
+    for failed in ("exit code 1", "exit code 9", None):
+        results.add(run("steps", "cpu:1", 0, [rank(1.0)], failed=failed))
+    (kept,) = read(tmp_path / FILE)["runs"]
+    assert [failure["failed"] for failure in kept["earlier_failures"]] == ["exit code 1", "exit code 9"]
+
+
+CHANGES = [{"host_cores": 96}, {"gpus": ["H100"]}, {"versions": {"cpu": "A processor", "torch": "2.15.0"}}]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, {"versions": {"cpu": "Another", "torch": "2.14.1"}}])
+def test_machines_of_one_name_that_differ_are_one_neither_by_merging_nor_by_going_on(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    other = everything()
+    other["machines"]["here"] |= change
+    for name in (FILE, "other.json"):
+        (tmp_path / name).write_text(json.dumps(other))
+    with pytest.raises(UsageError, match="a machine called here that is not this one"):
+        begin(tmp_path)
+    (tmp_path / FILE).unlink()
+    with pytest.raises(UsageError, match=f"{next(iter(change))}|cpu|torch"):
+        begin(tmp_path).merge(tmp_path / "other.json")
+
+
 def test_another_recipe_or_measure_is_refused(tmp_path: Path) -> None:
     begin(tmp_path).save()
     with pytest.raises(UsageError, match="another comparison"):
@@ -68,10 +95,10 @@ def test_another_machine_s_runs_are_merged_once_and_marked_with_it(tmp_path: Pat
     results.add(run("steps", "cpu:1", 0, [rank(1.0)]))
     results.merge(tmp_path / "other.json")
     results.merge(tmp_path / "other.json")
-    (speed,) = [table for table in tables(Findings.of(read(tmp_path / FILE), None)) if table.title == "Speed"]
+    (speed,) = [table for table in tables(Comparison.of(read(tmp_path / FILE))) if table.title == "Speed"]
     assert [row[0] for row in speed.body] == ["cpu:1 @ here", "gpu @ here", "gpu @ there"]
     assert speed.body[1][1] == "not run: found no GPU"
-    assert speed.body[2][5] == "1.00"  # over the baseline of its own machine
+    assert speed.body[2][speed.head.index("speed-up")] == "1.00"  # over the baseline of its own machine
 
 
 def test_another_recipe_is_not_merged(tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def callback(command: list[str]) -> dict[str, int]:
     return json.loads(text)["init_args"]
 
 
-def test_modes_take_turns_each_with_its_ceiling_and_whole_runs_come_last(tmp_path: Path) -> None:
+def test_modes_take_turns_forward_and_backward_each_with_its_ceiling_and_whole_runs_come_last(tmp_path: Path) -> None:
     turn = ["original", "cpu:1", "ddp:2", "serial:2", "ddp:2-weak"]
-    assert [trial.mode.name for trial in planned(tmp_path) if trial.part == "steps"] == turn * 3
+    assert [trial.mode.name for trial in planned(tmp_path) if trial.part == "steps"] == [*turn, *turn[::-1], *turn]
     assert [trial.key for trial in planned(tmp_path)[-4:]] == [
         ("whole", "cpu:1", 0),
         ("whole", "ddp:2", 0),
-        ("whole", "cpu:1", 1),
         ("whole", "ddp:2", 1),
+        ("whole", "cpu:1", 1),
     ]
     assert Counter(trial.part for trial in planned(tmp_path))["all_reduce"] == 1
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_app.compare.trials.timestamps import Mark, length, mark
+from lightning_app.compare.measuring.timestamps import Mark, length, mark
 
 FIRST = 1  # pairs that are not counted: the hook is new
 

@@ -1,6 +1,6 @@
 """All-reduce from 1 kB to 64 MB over the present link: a program for the ranks of a launcher.
 
-    mpirun -np 2 python -m lightning_app.compare.trials.all_reduce_timing FOLDER
+    mpirun -np 2 python -m lightning_app.compare.measuring.all_reduce_timing FOLDER
 
 Each rank leaves rank-r.json: {"points": [{"bytes", "seconds", "low", "high"}], ...}, the median of several.
 """

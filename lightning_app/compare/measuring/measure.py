@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +19,10 @@ import lightning.pytorch as pl
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_app.compare.trials.communication import Communication
-from lightning_app.compare.trials.rules import PAIRS, WARM_UP
-from lightning_app.compare.trials.timestamps import Mark, Span, mark, seconds
+from lightning_app.compare.measuring.communication import Communication
+from lightning_app.compare.measuring.energy import cpu_counter, gpu_counter
+from lightning_app.compare.measuring.rules import PAIRS, WARM_UP
+from lightning_app.compare.measuring.timestamps import Mark, Span, mark, seconds
 from lightning_app.files import replace_file
 from lightning_app.launchers.detection import this_launch
 
@@ -59,8 +61,11 @@ class Measure(pl.Callback):
         data.make = self._timed_make(data.make)
         trainer.save_checkpoint = self._timed_save(trainer.save_checkpoint)  # type: ignore[method-assign]
         launch = this_launch()
+        self._energy = gpu_counter(self.device), cpu_counter()
         self.found |= {
             "rank": trainer.global_rank,
+            "local_rank": trainer.local_rank,
+            "host": socket.gethostname(),
             "world_size": trainer.world_size,
             "launcher": launch.launcher,
             "threads": torch.get_num_threads(),
@@ -174,6 +179,9 @@ class Measure(pl.Callback):
             "validations": self.validations,
             "communication": self.communication.seconds if self.communication else None,
             "buckets": self.communication.buckets if self.communication else None,
+            "gpu_energy": gpu_counter(self.device).since(self._energy[0]),
+            # The processors are the node's: its first rank counts them for all.
+            "cpu_energy": cpu_counter().since(self._energy[1]) if not self.found["local_rank"] else None,
             "host_memory": peak_host_memory(),
             "gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         }

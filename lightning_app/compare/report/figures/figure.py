@@ -1,0 +1,14 @@
+"""A picture with its title and caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`svg` is an element of a page."""
+
+    title: str
+    svg: str
+    caption: str
