@@ -77,8 +77,11 @@ class PackedImages:
 
     @property
     def content(self) -> str:
-        """A short name for what there is to learn: the same wherever it lies, and whenever it was packed."""
-        arrays = [self.meta["sha256"][name] for name in ("images.npy", "labels.npy")]
+        """A short name for what there is to learn: the same wherever it lies, and whenever it was packed.
+
+        Names are part of it: they decide which images are held out.
+        """
+        arrays = [self.meta["sha256"][name] for name in ("images.npy", "labels.npy", "names.json")]
         told = json.dumps([arrays, self.classes, self.meta["split_sizes"]])
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 

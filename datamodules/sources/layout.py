@@ -94,7 +94,7 @@ def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> L
     check_listed(root, entries, paths_of(splits) or [base.path])
     layout = read_splits(root, splits, entries) if splits else read_classes(root, base, test_fraction)
     layout.rows = sort_rows(layout.rows)
-    check_classes(root, layout.rows)
+    check_classes(root, layout.rows if splits else of_train(layout.rows))
     for folder in (entry for entry in entries if entry.name.endswith("/") and entry.problem):
         layout.ignored.append((folder.name, folder.problem))
     layout.ignored += [(entry.name, why_not(entry.name)) for entry in entries if is_ignored(entry)]
@@ -102,6 +102,7 @@ def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> L
     for image in top.all_images():
         if image.name not in taken:
             layout.ignored.append((image.name, f"in no class folder of {base.path or 'the root'}"))
+    layout.ignored.sort()
     return layout
 
 
@@ -260,6 +261,11 @@ def empty_folders(top: Folder) -> str:
     """A sentence that names the folders without images, if there are any."""
     names = [folder.path for folder in top.below() if folder.path][:NAMED]
     return f" Found the folders {', '.join(names)}." if names else ""
+
+
+def of_train(rows: Iterable[Row]) -> list[Row]:
+    """What to check of splits that we made: a class of one image is in train alone."""
+    return [row for row in rows if row[0] == "train"]
 
 
 def check_classes(root: Path, rows: Iterable[Row]) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from datamodules.errors import DataError
 from datamodules.holdout import held_out
 from datamodules.sources.files.entry import Entry, checksum
-from datamodules.sources.layout import NAMED, SPLIT_NAMES, Layout, check_classes, sort_rows, split_off_note
+from datamodules.sources.layout import NAMED, SPLIT_NAMES, Layout, check_classes, of_train, sort_rows, split_off_note
 from datamodules.sources.naming import IMAGE_SUFFIXES, displayable, is_image, why_not
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "image_id", "img", "id")
@@ -116,13 +116,15 @@ def table_layout(root: Path, table: Path, entries: Iterable[Entry], test_fractio
             f"none of the {len(lines)} files of {table} is in {root}: {', '.join(line.path for line in lines[:NAMED])} "
             "...; expected paths relative to data.root."
         )
-    notes, splits = [], [SPLIT_NAMES[line.split.lower()] for line in lines if line.split]
-    if not splits:
+    notes: list[str] = []
+    splits = [SPLIT_NAMES[line.split.lower()] for line in lines if line.split]
+    said = bool(splits)
+    if not said:
         test = held_out([line.label for line in lines], [line.path for line in lines], test_fraction, "test")
         splits = ["test" if chosen else "train" for chosen in test]
         notes = [split_off_note(test_fraction)]
     rows = [(split, displayable(line.label), entry) for split, line, entry in zip(splits, lines, found, strict=True)]
-    check_classes(table, rows)
+    check_classes(table, rows if said else of_train(rows))
     taken = {entry.name for entry in found}
     rest = [entry.name for entry in entries if entry.name not in taken and not entry.name.endswith("/")]
     ignored = [(name, "not in the table" if is_image(name) else why_not(name)) for name in rest]

@@ -12,6 +12,7 @@ FILES = {
     "hparams.yaml": "the options shown in TensorBoard's HPARAMS tab",
     "metrics.csv": "all logged metrics, one row a step",
     "metrics.json": "the final metrics",
+    "data.txt": "images of each split, and every file left out of them, with the reason",
     "curves.png": "loss and accuracy over the run",
     "confusion.png": "the confusion matrix",
     "checkpoints": "weights and optimizer, to continue from",

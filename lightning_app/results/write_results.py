@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-METRICS_JSON, ARTIFACT = "metrics.json", "model"
+METRICS_JSON, ARTIFACT, DATA_REPORT = "metrics.json", "model", "data.txt"
 
 
 def write_results(run: FinishedRun) -> None:
@@ -35,6 +35,7 @@ def write_results(run: FinishedRun) -> None:
     examples, pictures = choose_examples(run.data, run.model.results.get("test"))
     save_artifact(run.folder / ARTIFACT, run.model.network, model_card(run) | {"examples": examples}, pictures)
     replace_file(run.folder / METRICS_JSON, metrics_json(run).encode())
+    run.data.write_report(run.folder / DATA_REPORT)
     write_hparams(run)
     write_plot(run.folder / "curves.png", lambda: curves_figure(run.folder / "metrics.csv"))
     if run.split:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from datamodules.datamodule import ImageData, open_source
 from datamodules.errors import DataError
@@ -148,3 +149,36 @@ def test_an_archive_that_is_not_there_is_no_place_to_download_to(name: str, tmp_
     with pytest.raises(DataError, match=f"no data at .*{name}"):
         open_source("cifar10", tmp_path / name, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_images_held_out_stay_when_another_comes(make_data: Callable[..., ImageData]) -> None:
+    data = make_data({"train": 50, "test": 1}, val_fraction=0.2)
+    before = {data.packed.names()[row] for row in data.rows["val"].tolist()}
+    Image.new("RGB", (8, 8)).save(Path(data.root) / "train" / "cat" / "00.png")  # before all others of its class
+    data = ImageData("image_folder", str(data.root), cache_dir=str(data.cache_dir), val_fraction=0.2)
+    after = {data.packed.names()[row] for row in data.rows["val"].tolist()}
+    assert len(before - after) <= 1
+    assert {name for name in before if "dog" in name} <= after
+
+
+def test_class_folders_alone_are_split_in_three(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder(splits={"flowers": 10}) / "flowers"
+    data = ImageData("image_folder", str(root), cache_dir=str(tmp_path), test_fraction=0.3, val_fraction=0.3)
+    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 10, "val": 4, "test": 6}
+
+
+def test_a_table_needs_an_image_folder() -> None:
+    with pytest.raises(DataError, match=r"data\.table needs data\.dataset image_folder, not digits"):
+        ImageData("digits", table="labels.csv").packed  # noqa: B018
+
+
+def test_a_home_directory_is_understood(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(make_folder().parent))
+    assert ImageData("image_folder", "~/photos").root.is_dir()
+
+
+def test_the_official_archive_is_read_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
+    source = open_source("cifar10", tmp_path / "cifar-10-python.tar.gz", None)
+    assert isinstance(source, CIFAR10)
+    assert source.root == tmp_path

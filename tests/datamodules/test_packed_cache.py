@@ -115,9 +115,18 @@ def test_the_same_data_has_the_same_content_wherever_it_was_packed(make_folder: 
     assert content("cache") == before
 
 
-@pytest.mark.parametrize(
-    "change", ["rewrite", "add", "remove", "correct a label", "rename a class", "move to another split"]
-)
+CONTENT_CHANGES = [
+    "rewrite",
+    "add",
+    "remove",
+    "correct a label",
+    "rename a file",
+    "rename a class",
+    "move to another split",
+]
+
+
+@pytest.mark.parametrize("change", CONTENT_CHANGES)
 def test_other_data_has_another_content(change: str, make_folder: MakeFolder, pack: Pack) -> None:
     root = make_folder()
     before = pack(root).content
@@ -126,6 +135,8 @@ def test_other_data_has_another_content(change: str, make_folder: MakeFolder, pa
             (root / split / "dog").rename(root / split / "eel")
     elif change == "move to another split":
         (root / "test").rename(root / "val")
+    elif change == "rename a file":  # which may be held out now, or no longer
+        (root / "train/cat/0.png").rename(root / "train/cat/00.png")
     else:
         {"rewrite": rewrite, "add": add, "remove": remove, "correct a label": rename}[change](root)
     assert pack(root).content != before

@@ -62,6 +62,7 @@ def test_a_fit_leaves_exactly_these_files(run_folder: Path) -> None:
         "config.yaml",
         "confusion.png",
         "curves.png",
+        "data.txt",
         "hparams.yaml",
         "metrics.csv",
         "metrics.json",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from datamodules.sources.decoding import decode_image
+from datamodules.sources.decoding import decode_image, pixel_limit, readable_formats
 
 SIDE = 8
 
@@ -104,14 +108,117 @@ def test_exif_orientation_is_applied(orientation: int, turns: int) -> None:
     assert np.array_equal(decode_image(encoded(Image.fromarray(pixels), exif=exif), SIDE), expected)
 
 
-def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    pixels = np.full((SIDE, SIDE), 257 * 100, dtype=np.uint16)
-    pixels[0, :2] = 0, 65535
-    data = encoded(Image.fromarray(pixels))
-    assert Image.open(io.BytesIO(data)).mode == "I;16"
+def tiff(values: np.ndarray, **tags: Any) -> bytes:
+    """A greyscale TIFF of the array's own type."""
+    return encoded(Image.fromarray(values), "tiff", **tags)
+
+
+def ramp(low: float, high: float, kind: Any) -> np.ndarray:
+    """SIDE x SIDE values from low to high."""
+    return np.linspace(low, high, SIDE * SIDE).reshape(SIDE, SIDE).astype(kind)
+
+
+def big_endian(values: np.ndarray) -> bytes:
+    """A 16-bit greyscale TIFF of one strip whose bytes are in Motorola's order."""
+    data = values.astype(">u2").tobytes()
+    entries = [(256, 3, SIDE), (257, 3, SIDE), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    entries += [(278, 3, SIDE), (279, 4, len(data))]
+    directory = struct.pack(">H", len(entries))
+    for tag, kind, value in entries:
+        directory += struct.pack(">HHI", tag, kind, 1) + (
+            struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value)
+        )
+    return b"MM\0*" + struct.pack(">I", 8 + len(data)) + data + directory + bytes(4)
+
+
+EIGHT_BIT_RAMP = ramp(0, 65535, np.uint16) // 257
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (tiff(ramp(0, 65535, np.uint16)), EIGHT_BIT_RAMP),
+        (big_endian(ramp(0, 65535, np.uint16)), EIGHT_BIT_RAMP),
+        (encoded(Image.fromarray(ramp(0, 65535, np.uint16))), EIGHT_BIT_RAMP),
+        (tiff(ramp(0, 65535, np.int32)), EIGHT_BIT_RAMP),
+        (tiff(ramp(0, 65535, np.float32)), EIGHT_BIT_RAMP),
+        (tiff(ramp(0, 255, np.int32)), ramp(0, 255, np.uint8)),
+        (tiff(ramp(0, 255, np.float32)), ramp(0, 255, np.uint8)),
+        (tiff(ramp(0, 1, np.float32)), (ramp(0, 1, np.float32) * 255).round()),
+        (tiff(ramp(0, 4095, np.uint16), tiffinfo={281: 4095}), (ramp(0, 4095, np.uint16) / 4095 * 255).round()),
+        (tiff(np.zeros((SIDE, SIDE), np.uint16)), np.zeros((SIDE, SIDE))),
+    ],
+)
+def test_more_bits_are_scaled_by_the_range_that_is_known(data: bytes, expected: np.ndarray) -> None:
     result = decode_image(data, SIDE)
-    assert result[0, 0, :3].tolist() == [0, 255, 100]
-    assert np.array_equal(result[0], result[2])
+    assert np.array_equal(result, np.stack([expected] * 3))
+    assert not expected.any() or result.max() > 250
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (ramp(0, 4095, np.uint16), "from 0 to 4095, and nothing says which is white"),
+        (ramp(0, 200, np.uint16), "from 0 to 200, and nothing says which is white"),
+        (ramp(0, 3000, np.int32), "from 0 to 3000, and nothing says which is white"),
+        (ramp(-1000, 1000, np.int32), "from -1000 to 1000, and nothing says which is white"),
+        (ramp(-1, 1, np.float32), "from -1 to 1, and nothing says which is white"),
+        (ramp(0, 1e6, np.float32), "from 0 to 1e\\+06, and nothing says which is white"),
+        (np.full((SIDE, SIDE), np.nan, np.float32), "NaN"),
+    ],
+)
+def test_a_range_that_cannot_be_told_is_an_error_and_not_a_black_picture(values: np.ndarray, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        decode_image(tiff(values), SIDE)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "MPO", "TGA", "ICO", "PCX", "DIB"])
+def test_formats_beyond_the_usual_are_read(kind: str) -> None:
+    if kind not in Image.SAVE and (Image.init(), kind not in Image.SAVE)[1]:
+        pytest.skip("this Pillow does not write it")
+    result = decode_image(encoded(Image.new("RGB", (64, 64), (200, 30, 60)), kind), SIDE).astype(int)
+    assert np.abs(result - np.array([200, 30, 60])[:, None, None]).max() <= 6
+
+
+def test_heic_is_read_where_pillow_heif_is_installed() -> None:
+    pytest.importorskip("pillow_heif", reason="pip install pillow-heif")
+    assert "HEIF" in readable_formats()  # which registers it
+    result = decode_image(encoded(Image.new("RGB", (64, 64), (200, 30, 60)), "HEIF"), SIDE).astype(int)
+    assert np.abs(result - np.array([200, 30, 60])[:, None, None]).max() <= 6
+
+
+@pytest.mark.parametrize("data", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", b"%PDF-1.4"])
+def test_what_would_start_a_program_is_no_image(data: bytes) -> None:
+    with pytest.raises(UnidentifiedImageError, match="not an image of any kind that is read here"):
+        decode_image(data, SIDE)
+
+
+def test_metadata_that_cannot_be_read_costs_no_image() -> None:
+    broken = PngImagePlugin.PngInfo()
+    broken.add_text("Raw profile type exif", "\nexif\n      10\nzznothex\n")
+    pixels = noise(SIDE, SIDE)
+    result = decode_image(encoded(Image.fromarray(pixels), pnginfo=broken), SIDE)
+    assert np.array_equal(result, pixels.transpose(2, 0, 1))
+
+
+def test_the_limit_of_pixels_is_an_option_and_ends_with_its_block() -> None:
+    data = encoded(Image.new("1", (1001, 1000)))
+    with pixel_limit(0.5), pytest.raises(Image.DecompressionBombError):
+        decode_image(data, SIDE)
+    with pixel_limit(2.1):
+        decode_image(data, SIDE)
+    decode_image(data, SIDE)
+
+
+def test_large_images_are_decoded_without_a_warning_that_names_none(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(encoded(Image.new("1", (1001, 1000))))
+    program = "import sys; from datamodules.sources.decoding import *; data = open(sys.argv[1], 'rb').read()\n"
+    program += (
+        "with pixel_limit(1.5): decode_image(data, 8)"  # Pillow warns from 0.75 on, and pytest has its own filters
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "large.png")]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("kind", ["tiff", "jpeg"])

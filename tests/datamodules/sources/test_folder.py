@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 from PIL import Image
 
 from datamodules.errors import DataError
-from datamodules.sources.folder import ImageFolder
+from datamodules.packing import open_or_pack
+from datamodules.sources import folder
+from datamodules.sources.files import Load
+from datamodules.sources.folder import ImageFolder, Reading
 from datamodules.sources.source import Listing
 
 MakeFolder = Callable[..., Path]
@@ -152,3 +156,115 @@ def test_zip_without_folder_entries_is_read(make_folder: MakeFolder) -> None:
         for name in listing(root).names:
             archive.write(root / name, name)
     assert listing(root.parent / "flat.zip").names == listing(root).names
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 8), (40, 40), (300, 256)])
+def test_the_stored_size_is_that_of_the_images_but_no_larger_than_256(
+    make_folder: MakeFolder, side: int, expected: int
+) -> None:
+    assert ImageFolder(make_folder(splits={"train": 1}, side=side)).stored_size == expected
+
+
+def test_the_stored_size_is_the_median_of_the_shorter_sides(make_folder: MakeFolder) -> None:
+    root = make_folder(splits={"train": 5})  # ten of 8 pixels
+    Image.new("RGB", (90, 100)).save(root / "train/cat/0.png")
+    (root / "train/cat/1.png").write_text("no image")
+    assert ImageFolder(root).stored_size == 8
+    for number in range(2, 5):
+        Image.new("RGB", (200, 90)).save(root / f"train/cat/{number}.png")
+    for number in range(3):
+        Image.new("RGB", (70, 90)).save(root / f"train/dog/{number}.png")
+    assert ImageFolder(root).stored_size == 70  # of 8 8 | 70 70 70 | 90 90 90 90
+
+
+def test_files_that_come_and_go_while_packing_shift_no_label(
+    make_folder: MakeFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "WAITING", 1)
+    root = make_folder(splits={"train": 20})
+    source = ImageFolder(root, 8)
+    names = source.listing().names
+    expected = [np.asarray(Image.open(root / name)).transpose(2, 0, 1) for name in names]
+    found: dict[int, object] = {}
+    for row, image in source.images():
+        if not found:
+            Image.new("RGB", (8, 8)).save(root / "train/cat/00.png")  # before all others
+            (root / "train/dog/7.png").unlink()
+        found[row] = image
+    gone = names.index("train/dog/7.png")
+    assert sorted(found) == list(range(40))
+    assert isinstance(found.pop(gone), FileNotFoundError)
+    for row, image in found.items():
+        assert np.array_equal(image, expected[row])
+    assert "photos changed while they were packed" in caplog.text
+
+
+def test_what_stays_as_it_is_gives_no_warning(make_folder: MakeFolder, caplog: pytest.LogCaptureFixture) -> None:
+    list(ImageFolder(make_folder(), 8).images())
+    assert caplog.text == ""
+
+
+def test_files_in_memory_are_bounded_by_their_bytes(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ImageFolder(make_folder(splits={"train": 30}), 8)
+    largest = max(entry.size for entry in source._entries)
+    monkeypatch.setattr(folder, "WAITING_BYTES", 3 * largest)
+    asked = yielded = most = 0
+    real = source.files.loads
+
+    def loads(names: Iterable[str]) -> Iterator[tuple[str, Load]]:
+        nonlocal asked, most
+        for each in real(names):
+            asked += 1
+            most = max(most, asked - yielded)
+            yield each
+
+    monkeypatch.setattr(source.files, "loads", loads)
+    for _ in source.images():
+        yielded += 1
+    assert yielded == 60
+    assert most <= 3 * largest // min(entry.size for entry in source._entries) + 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_files_and_clutter_are_alike_in_all_kinds(make_folder: MakeFolder, kind: str) -> None:
+    root = make_folder()
+    for clutter in ("train/.ipynb_checkpoints/0.png", "train/cat/@eaDir/0.png/thumb.png", "__MACOSX/train/cat/._0.png"):
+        (root / clutter).parent.mkdir(parents=True)
+        (root / clutter).write_bytes(b"")
+    found = listing(as_kind(root, kind))
+    assert (found.classes, found.split_sizes) == (["cat", "dog"], {"train": 6, "val": 0, "test": 4})
+
+
+def test_a_cache_inside_the_root_changes_nothing(make_folder: MakeFolder) -> None:
+    root = make_folder()
+    log: list[str] = []
+    caches = {
+        open_or_pack(ImageFolder(root), "photos", root / "packed", False, log.append, False).folder for _ in range(3)
+    }
+    assert len(caches) == len(log) == 1
+
+
+def test_notes_beside_the_images_change_nothing(make_folder: MakeFolder) -> None:
+    root = make_folder()
+    before = ImageFolder(root).fingerprint()
+    (root / "train/notes.txt").write_text("edited")
+    assert ImageFolder(root).fingerprint() == before
+
+
+def test_other_bytes_of_one_size_and_time_are_noticed(make_folder: MakeFolder) -> None:
+    root = make_folder()
+    before = ImageFolder(root).fingerprint()
+    for path in root.rglob("*.png"):
+        times = path.stat()
+        path.write_bytes(path.read_bytes()[::-1])
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ImageFolder(root).fingerprint() != before
+
+
+def test_a_corrected_table_changes_the_fingerprint(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root, table = make_folder(), tmp_path / "labels.csv"
+    prints = []
+    for label in ("cat", "dog"):
+        table.write_text(f"path,label\ntrain/cat/0.png,{label}\ntrain/cat/1.png,cat\ntrain/dog/1.png,dog\n")
+        prints.append(ImageFolder(root, reading=Reading(table)).fingerprint())
+    assert prints[0] != prints[1]
