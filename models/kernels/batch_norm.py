@@ -20,7 +20,6 @@ from torch.autograd.function import once_differentiable
 from models.kernels import compiling
 
 SOURCE = Path(__file__).with_name("batch_norm.c")
-BITS = {torch.bfloat16: 16, torch.float32: 32}
 UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -73,7 +72,7 @@ class _BatchNorm(torch.autograd.Function):
         mean, rstd, var = torch.empty(3, len(weight)).unbind()
         compiling.call(
             SOURCE,
-            options(images),
+            compiling.element(images),
             "batch_norm_forward",
             images,
             normalised,
@@ -102,7 +101,7 @@ class _BatchNorm(torch.autograd.Function):
         of_weight, of_bias = torch.empty(2, len(weight)).unbind()
         compiling.call(
             SOURCE,
-            options(images),
+            compiling.element(images),
             "batch_norm_backward",
             images,
             grad,
@@ -120,19 +119,14 @@ class _BatchNorm(torch.autograd.Function):
         return of_images, of_weight, of_bias, None, None, None
 
 
-def options(images: Tensor) -> tuple[str]:
-    """Of the compiler, for this type."""
-    return (f"-DELEMENT_BITS={BITS[images.dtype]}",)
-
-
 def is_ours(images: Tensor) -> bool:
     """Whether the kernel takes these images."""
     return (
         images.device.type == "cpu"
-        and images.dtype in BITS
+        and images.dtype in compiling.BITS
         and images.numel() > images.shape[1]  # of a single value, torch complains
         and not torch.compiler.is_compiling()
-        and compiling.load(SOURCE, *options(images)) is not None
+        and compiling.load(SOURCE, *compiling.element(images)) is not None
     )
 
 

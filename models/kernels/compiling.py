@@ -22,6 +22,12 @@ log = logging.getLogger(__name__)
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC", "-std=gnu11")
 X86_FLAGS = ("-mprefer-vector-width=512",)  # gcc 12 takes 256 bits also where 512 are as quick
 SECONDS = 60.0  # a second is enough
+BITS = {torch.bfloat16: 16, torch.float32: 32}  # of the element types that the kernels are compiled for
+
+
+def element(tensor: Tensor) -> tuple[str]:
+    """The compiler option for a tensor's type, one of BITS."""
+    return (f"-DELEMENT_BITS={BITS[tensor.dtype]}",)
 
 
 @functools.cache
