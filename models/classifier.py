@@ -129,13 +129,12 @@ class ImageClassifier(pl.LightningModule):
         logits, labels = self._counted(batch)
         loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
         loss = loss / batch.global_size
-        self._log_train_loss(loss.detach())
+        self.loss_since_log.append(loss.detach())
         # DDP averages gradients over ranks; this makes it a sum over the global batch, whatever the shards' sizes.
         return loss * self.trainer.world_size
 
-    def _log_train_loss(self, loss: Tensor) -> None:
-        """Log the mean over the steps since the last log: no synchronisation in between."""
-        self.loss_since_log.append(loss)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the mean over all batches since the last log, accumulated ones too: no synchronisation in between."""
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             mean = torch.stack(self.loss_since_log).mean()
             # Not for the progress bar: from the first log on, Lightning would read it in every step.

@@ -1,4 +1,4 @@
-"""Trains with everything that depends on the rank frozen, and writes per-step losses and counts, for three cases.
+"""Trains with everything that depends on the rank frozen, and writes logged losses and counts, for three cases.
 
 wide: shards of many images. narrow: one or two images a rank, and for one of four ranks
 none. accumulated: as wide, with a step for every two batches.
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.loggers import Logger
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -47,7 +48,7 @@ CASES = {
 
 
 class FrozenStatistics(ImageClassifier):
-    """BatchNorm with fixed statistics, those of a batch; no dropout; records the loss of each global batch."""
+    """BatchNorm with fixed statistics, those of a batch; no dropout."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -57,7 +58,6 @@ class FrozenStatistics(ImageClassifier):
             optimizer=lambda params: torch.optim.SGD(params, lr=0.03),
             lr_scheduler=None,
         )
-        self.step_losses: list[float] = []
         norms = [module for module in self.modules() if isinstance(module, torch.nn.BatchNorm2d)]
         for norm in norms:
             norm.momentum = None  # the plain average
@@ -75,8 +75,21 @@ class FrozenStatistics(ImageClassifier):
                 module.eval()
         return self
 
-    def _log_train_loss(self, loss: Tensor) -> None:
-        self.step_losses.append(float(self.trainer.strategy.reduce(loss.clone(), reduce_op="sum")))
+
+class LoggedLosses(Logger):
+    """Keeps what is logged as train/loss."""
+
+    name, version = "losses", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.losses += [value for name, value in metrics.items() if name == "train/loss"]
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
 
 
 def some_digits() -> Tensor:
@@ -99,6 +112,7 @@ def train(case: Case, cache_dir: Path, processes: int | None) -> dict[str, Any]:
         augment=Augment(rotation=10),
         cache_dir=str(cache_dir),
     )
+    logged = LoggedLosses()
     trainer = Trainer(
         strategy="ddp" if processes else "auto",
         devices=processes,
@@ -106,7 +120,8 @@ def train(case: Case, cache_dir: Path, processes: int | None) -> dict[str, Any]:
         max_epochs=1,
         accumulate_grad_batches=case.accumulated,
         limit_val_batches=0,
-        logger=False,
+        logger=logged,
+        log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -117,7 +132,7 @@ def train(case: Case, cache_dir: Path, processes: int | None) -> dict[str, Any]:
     return {
         "launcher": this_launch().launcher,
         "world_size": trainer.world_size,
-        "losses": model.step_losses,
+        "losses": logged.losses,
         "counted": int(confusion.sum()),
         "confusion": confusion.tolist(),
     }

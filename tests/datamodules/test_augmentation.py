@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
 
 from datamodules import augmentation as columns
 from datamodules.augmentation import DRAWS, Augment
+from datamodules.geometry import compose, crop, flip, rotate, shift
 
 NONE: dict[str, Any] = {"flip": 0, "pad_crop": 0}
 ALL: dict[str, Any] = {
@@ -103,6 +105,42 @@ def test_result_is_float_within_zero_and_one_at_the_size_asked_for() -> None:
     assert (result.shape, result.dtype) == ((6, 3, 48, 48), torch.float32)
     assert result.min() >= 0
     assert result.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "spread", "torchvisions", "neutral"),
+    [
+        ("brightness", 0.4, tv.adjust_brightness, 1),
+        ("contrast", 0.3, tv.adjust_contrast, 1),
+        ("saturation", 0.6, tv.adjust_saturation, 1),
+        ("hue", 0.2, tv.adjust_hue, 0),
+    ],
+)
+def test_a_colour_is_drawn_from_all_of_its_spread(
+    name: str, spread: float, torchvisions: Callable[[Tensor, float], Tensor], neutral: float
+) -> None:
+    amounts = (0.0, 0.3, 0.5, 0.875)
+    drawn = draws(len(amounts))
+    drawn[:, list(OWN_COLUMNS[name])] = torch.tensor(amounts)[:, None]
+    found = Augment(**{name: spread}).recolor(picture(len(amounts)), drawn)
+    # ColorJitter(brightness=0.4) draws its factor from 0.6 to 1.4: a draw of 0 is the least, of nearly 1 the greatest.
+    expected = [torchvisions(picture(1)[0], neutral - spread + 2 * spread * amount) for amount in amounts]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)
+
+
+def test_an_image_is_shifted_then_cropped_then_flipped_then_rotated() -> None:
+    augment, drawn = Augment(crop_scale=0.3, flip=0.5, rotation=20, pad_crop=4), draws(8)
+    width, height = augment.window(drawn)
+    maps = [
+        shift((torch.floor(drawn[:, [columns.SHIFT_X, columns.SHIFT_Y]] * 9) - 4) / 16),
+        crop(width, height, drawn[:, columns.CROP_X], drawn[:, columns.CROP_Y]),
+        flip(drawn[:, columns.FLIP] < 0.5),
+        rotate(torch.deg2rad(40 * drawn[:, columns.ANGLE] - 20)),
+    ]
+    torch.testing.assert_close(augment.theta(drawn, 32), compose(maps, like=drawn))
+    for first in range(3):  # in any other order, it is another map
+        swapped = [*maps[:first], maps[first + 1], maps[first], *maps[first + 2 :]]
+        assert not torch.allclose(augment.theta(drawn, 32), compose(swapped, like=drawn), atol=1e-3)
 
 
 @pytest.fixture

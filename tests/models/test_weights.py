@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -146,6 +148,36 @@ def test_a_failed_download_says_what_to_fetch_and_where_to_put_it(empty_cache: P
     fetch = f"fetch http://127.0.0.1:9/mobilenet_v2-b0353104.pth where there is a network and put it into {empty_cache}"
     assert fetch in message
     assert "or set model.weights to a .safetensors file, or to none" in message
+
+
+def test_a_download_that_is_not_what_its_name_says_is_refused_and_not_kept(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    served = tmp_path / "mobilenet_v2-b0353104.pth"  # the name has the first digits of the SHA-256
+    torch.save(build_backbone("mobilenet_v2", 1000).state_dict(), served)
+    monkeypatch.setattr(MobileNet_V2_Weights.IMAGENET1K_V1.value, "url", served.as_uri())
+    with pytest.raises(ModelError, match=r"cannot read .*invalid hash value"):
+        load_weights(build_backbone("mobilenet_v2", 10), "mobilenet_v2", "imagenet")
+    assert list(empty_cache.glob("*.pth")) == []
+
+
+def test_a_download_gives_up_in_seconds_and_other_ranks_wait_for_it(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, Any] = {}
+
+    def urlopen(*_: Any, **__: Any) -> None:
+        found["timeout"] = socket.getdefaulttimeout()
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(empty_cache / "mobilenet_v2.lock").acquire(timeout=0)
+        found["locked"] = True
+        raise OSError("no route")
+
+    monkeypatch.setattr(torch.hub, "urlopen", urlopen)
+    with pytest.raises(ModelError, match="no route"):
+        load_weights(build_backbone("mobilenet_v2", 10), "mobilenet_v2", "imagenet")
+    assert found == {"timeout": 15.0, "locked": True}
+    assert socket.getdefaulttimeout() is None
 
 
 def test_imagenet_weights_in_torchvisions_cache_are_used(empty_cache: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
@@ -111,10 +113,22 @@ def test_other_convolutions_are_left_alone(convolution: nn.Conv2d) -> None:
     assert not is_depthwise(convolution)
 
 
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads in torch, where the suite has one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+# 112 pixels are several blocks of rows, and 37 an odd number of them.
 @pytest.mark.skipif(compiling.load(SOURCE) is None, reason="needs a C compiler: apt-get install gcc")
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("height", "width"), [(14, 14), (9, 12), (1, 1)])
-def test_the_kernels_gradients_are_exact_but_for_one_rounding(stride: int, height: int, width: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(14, 14), (9, 12), (1, 1), (112, 112), (37, 111)])
+def test_the_kernels_gradients_are_exact_but_for_one_rounding(
+    stride: int, height: int, width: int, threads: int
+) -> None:
     images, weight = torch.randn(5, 32, height, width).bfloat16(), torch.randn(32, 1, 3, 3).bfloat16()
     output = torch.nn.functional.conv2d(images, weight, None, stride, 1, groups=32)
     grad = torch.randn_like(output)
