@@ -1,7 +1,7 @@
-"""The augmentations of a batch: colour at the stored size, then one resample to the training size.
+"""The augmentations of a batch: colour at the stored size, one resample to the training size, then erasing.
 
-Every sample has its own draws, uniform numbers in [0, 1) that come in from outside (`shards`); what is
-done with them here is a pure function, on whichever device the images are.
+Every sample has its own draws, uniform numbers in [0, 1) that come in from outside (`sampling`); what is done with them
+here is a pure function, on whichever device the images are.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from datamodules.augmentations import trivial_augment as trivial
+from datamodules.augmentations.erasing import erase
+from datamodules.augmentations.mixing import Mix, draw_mix
 from datamodules.color import jitter
 from datamodules.errors import DataError
 from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift, straight_resample
 
 # Columns of the draws. Each augmentation owns its columns, so switching one off leaves the others as they were.
 SCALE, RATIO, CROP_X, CROP_Y, FLIP, ANGLE, SHIFT_X, SHIFT_Y, BRIGHTNESS, CONTRAST, SATURATION, HUE = range(12)
-DRAWS = 12
+OPERATION, LEVEL, SIGN, ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range(12, 20)
+DRAWS = 20
+FIRST_DRAWS = 12  # drawn by themselves, so that adding columns behind them left every recipe as it was
 SMALL = 64  # stored pixels; the work of straight_resample grows with them, and beyond it grid_sample is quicker
 
 
@@ -33,6 +38,12 @@ class Augment:
         pad_crop: largest shift in stored pixels, to all sides; the edge is filled by reflection.
         brightness, contrast, saturation: the factor is drawn from 1 - value to 1 + value.
         hue: the shift is drawn from -value to value, in turns of the colour circle, at most 0.5.
+        trivial_augment: one more operation for each image, of random strength (TrivialAugment's, but for two of them).
+        erasing: chance that a rectangle is painted over with the mean colour, 2 to 33% of the image.
+        mixup: each image is blended with another one of its batch, and the labels too; the share is drawn from
+            Beta(value, value). The training loss is then that of soft labels, and higher than validation's.
+        cutmix: a box of each image is taken from another one, and the labels in proportion; of Beta(value, value). With
+            mixup, each batch takes one or the other.
     """
 
     crop_scale: float = 1.0
@@ -44,6 +55,10 @@ class Augment:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    trivial_augment: bool = False
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale <= 1:
@@ -61,6 +76,13 @@ class Augment:
                 raise DataError(f"data.augment.{name} is {getattr(self, name)}; expected a spread between 0 and 1.")
         if not 0 <= self.hue <= 0.5:
             raise DataError(f"data.augment.hue is {self.hue}; expected a shift between 0 and 0.5 turns.")
+        if not 0 <= self.erasing <= 1:
+            raise DataError(f"data.augment.erasing is {self.erasing}; expected a chance between 0 and 1.")
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise DataError(
+                    f"data.augment.{name} is {getattr(self, name)}; expected 0 or more (0.2 and 1 are usual)."
+                )
 
     def __call__(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
         """Augment and resample.
@@ -74,9 +96,19 @@ class Augment:
             float32 [n, 3, size, size] in [0, 1].
         """
         images, theta = self.recolor(images, draws), self.theta(draws, images.shape[-1])
-        if images.device.type == "cpu" and not self.rotation and images.shape[-1] <= SMALL:
-            return straight_resample(images, theta, size)
-        return affine_resample(images, theta, size)
+        turns = bool(self.rotation) or self.trivial_augment
+        if images.device.type == "cpu" and not turns and images.shape[-1] <= SMALL:
+            images = straight_resample(images, theta, size)
+        else:
+            images = affine_resample(images, theta, size)
+        if self.erasing:
+            columns = (draws[:, column] for column in (ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y))
+            images = erase(images, draws[:, ERASE] < self.erasing, *columns)
+        return images
+
+    def draw_mix(self, seed: int, epoch: int, position: int, size: int) -> Mix | None:
+        """How the global batch that begins at a position is mixed, at side `size`; None where it is not."""
+        return draw_mix(self.mixup, self.cutmix, (seed, epoch), position, size)
 
     def recolor(self, images: Tensor, draws: Tensor) -> Tensor:
         """The colour part."""
@@ -84,18 +116,23 @@ class Augment:
         def spread(column: int) -> Tensor:
             return draws[:, column] * 2 - 1
 
-        return jitter(
+        images = jitter(
             images,
             brightness=1 + self.brightness * spread(BRIGHTNESS) if self.brightness else None,
             contrast=1 + self.contrast * spread(CONTRAST) if self.contrast else None,
             saturation=1 + self.saturation * spread(SATURATION) if self.saturation else None,
             hue=self.hue * spread(HUE) if self.hue else None,
         )
+        return trivial.recolor(images, self.choose(draws)) if self.trivial_augment else images
+
+    def choose(self, draws: Tensor) -> trivial.Choice:
+        """TrivialAugment's operation for each image."""
+        return trivial.choose(draws[:, OPERATION], draws[:, LEVEL], draws[:, SIGN])
 
     def theta(self, draws: Tensor, stored_size: int) -> Tensor:
         """The geometric part: float32 [n, 2, 3], from output to input coordinates in [-1, 1].
 
-        In reading order of an image's way: shifted by pad_crop, cropped, flipped, rotated.
+        In reading order of an image's way: shifted by pad_crop, cropped, flipped, rotated, and TrivialAugment's.
         """
         maps = []
         if self.pad_crop:
@@ -107,6 +144,8 @@ class Augment:
             maps.append(flip(draws[:, FLIP] < self.flip))
         if self.rotation:
             maps.append(rotate(torch.deg2rad(self.rotation * (draws[:, ANGLE] * 2 - 1))))
+        if self.trivial_augment:
+            maps.append(trivial.geometry(self.choose(draws), stored_size))
         return compose(maps, like=draws)
 
     def window(self, draws: Tensor) -> tuple[Tensor, Tensor]:

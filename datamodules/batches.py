@@ -25,6 +25,8 @@ class ImageBatch(NamedTuple):
         rows: int64 [n], where the images lie in the packed cache.
         counted: leading images that count; the rest is padding.
         global_size: images that count in the global batch, over all ranks.
+        mixed_labels: int64 [n], labels of the images that are mixed into these; None where nothing is mixed.
+        own_share: how much of an image is its own; the rest is mixed in.
     """
 
     images: Tensor
@@ -32,6 +34,8 @@ class ImageBatch(NamedTuple):
     rows: Tensor
     counted: int
     global_size: int
+    mixed_labels: Tensor | None = None
+    own_share: float = 1.0
 
 
 class BatchMaker:
@@ -43,6 +47,7 @@ class BatchMaker:
         seed: with the epoch, decides order and draws.
         augment: applied to the split `train`.
         device: where batches are made.
+        balanced: train on as many images of each class.
 
     Attributes:
         home: where the data set is: on a GPU with room for it, which it then never leaves, else in the CPU's memory.
@@ -50,7 +55,13 @@ class BatchMaker:
     """
 
     def __init__(
-        self, packed: PackedImages, rows: dict[str, Tensor], seed: int, augment: Augment, device: torch.device
+        self,
+        packed: PackedImages,
+        rows: dict[str, Tensor],
+        seed: int,
+        augment: Augment,
+        device: torch.device,
+        balanced: bool = False,
     ) -> None:
         self.seed, self.augment, self.device = seed, augment, device
         images = torch.from_numpy(packed.images)
@@ -58,6 +69,7 @@ class BatchMaker:
         self.images = images.to(self.home)
         self.labels = torch.from_numpy(packed.labels).to(self.home)
         self.rows = {split: numbers.to(self.home) for split, numbers in rows.items()}
+        self.train_labels = self.labels[self.rows["train"]].cpu() if balanced else None
         self.epoch = -1
         self.drawn: EpochDraws
 
@@ -70,9 +82,19 @@ class BatchMaker:
     def _train(self, shard: Shard, size: int) -> ImageBatch:
         self._enter(shard.epoch)
         span = span_of(shard)
-        rows = self.rows["train"][self.drawn.order[span]]
-        images = self.augment(self.gather(rows), self.drawn.draws[span], size)
-        return self._batch(images, rows, shard)
+        mix = self.augment.draw_mix(self.seed, shard.epoch, shard.first, size)
+        if mix is None:
+            images, rows = self._augmented(size, span)
+            return self._batch(images, rows, shard)
+        images, rows = self._augmented(size, before(shard, span), span)
+        batch = self._batch(mix.apply(images[1:], images[:-1]), rows[1:], shard)
+        return batch._replace(mixed_labels=self._to_device(self.labels[rows[:-1]]), own_share=mix.own_share)
+
+    def _augmented(self, size: int, *spans: slice) -> tuple[Tensor, Tensor]:
+        """The images at positions of the epoch's order, and their rows."""
+        order, draws = (torch.cat([values[span] for span in spans]) for values in self.drawn)
+        rows = self.rows["train"][order]
+        return self.augment(self.gather(rows), draws, size), rows
 
     def _eval(self, shard: Shard, size: int) -> ImageBatch:
         rows = self.rows[shard.split][span_of(shard)]
@@ -85,7 +107,7 @@ class BatchMaker:
 
     def _enter(self, epoch: int) -> None:
         if epoch != self.epoch:
-            order, draws = draw_epoch(len(self.rows["train"]), self.seed, epoch)
+            order, draws = draw_epoch(len(self.rows["train"]), self.seed, epoch, self.train_labels)
             self.drawn, self.epoch = EpochDraws(order.to(self.home), draws.to(self.device)), epoch
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -102,6 +124,12 @@ class BatchMaker:
 def span_of(shard: Shard) -> slice:
     """The positions of a shard; where it has none, one image to pad with."""
     return slice(shard.start, shard.stop) if shard.stop > shard.start else slice(0, 1)
+
+
+def before(shard: Shard, span: slice) -> slice:
+    """The position before a shard's first one, in its global batch as in a ring."""
+    position = span.start - 1 if span.start > shard.first else shard.first + max(shard.global_size, 1) - 1
+    return slice(position, position + 1)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:

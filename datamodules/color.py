@@ -72,6 +72,8 @@ def hsv_to_rgb(sixths: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
     A channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + sixths) mod 6 and n = 5, 3, 1
     (https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative).
     """
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=value.device, dtype=value.dtype)[:, None, None]
+    offsets = torch.arange(5, 0, -2, device=value.device, dtype=value.dtype)[
+        :, None, None
+    ]  # a copy would wait for a GPU
     k = (offsets + sixths.unsqueeze(-3)) % 6
     return value.unsqueeze(-3) - chroma.unsqueeze(-3) * torch.minimum(k, 4 - k).clamp_(0, 1)

@@ -53,6 +53,8 @@ class ImageData(pl.LightningDataModule):
         names_encoding: of the names in a .zip that are not UTF-8: shift_jis, gbk or cp1252, say.
         eval_batch_size: images per evaluation step and rank.
         cache_dir: where packed caches are kept.
+        balanced: train on as many images of each class: an epoch has as many images as before, those of small classes
+            several times, each with draws of its own, and of large ones a part, another one each epoch.
         seed: decides split, order and augmentation; the program sets it from seed_everything.
     """
 
@@ -73,6 +75,7 @@ class ImageData(pl.LightningDataModule):
         names_encoding: str | None = None,
         eval_batch_size: int = 250,
         cache_dir: str = "data/packed",
+        balanced: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -84,7 +87,7 @@ class ImageData(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.image_sizes = sizes
         self.eval_size = eval_size or self.image_sizes[-1]
-        self.augment, self.val_fraction, self.seed = augment, val_fraction, seed
+        self.augment, self.val_fraction, self.balanced, self.seed = augment, val_fraction, balanced, seed
         self.stored_size, self.on_bad_image = stored_size, on_bad_image
         self.reading = Reading(
             Path(table).expanduser() if table else None, test_fraction, names_encoding, max_megapixels
@@ -170,7 +173,8 @@ class ImageData(pl.LightningDataModule):
     def batch_names(self, epoch: int, batch_idx: int) -> list[str]:
         """The images of a global training batch."""
         rows, first = self.rows["train"], batch_idx * self.batch_size
-        order = draw_epoch(len(rows), self.seed, epoch).order[first : first + self.batch_size]
+        labels = torch.from_numpy(self.packed.labels)[rows] if self.balanced else None
+        order = draw_epoch(len(rows), self.seed, epoch, labels).order[first : first + self.batch_size]
         names = self.packed.names()
         return [names[row] for row in rows[order].tolist()]
 
@@ -181,7 +185,7 @@ class ImageData(pl.LightningDataModule):
     def make(self, shard: Shard, device: torch.device) -> ImageBatch:
         """The pixels of a shard, made on `device`."""
         if self._maker is None or self._maker.device != device:
-            self._maker = BatchMaker(self.packed, self.rows, self.seed, self.augment, device)
+            self._maker = BatchMaker(self.packed, self.rows, self.seed, self.augment, device, self.balanced)
         size = self.train_size(shard.epoch) if shard.split == "train" else self.eval_size
         return self._maker.make(shard, size)
 

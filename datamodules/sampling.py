@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.augmentation import DRAWS
+from datamodules.augmentation import DRAWS, FIRST_DRAWS
 
 
 class Shard(NamedTuple):
@@ -25,6 +25,7 @@ class Shard(NamedTuple):
         start, stop: positions in the order of the epoch; the same, where this rank has nothing to do.
         size: images to put into the batch, at least 1; those beyond `stop - start` are padding.
         global_size: images in the global batch, over all ranks.
+        first: position at which the global batch begins.
     """
 
     split: str
@@ -33,6 +34,7 @@ class Shard(NamedTuple):
     stop: int
     size: int
     global_size: int
+    first: int = 0
 
 
 class TrainShards:
@@ -79,7 +81,7 @@ class TrainShards:
         global_size = min(self.batch_size, self.rows - first)
         start = first + self.rank * global_size // self.world_size
         stop = first + (self.rank + 1) * global_size // self.world_size
-        return Shard("train", epoch, start, stop, max(stop - start, 1), global_size)
+        return Shard("train", epoch, start, stop, max(stop - start, 1), global_size, first)
 
 
 class EvalShards:
@@ -120,9 +122,38 @@ class EpochDraws(NamedTuple):
     draws: Tensor
 
 
-def draw_epoch(rows: int, seed: int, epoch: int) -> EpochDraws:
-    """The order and the draws of an epoch: the same on every rank and device."""
-    order_seed, draws_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(int(order_seed >> 1)))
-    draws = torch.rand(rows, DRAWS, generator=torch.Generator().manual_seed(int(draws_seed >> 1)))
-    return EpochDraws(order, draws)
+def draw_epoch(rows: int, seed: int, epoch: int, balanced: Tensor | None = None) -> EpochDraws:
+    """The order and the draws of an epoch: the same on every rank and device.
+
+    Args:
+        rows: images in the split.
+        balanced: int64 [rows], their labels, for an order in which every class has the same share; None takes each
+            image once.
+    """
+    seeds = np.random.SeedSequence((seed, epoch)).generate_state(3, np.uint64)
+    order, first, more = (torch.Generator().manual_seed(int(each >> 1)) for each in seeds)
+    draws = torch.rand(rows, FIRST_DRAWS, generator=first)
+    draws = torch.cat([draws, torch.rand(rows, DRAWS - FIRST_DRAWS, generator=more)], dim=1)
+    return EpochDraws(shuffle(rows, order) if balanced is None else balance(balanced, order), draws)
+
+
+def shuffle(rows: int, generator: torch.Generator) -> Tensor:
+    """int64 [rows], each once."""
+    return torch.randperm(rows, generator=generator)
+
+
+def balance(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """int64 [N], rows of which each class has N / classes, or one more.
+
+    Within a class, every image comes before one comes twice, so that nothing is repeated more than it has to be.
+    """
+    classes = labels.unique()
+    extra = torch.randperm(len(classes), generator=generator) < len(labels) % len(classes)
+    parts = []
+    for label, more in zip(classes, extra.tolist(), strict=True):
+        rows = (labels == label).nonzero().flatten()
+        wanted = len(labels) // len(classes) + more
+        rounds = [rows[shuffle(len(rows), generator)] for _ in range(-(-wanted // len(rows)))]
+        parts.append(torch.cat(rounds)[:wanted] if rounds else rows[:0])
+    drawn = torch.cat(parts)
+    return drawn[shuffle(len(drawn), generator)]

@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lightning_app.environment": {"rendezvous"},
     "models": {"models.kernels"},
     "models.kernels": set(),
-    "datamodules": {"datamodules.sources"},
+    "datamodules": {"datamodules.sources", "datamodules.augmentations"},
+    "datamodules.augmentations": {"datamodules.color", "datamodules.geometry"},
     "datamodules.sources": {"datamodules.errors", "datamodules.holdout"},
     "serve": {"models", "datamodules.sources", "datamodules.geometry", "datamodules.errors"},
 }

@@ -25,6 +25,8 @@ ALL: dict[str, Any] = {
     "contrast": 0.4,
     "saturation": 0.4,
     "hue": 0.2,
+    "trivial_augment": True,
+    "erasing": 0.9,
 }
 OFF: dict[str, float] = {"crop_scale": 1, **dict.fromkeys(set(ALL) - {"crop_scale"}, 0)}
 OWN_COLUMNS = {
@@ -36,7 +38,10 @@ OWN_COLUMNS = {
     "contrast": {columns.CONTRAST},
     "saturation": {columns.SATURATION},
     "hue": {columns.HUE},
+    "trivial_augment": {columns.OPERATION, columns.LEVEL, columns.SIGN},
+    "erasing": {columns.ERASE, columns.ERASE_AREA, columns.ERASE_RATIO, columns.ERASE_X, columns.ERASE_Y},
 }
+OF_THE_BATCH = {"mixup", "cutmix"}  # drawn for all its images together; see augmentations/test_mixing.py
 
 
 def draws(rows: int, seed: int = 0) -> Tensor:
@@ -90,7 +95,8 @@ def test_switching_one_off_leaves_the_others_as_they_were(name: str) -> None:
     # What is off takes no part: the same as if it were on and had drawn "nothing changes".
     assert torch.equal(off(picture(4), drawn, 32), off(picture(4), other_columns(drawn, OWN_COLUMNS[name]), 32))
     on, neutral = Augment(**ALL), drawn.clone()
-    neutral[:, list(OWN_COLUMNS[name])] = 0.999 if name == "flip" else 0.5
+    neutral[:, list(OWN_COLUMNS[name])] = 0.999 if name in ("flip", "erasing") else 0.5
+    neutral[:, columns.OPERATION] = 0 if name == "trivial_augment" else neutral[:, columns.OPERATION]  # Identity
     if name != "crop_scale":  # whose draws cannot say "the whole image" but at the limit of 1
         torch.testing.assert_close(on(picture(4), neutral, 32), off(picture(4), drawn, 32), rtol=0, atol=1e-5)
 
@@ -208,6 +214,9 @@ def test_rotation_stays_within_its_angle() -> None:
         ("saturation", 2.0),
         ("hue", 0.6),
         ("hue", float("nan")),
+        ("erasing", 1.1),
+        ("mixup", -0.1),
+        ("cutmix", float("nan")),
     ],
 )
 def test_option_out_of_range_is_an_error_that_names_it_and_its_value(name: str, value: float) -> None:
@@ -217,17 +226,23 @@ def test_option_out_of_range_is_an_error_that_names_it_and_its_value(name: str, 
 
 
 def test_every_option_is_tried_above() -> None:
-    assert {field.name for field in fields(Augment)} == {*ALL, "crop_ratio"}
+    assert {field.name for field in fields(Augment)} == {*ALL, "crop_ratio", *OF_THE_BATCH}
 
 
 @pytest.mark.parametrize(
-    ("stored", "rotation", "quickest"), [(64, 0.0, "straight"), (65, 0.0, "affine"), (32, 5.0, "affine")]
+    ("stored", "turned", "quickest"),
+    [
+        (64, {}, "straight"),
+        (65, {}, "affine"),
+        (32, {"rotation": 5.0}, "affine"),
+        (32, {"trivial_augment": True}, "affine"),
+    ],
 )
 def test_images_are_resampled_the_quicker_way(
-    stored: int, rotation: float, quickest: str, monkeypatch: pytest.MonkeyPatch
+    stored: int, turned: dict[str, Any], quickest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = []
     for way in ("straight", "affine"):
         monkeypatch.setattr(columns, f"{way}_resample", lambda *_, way=way: taken.append(way))
-    Augment(rotation=rotation)(torch.rand(2, 3, stored, stored), torch.rand(2, DRAWS), 96)
+    Augment(**turned)(torch.rand(2, 3, stored, stored), torch.rand(2, DRAWS), 96)
     assert taken == [quickest]

@@ -169,3 +169,18 @@ def test_a_batch_never_comes_back_from_the_device_and_goes_there_only_if_the_dat
     assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
     images_labels_rows = [("cpu", "meta")] * 3
     assert moves.found == ([] if resident else images_labels_rows)
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_balanced_batches_follow_the_balanced_order_on_any_number_of_ranks(
+    packed: PackedImages, world_size: int
+) -> None:
+    labels = torch.arange(TRAIN) // 30  # 30 images of one class, 7 of another
+    packed = PackedImages(packed.folder, packed.images, np.resize(labels.numpy(), TRAIN + TEST), packed.meta)
+    rows = {"train": torch.arange(TRAIN)}
+    expected = draw_epoch(TRAIN, seed=5, epoch=1, balanced=labels).order
+    makers = [BatchMaker(packed, rows, 5, AUGMENT, CPU, balanced=True) for _ in range(world_size)]
+    ranks = [train_batches(made, rank, world_size, epoch=1) for rank, made in enumerate(makers)]
+    found = [part.rows[: part.counted] for step in zip(*ranks, strict=True) for part in step]
+    assert torch.equal(torch.cat(found), expected)
+    assert labels[expected].bincount().tolist() in ([18, 19], [19, 18])

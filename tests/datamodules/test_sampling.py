@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from datamodules.augmentation import FIRST_DRAWS
 from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
 
 WORLD_SIZES = [1, 2, 3, 4]
@@ -135,3 +137,35 @@ def test_evaluation_length_is_what_it_yields_and_never_zero(world_size: int) -> 
     loaders = [EvalShards("val", 103, 10, rank, world_size) for rank in range(world_size)]
     assert [len(loader) for loader in loaders] == [len(list(loader)) for loader in loaders]
     assert min(len(loader) for loader in loaders) >= 1
+
+
+def test_the_order_and_the_first_draws_are_those_of_every_version_before() -> None:
+    """A resumed run, and the figures of the recipes, depend on them."""
+    drawn = draw_epoch(5, seed=3, epoch=2)
+    order_seed, draws_seed = np.random.SeedSequence((3, 2)).generate_state(2, np.uint64)
+    order = torch.randperm(5, generator=torch.Generator().manual_seed(int(order_seed >> 1)))
+    draws = torch.rand(5, 12, generator=torch.Generator().manual_seed(int(draws_seed >> 1)))
+    assert torch.equal(drawn.order, order)
+    assert torch.equal(drawn.draws[:, :FIRST_DRAWS], draws)
+
+
+LABELS = torch.tensor([0] * 50 + [1] * 9 + [4] * 3)
+
+
+def test_a_balanced_order_has_as_many_images_of_each_class_and_repeats_none_needlessly() -> None:
+    order = draw_epoch(len(LABELS), seed=1, epoch=0, balanced=LABELS).order
+    found = LABELS[order].bincount()[[0, 1, 4]].tolist()
+    assert sorted(found) == [20, 21, 21]
+    times = order.bincount(minlength=len(LABELS))
+    for label, of_class in ((0, found[0]), (1, found[1]), (4, found[2])):
+        of_images = times[label == LABELS]
+        assert {of_class // len(of_images), -(-of_class // len(of_images))} >= set(of_images.tolist())
+
+
+def test_a_balanced_order_differs_by_epoch_and_not_by_what_was_drawn_before() -> None:
+    first, again, other = (draw_epoch(len(LABELS), 1, epoch, LABELS).order for epoch in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(LABELS[first], LABELS[first].sort().values)  # shuffled across classes
+    of_images = draw_epoch(len(LABELS), 1, 3).draws
+    assert torch.equal(draw_epoch(len(LABELS), 1, 3, LABELS).draws, of_images)
