@@ -17,55 +17,30 @@ from typing import Any
 from safetensors.torch import save_file
 
 from lightning_app.files import sync
-from models.errors import ModelError
+from models.backbones import load_tensors
+from models.card import CARD, SCHEMA, WEIGHTS, read_card
 from models.network import Network
 from models.weights import check_fit, read_weights
 
-SCHEMA = 1
-CARD, WEIGHTS, EXAMPLES = "model.json", "weights.safetensors", "examples"
-NEEDED = {"backbone", "classes", "mean", "std"}  # in the card, to build the network
+EXAMPLES = "examples"
 
 
 def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     """Load a trained network, ready for inference, and its card.
 
     The network takes pixels, float [n, 3, size, size] in [0, 1] with size = card["input_size"], and gives
-    logits [n, number of classes].
+    logits [n, number of classes]. Its backbone is torchvision's own, so it can be traced, exported and quantised.
 
     Raises:
         ModelError: no artifact there, a damaged one, or one of a newer schema.
     """
     card = read_card(Path(folder))
-    network = Network(card["backbone"], len(card["classes"]), card["mean"], card["std"])
+    network = Network(card["backbone"], len(card["classes"]), card["mean"], card["std"], kernels=False)
     weights = Path(folder) / WEIGHTS
     state = read_weights(weights)
     check_fit(network.backbone.state_dict(), state, set(), str(weights))
-    network.backbone.load_state_dict(state)
+    load_tensors(network.backbone, state)
     return network.eval(), card
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """The artifact's model.json, checked to be one that we understand."""
-    if folder.is_file():
-        raise ModelError(
-            f"{folder} is a file; expected the folder with {CARD} that a finished fit leaves beside its checkpoints: "
-            "runs/<name>/<version>/model."
-        )
-    try:
-        card = json.loads((folder / CARD).read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"no model artifact at {folder} ({error}); expected a folder with {CARD}: runs/.../model."
-        ) from error
-    if not isinstance(card, dict):
-        raise ModelError(f"{folder / CARD} is no model card: expected {', '.join(sorted(NEEDED))}.")
-    if card.get("schema", 0) > SCHEMA:
-        raise ModelError(
-            f"{folder} has schema {card['schema']}, this program reads up to {SCHEMA}; update the program."
-        )
-    if missing := NEEDED - card.keys():
-        raise ModelError(f"{folder / CARD} is no model card: it lacks {', '.join(sorted(missing))}.")
-    return card
 
 
 def save_artifact(

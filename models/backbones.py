@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.errors import ModelError
+
+# Networks that give further answers while training, for losses of their own: they are built without.
+ONE_ANSWER = {
+    "googlenet": {"aux_logits": False, "init_weights": False},
+    "inception_v3": {"aux_logits": False, "init_weights": False},
+}
 
 
 def build_backbone(name: str, num_classes: int, dropout: float | None = None) -> nn.Module:
@@ -27,7 +35,7 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
         raise ModelError(f"unknown backbone {name}: {hint}")
-    options = {} if dropout is None else {"dropout": dropout}
+    options: dict[str, Any] = ONE_ANSWER.get(name, {}) | ({} if dropout is None else {"dropout": dropout})
     try:
         return models.get_model(name, weights=None, num_classes=num_classes, **options)
     except TypeError as error:
@@ -35,12 +43,19 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
 
 
 def head_name(network: nn.Module) -> str:
-    """The name of the classifier: the last linear layer.
+    """The name of the classifier: the last linear layer, or the last convolution where there is none (SqueezeNet)."""
+    modules = list(network.named_modules())
+    for kind in (nn.Linear, nn.Conv2d):
+        if names := [name for name, module in modules if isinstance(module, kind)]:
+            return names[-1]
+    raise ModelError(f"{type(network).__name__} has no linear layer to replace; choose another model.backbone.")
 
-    Raises:
-        ModelError: there is none, as in SqueezeNet, which classifies by a convolution.
+
+def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors that fit into a network, whatever they came from.
+
+    With the versions of the network's own modules: files keep none, and MNASNet refuses a state without.
     """
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ModelError(f"{type(network).__name__} has no linear layer to replace; choose another model.backbone.")
-    return linear[-1]
+    state = network.state_dict()
+    state.update(tensors)
+    network.load_state_dict(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -13,37 +14,39 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from models.backbones import head_name
+from models.batch import Batch, as_batch, images_of
 from models.errors import ModelError
-from models.metrics import EvalMetrics, scalars
+from models.metrics import EvalMetrics, ImagePredictions, majority_share, reset, scalars
 from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
-from models.outcomes import Outcomes
+from models.optimization import make_optimizer, schedule_config
 from models.schedules import OneCycle
-from models.weights import load_weights
+from models.weights import load_weights, read_pretrained
 
 log = logging.getLogger(__name__)
-PER_STEP_SCHEDULES = (OneCycleLR, CyclicLR)  # torch's own that are defined per step; its others count epochs
+FACTORIES = ("optimizer", "lr_scheduler")
 
 
 class ImageClassifier(pl.LightningModule):
     """A torchvision backbone fine-tuned to the classes of the data.
 
-    Batches are `ImageBatch`es: pixels in [0, 1], and how many of them count.
+    Batches are datamodules' `ImageBatch`es, or (images, labels) of any DataLoader: float [n, 3, size, size] in [0, 1],
+    which the network normalises itself, and int64 [n].
 
     Args:
         num_classes: the program takes it from the data.
         backbone: torchvision's name, for example mobilenet_v2, resnet18, efficientnet_b0, vit_b_16.
-        weights: `imagenet` (torchvision's), the path of a .safetensors or .pth file, or `none`.
+        weights: `imagenet`, another edition of torchvision's (IMAGENET1K_V2, DEFAULT), a .safetensors, .pth or .ckpt
+            file, an artifact (runs/<name>/<version>/model), or `none`.
         freeze_backbone: train the classifier only; batch statistics and dropout of the rest stay as they are.
         freeze_layers: submodules of the backbone, by torchvision's names, whose weights stay as they are; their batch
             norms go on following the data. Frozen from the first layer on, they need no backward pass.
         head_lr_factor: the classifier's learning rate as a multiple of the backbone's; it begins with random weights.
         dropout: before the classifier; null is the backbone's own rate.
         label_smoothing: in training; validation and test losses are plain cross-entropy.
-        mean: channel means for normalisation, of pixels in [0, 1].
-        std: channel deviations for normalisation.
+        mean: channel means for normalisation, of pixels in [0, 1]; null is what the weights were trained with.
+        std: channel deviations for normalisation; null likewise.
         optimizer: class_path and init_args of a torch optimizer.
         lr_scheduler: class_path and init_args of a schedule; null keeps the rate.
     """
@@ -58,23 +61,29 @@ class ImageClassifier(pl.LightningModule):
         head_lr_factor: float = 1.0,
         dropout: float | None = None,
         label_smoothing: float = 0.0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01, fused=True),
         lr_scheduler: LRSchedulerCallable | None = lambda optimizer: OneCycle(optimizer),
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False, ignore=["optimizer", "lr_scheduler"])
+        self.save_hyperparameters(logger=False, ignore=FACTORIES)
+        if "_instantiator" in self.hparams:  # made by LightningCLI, which knows the factories as plain options
+            self.save_hyperparameters(logger=False)
         if not 0 <= label_smoothing < 1:
             raise ModelError(f"model.label_smoothing is {label_smoothing}; expected a share in [0, 1).")
         if head_lr_factor <= 0:
             raise ModelError(f"model.head_lr_factor is {head_lr_factor}; expected a number above 0.")
-        self.backbone, self.mean, self.std = backbone, tuple(mean), tuple(std)
+        pretrained = None if weights == "none" else read_pretrained(backbone, weights)
+        self.backbone = backbone
+        self.mean = tuple(mean or (pretrained and pretrained.mean) or IMAGENET_MEAN)
+        self.std = tuple(std or (pretrained and pretrained.std) or IMAGENET_STD)
+        self.hparams.update(mean=list(self.mean), std=list(self.std))  # what weights said is not asked again
         self.label_smoothing, self.freeze_backbone = label_smoothing, freeze_backbone
         self.optimizer, self.lr_scheduler, self.head_lr_factor = optimizer, lr_scheduler, head_lr_factor
-        self.network = Network(backbone, num_classes, mean, std, dropout)
-        if weights != "none":
-            log.info(load_weights(self.network.backbone, backbone, weights))
+        self.network = Network(backbone, num_classes, self.mean, self.std, dropout)
+        if pretrained:
+            log.info(load_weights(self.network.backbone, pretrained))
         for name in freeze_layers:
             self._layer(name).requires_grad_(False)
         if freeze_backbone:
@@ -82,9 +91,31 @@ class ImageClassifier(pl.LightningModule):
             self.head.requires_grad_(True)
             self.train()  # Lightning keeps the modes that it finds, so they have to be right from the start
         self.val_metrics, self.test_metrics = EvalMetrics(num_classes), EvalMetrics(num_classes)
-        self.val_outcomes, self.test_outcomes = Outcomes(), Outcomes()
+        self.val_images, self.test_images = ImagePredictions(), ImagePredictions()
         self.results: dict[str, dict[str, Tensor]] = {}
         self.loss_since_log: list[Tensor] = []
+        self.lost_factories: list[
+            str
+        ] = []  # of the checkpoint that was loaded; only a run of the program can keep them
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> ImageClassifier:
+        """Lightning's, which needs no initial weights: the checkpoint's replace them.
+
+        Optimizer and schedule are those of the run, where the program's command line made them. Those of a script are
+        not in the checkpoint: to train on, give them again as `optimizer` and `lr_scheduler`.
+        """
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights": "none", **kwargs})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: the defaults of optimizer and schedule are lambdas, which it cannot name."""
+        state = super().__getstate__()
+        own = {name: DEFAULT for name in FACTORIES if state[name] is default_factory(name)}
+        return state | own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        own = {name: default_factory(name) for name in FACTORIES if isinstance(state[name], str)}
+        super().__setstate__(state | own)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ImageClassifier:
         """A copy, as weight averaging makes one, that shares the factories of optimizer and schedule.
@@ -126,12 +157,20 @@ class ImageClassifier(pl.LightningModule):
         return self.network(images)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = as_batch(batch, self.trainer.world_size)
         logits, labels = self._counted(batch)
-        loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        loss = self._loss(logits, labels)
+        if batch.mixed_labels is not None:
+            mixed = self._loss(logits, batch.mixed_labels[: batch.counted])
+            loss = batch.own_share * loss + (1 - batch.own_share) * mixed
         loss = loss / batch.global_size
         self.loss_since_log.append(loss.detach())
         # DDP averages gradients over ranks; this makes it a sum over the global batch, whatever the shards' sizes.
         return loss * self.trainer.world_size
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum over the images, for soft labels linear in them."""
+        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the mean over all batches since the last log, accumulated ones too: no synchronisation in between."""
@@ -142,86 +181,92 @@ class ImageClassifier(pl.LightningModule):
             self.loss_since_log.clear()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure(batch, self.val_metrics, self.val_outcomes)
+        self._measure(batch, self.val_metrics, self.val_images)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure(batch, self.test_metrics, self.test_outcomes)
+        self._measure(batch, self.test_metrics, self.test_images)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Rows of the packed cache, labels and class probabilities of the images that count."""
+        """Class probabilities of the images that count; of a batch of ours also their rows in the cache and labels."""
+        if not hasattr(batch, "rows"):
+            return {"probabilities": self(images_of(batch)).float().softmax(dim=-1)}
         logits, labels = self._counted(batch)
         return {"rows": batch.rows[: batch.counted], "labels": labels, "probabilities": logits.softmax(dim=-1)}
 
     def on_validation_epoch_end(self) -> None:
-        self._conclude("val", self.val_metrics, self.val_outcomes)
+        self._finish("val", self.val_metrics, self.val_images)
 
     def on_test_epoch_end(self) -> None:
-        self._conclude("test", self.test_metrics, self.test_outcomes)
+        self._finish("test", self.test_metrics, self.test_images)
+        confusion = self.results["test"]["confusion"]
+        share, accuracy = majority_share(confusion), float(self.results["test"]["acc"])
+        if accuracy <= share and self.trainer.is_global_zero:
+            log.warning(
+                f"accuracy {accuracy:.4f} is no better than that of always answering the largest class ({share:.4f}); "
+                "look at balanced_acc and f1"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # So that whoever takes these weights later has the numbers that are theirs.
         checkpoint["results"] = self.results
+        if "optimizer" not in self.hparams:
+            checkpoint["own_factories"] = self._own_factories()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.results = dict(checkpoint.get("results", {}))
+        self.lost_factories = [
+            name for name in checkpoint.get("own_factories", ()) if name not in self._own_factories()
+        ]
 
-    def _counted(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def _own_factories(self) -> list[str]:
+        """Which of optimizer and schedule are not the defaults."""
+        return [name for name in FACTORIES if getattr(self, name) is not default_factory(name)]
+
+    def _counted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
         return self(batch.images)[: batch.counted].float(), batch.labels[: batch.counted]
 
-    def _measure(self, batch: Any, metrics: EvalMetrics, outcomes: Outcomes) -> None:
+    def _measure(self, batch: Any, metrics: EvalMetrics, images: ImagePredictions) -> None:
+        batch = as_batch(batch, self.trainer.world_size)
         logits, labels = self._counted(batch)
         metrics.update(logits, labels)
-        outcomes.update(batch.rows[: batch.counted], logits, labels)
+        rows = torch.full_like(labels, -1) if batch.rows is None else batch.rows[: batch.counted]
+        images.update(rows, logits, labels)
 
-    def _conclude(self, split: str, metrics: EvalMetrics, outcomes: Outcomes) -> None:
+    def _finish(self, split: str, metrics: EvalMetrics, images: ImagePredictions) -> None:
         """Sum up over ranks, log the scalars, and keep everything in `results`."""
-        results = metrics.conclude()
+        results = metrics.compute_and_reset()
         if not self.trainer.sanity_checking:  # those of a network that has not been trained are no result
             # atleast_1d: torchmetrics makes scalars of what has one element.
-            found = {name: torch.atleast_1d(values) for name, values in outcomes.compute().items()}
+            found = {name: torch.atleast_1d(values) for name, values in images.compute().items()}
             self.results[split] = results | found
-        outcomes.reset()
+        reset(images)
         self.log_dict({f"{split}/{name}": value for name, value in scalars(results).items()}, prog_bar=split == "val")
 
+    def on_fit_start(self) -> None:
+        synced = any(isinstance(module, torch.nn.SyncBatchNorm) for module in self.network.modules())
+        if synced and self.device.type == "cpu" and self.trainer.world_size > 1:
+            raise ModelError(
+                "trainer.sync_batchnorm is true, but torch's SyncBatchNorm has no kernel for a CPU; leave it out: "
+                "the ranks' statistics are averaged before each evaluation."
+            )
+
     def configure_optimizers(self) -> Any:
-        optimizer = self._grouped_optimizer()
+        if self.lost_factories:
+            raise ModelError(
+                f"the checkpoint does not hold the {' and '.join(self.lost_factories)} of the script that trained it; "
+                f"give them again: ImageClassifier.load_from_checkpoint(path, {self.lost_factories[0]}=...)."
+            )
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(self.optimizer, trained, list(self.head.parameters()), self.head_lr_factor)
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = self.lr_scheduler(optimizer)
-        if isinstance(scheduler, PER_STEP_SCHEDULES) and self.head_lr_factor != 1:
-            raise ModelError(
-                f"model.head_lr_factor is {self.head_lr_factor}, but {type(scheduler).__name__} sets rates of its own "
-                "for all layers; use models.schedules.OneCycle, or leave head_lr_factor at 1."
-            )
-        if isinstance(scheduler, OneCycle):
-            scheduler.set_total_steps(total_steps(self.trainer))
-        per_step = isinstance(scheduler, (OneCycle, *PER_STEP_SCHEDULES))
-        return [optimizer], [{"scheduler": scheduler, "interval": "step" if per_step else "epoch"}]
-
-    def _grouped_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of what is trained; the head is a group of its own only where its rate is another one."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if self.head_lr_factor == 1:
-            return self.optimizer(trained)
-        head = list(self.head.parameters())
-        of_head = {id(parameter) for parameter in head}
-        rest = [parameter for parameter in trained if id(parameter) not in of_head]
-        groups = [{"name": name, "params": params} for name, params in (("backbone", rest), ("head", head)) if params]
-        optimizer = self.optimizer(groups)
-        optimizer.param_groups[-1]["lr"] *= self.head_lr_factor
-        return optimizer
+        return [optimizer], [schedule_config(self.lr_scheduler(optimizer), self.trainer, self.head_lr_factor)]
 
 
-def total_steps(trainer: pl.Trainer) -> int:
-    """Optimizer steps of the whole run.
+DEFAULT = "default"
 
-    Not `trainer.estimated_stepping_batches`: reading it here makes Lightning drop the loader's state on resume
-    (https://github.com/Lightning-AI/pytorch-lightning/issues/20550).
-    """
-    batches = trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]  # Lightning sets it, untyped
-    limit = trainer.limit_train_batches
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit))
-    by_epochs = -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
-    limits = [steps for steps in (by_epochs, trainer.max_steps) if steps > 0]
-    return min(limits, default=1)
+
+def default_factory(name: str) -> Any:
+    """The default of ImageClassifier's optimizer or lr_scheduler."""
+    return inspect.signature(ImageClassifier.__init__).parameters[name].default

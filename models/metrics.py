@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
+from torchmetrics.utilities import dim_zero_cat
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017, https://arxiv.org/abs/1706.04599
 
@@ -37,12 +39,71 @@ class EvalMetrics(nn.Module):
         self.collection.update(logits, labels)
         self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
 
-    def conclude(self) -> dict[str, Tensor]:
-        """Results over all ranks, and a fresh start: scalars, per_class [C] and confusion int [C, C] (row = truth)."""
+    def compute_and_reset(self) -> dict[str, Tensor]:
+        """Results over all ranks, and a fresh start.
+
+        Returns:
+            Scalars acc, top3, ece, loss, balanced_acc and f1 (the mean over classes); per_class and per_class_f1 [C];
+            confusion int64 [C, C] (row = truth).
+        """
         results = {**self.collection.compute(), "loss": self.loss.compute()}
-        self.collection.reset()
-        self.loss.reset()
-        return results
+        reset(self.collection, self.loss)
+        return results | class_balance(results["confusion"])
+
+
+class ImagePredictions(Metric):
+    """Row, label, prediction and confidence of every image, over all batches and ranks."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("rows", "labels", "predicted", "confidence"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, rows: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Note a batch: int64 [n], float [n, C] and int64 [n]; n may be 0, and has to come where it is."""
+        confidence, predicted = logits.softmax(dim=-1).max(dim=-1)
+        for name, values in (("rows", rows), ("labels", labels), ("predicted", predicted), ("confidence", confidence)):
+            getattr(self, name).append(values)
+
+    def compute(self) -> dict[str, Tensor]:
+        """rows, labels, predicted (int64 [N]) and confidence (float [N]), ordered by row."""
+        found = {name: dim_zero_cat(getattr(self, name)) for name in self._defaults}
+        order = found["rows"].argsort()
+        return {name: values[order] for name, values in found.items()}
+
+
+def reset(*metrics: Metric | MetricCollection) -> None:
+    """Start afresh, with states that training may change too: those made in Lightning's inference mode may not be."""
+    with torch.inference_mode(False):
+        for metric in metrics:
+            metric.reset()
+
+
+def class_balance(confusion: Tensor) -> dict[str, Tensor]:
+    """How well each class is told apart, whatever its share of the images.
+
+    Args:
+        confusion: int64 [C, C], row = truth.
+
+    Returns:
+        balanced_acc: mean accuracy of the classes that have images. f1: mean F1 of the classes that have images or
+        predictions, as scikit-learn has it. per_class_f1: float [C], 0 for the others.
+    """
+    right, images, predictions = confusion.diagonal().float(), confusion.sum(1).float(), confusion.sum(0).float()
+    recall, f1 = right / images.clamp(min=1), 2 * right / (images + predictions).clamp(min=1)
+    return {
+        "balanced_acc": recall.sum() / (images > 0).sum(),
+        "f1": f1.sum() / (images + predictions > 0).sum(),
+        "per_class_f1": f1,
+    }
+
+
+def majority_share(confusion: Tensor) -> float:
+    """The accuracy of always answering the class that has most images; confusion is int64 [C, C], row = truth."""
+    images = confusion.sum(1)
+    return float(images.max() / images.sum())
 
 
 def scalars(results: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -24,6 +24,8 @@ class Network(nn.Module):
         num_classes: width of the classifier.
         mean, std: per channel, of pixels in [0, 1].
         dropout: before the classifier; None is torchvision's own rate.
+        kernels: train by `models.kernels` where they apply; without, each module of the backbone is torchvision's own,
+            as tools that trace, convert or quantise expect it. Names and tensors are the same.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class Network(nn.Module):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         dropout: float | None = None,
+        kernels: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
-        replace_depthwise(self.backbone)
-        fuse_batch_norms(self.backbone)
+        if kernels:
+            replace_depthwise(self.backbone)
+            fuse_batch_norms(self.backbone)
         self.scale: Tensor
         self.offset: Tensor
         mean_, std_ = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]

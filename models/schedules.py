@@ -1,14 +1,19 @@
-"""Learning-rate schedules that count optimizer steps."""
+"""Learning-rate schedules that count optimizer steps, and know how many the run has."""
 
 from __future__ import annotations
 
+import importlib
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
 from models.errors import ModelError
+
+AUTO = "auto"
 
 
 class OneCycle(LRScheduler):
@@ -42,3 +47,102 @@ class OneCycle(LRScheduler):
         if progress < self.warmup:
             return self.start + (1 - self.start) * progress / self.warmup
         return (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+
+
+class PerStep(LRScheduler):
+    """Schedules of torch's that step with the optimizer: one, several in turn, or several at once.
+
+    Args:
+        optimizer: its learning rate is where they begin.
+        schedules: each with `class_path` and `init_args`, without the optimizer; `auto` for the steps of the run.
+        milestones: when the next schedule takes over, as in SequentialLR: optimizer steps, or a share of the run (below
+            1). Without, several schedules are multiplied, as in ChainedScheduler.
+
+    A warm-up of 500 steps and a cosine over the run:
+
+        class_path: models.schedules.PerStep
+        init_args:
+          schedules:
+            - {class_path: torch.optim.lr_scheduler.LinearLR, init_args: {start_factor: 0.01, total_iters: 500}}
+            - {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: auto}}
+          milestones: [500]
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedules: list[dict[str, Any]], milestones: list[float] | None = None
+    ) -> None:
+        # Not LRScheduler's own: the schedules are made once the length of the run is known, and do the work.
+        self.optimizer, self.schedules, self.milestones = optimizer, schedules, milestones
+        if not schedules:
+            raise ModelError("model.lr_scheduler.schedules is empty; expected at least one schedule.")
+        if milestones is not None and len(milestones) != len(schedules) - 1:
+            raise ModelError(
+                f"model.lr_scheduler has {len(schedules)} schedules and {len(milestones)} milestones; expected "
+                f"{len(schedules) - 1}."
+            )
+
+    def set_total_steps(self, total_steps: int) -> None:
+        """Make the schedules of a run of so many optimizer steps."""
+        made = [make_schedule(self.optimizer, each, total_steps) for each in self.schedules]
+        self.inner: LRScheduler | SequentialLR | ChainedScheduler = made[0]
+        if self.milestones:
+            at = [round(each * total_steps) if each < 1 else int(each) for each in self.milestones]
+            self.inner = SequentialLR(self.optimizer, made, at)
+        elif len(made) > 1:
+            self.inner = ChainedScheduler(made, self.optimizer)
+
+    def step(self, epoch: int | None = None) -> None:
+        """As in torch, after an optimizer step."""
+        self.inner.step()
+
+    def get_last_lr(self) -> list[float | Tensor]:
+        return self.inner.get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state_dict)
+
+
+def make_schedule(optimizer: Optimizer, schedule: dict[str, Any], total_steps: int) -> LRScheduler:
+    """A schedule from its class_path and init_args.
+
+    Raises:
+        ModelError: there is no such class, or it takes no such arguments.
+    """
+    class_path = schedule.get("class_path", "")
+    module, _, name = class_path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"model.lr_scheduler has no schedule {class_path!r} ({error}).") from error
+    if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
+        raise ModelError(f"model.lr_scheduler: {class_path} is no schedule of torch's.")
+    options = {key: total_steps if value == AUTO else value for key, value in (schedule.get("init_args") or {}).items()}
+    try:
+        return kind(optimizer, **options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.lr_scheduler: {name} cannot be made ({error}).") from error
+
+
+def steps_of_run(
+    batches: int, max_epochs: int | None, max_steps: int, accumulate: Sequence[tuple[int, int]] = ((0, 1),)
+) -> int | None:
+    """Optimizer steps of a run; None where nothing says when it ends.
+
+    Args:
+        batches: of an epoch.
+        max_epochs: None or -1 for no limit.
+        max_steps: -1 for no limit.
+        accumulate: from which epoch on, how many batches make a step; ascending, from 0 on.
+    """
+    limits = [max_steps] if max_steps > 0 else []
+    if max_epochs is not None and max_epochs > 0:
+        ends = [*(first for first, _ in accumulate[1:]), max_epochs]
+        by_part = [
+            -(-batches // factor) * max(min(end, max_epochs) - first, 0)
+            for (first, factor), end in zip(accumulate, ends, strict=True)
+        ]
+        limits.append(sum(by_part))
+    return min(limits, default=None)

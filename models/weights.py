@@ -1,67 +1,109 @@
-"""Pretrained weights: torchvision's, or a file."""
+"""Pretrained weights: torchvision's, a file, or a run of ours."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from models.backbones import head_name
+from models.backbones import head_name, load_tensors
+from models.card import WEIGHTS, read_card
 from models.errors import ModelError
 
+IMAGENET = "imagenet"  # torchvision's first edition
 FIRST_EDITION = "IMAGENET1K_V1"
+EXPECTED = "imagenet, an edition of torchvision's (IMAGENET1K_V2, DEFAULT), none, or the path of a file or an artifact"
+# torchvision's builders turn ImageNet's normalisation into the one that these were trained with, (x - 0.5) / 0.5.
+HALVED = ("googlenet", "inception_v3")
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # their further answers, which we build them without
+IN_CHECKPOINT = "network.backbone."
 SHOWN = 5  # tensors to name in an error
+Normalisation = tuple[float, ...]
 
 
-def load_weights(network: nn.Module, backbone: str, weights: str) -> str:
+@dataclass(frozen=True)
+class Pretrained:
+    """Tensors to begin with.
+
+    Attributes:
+        origin: what the user named.
+        state: names to tensors, as in torchvision.
+        mean, std: how the pixels were normalised that they were trained with; None where nobody knows.
+    """
+
+    origin: str
+    state: dict[str, Tensor]
+    mean: Normalisation | None = None
+    std: Normalisation | None = None
+
+
+def read_pretrained(backbone: str, weights: str) -> Pretrained:
+    """Find weights and read them.
+
+    Args:
+        backbone: torchvision's name of the network that they are for.
+        weights: `imagenet`, an edition of torchvision's, a .safetensors, .pth or .ckpt file, or an artifact's folder.
+
+    Raises:
+        ModelError: there are none, they cannot be read, or they are of another backbone.
+    """
+    path = Path(weights)
+    if weights == IMAGENET or not (path.suffix or os.sep in weights or path.exists()):
+        return imagenet(backbone, FIRST_EDITION if weights == IMAGENET else weights)
+    if path.is_dir():
+        card = read_card(path)
+        if card["backbone"] != backbone:
+            raise ModelError(
+                f"model.weights {path} are of {card['backbone']}, but model.backbone is {backbone}; set it to "
+                f"{card['backbone']}, or choose other weights."
+            )
+        return Pretrained(weights, read_weights(path / WEIGHTS), tuple(card["mean"]), tuple(card["std"]))
+    return of_checkpoint(weights, path) if path.suffix == ".ckpt" else Pretrained(weights, read_weights(path))
+
+
+def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
     """Put weights into a network; a classifier of another size keeps its random ones.
 
     Args:
         network: changed in place.
-        backbone: its torchvision name.
-        weights: `imagenet` (torchvision's first edition, downloaded when needed), or a .safetensors or .pth file.
 
     Returns:
         A sentence about what was loaded, for the log.
 
     Raises:
-        ModelError: no such file, no network for the download, or tensors that don't fit.
+        ModelError: tensors that don't fit.
     """
-    state = imagenet(backbone) if weights == "imagenet" else read_weights(Path(weights))
+    state, own = pretrained.state, network.state_dict()
     head = [f"{head_name(network)}.{part}" for part in ("weight", "bias")]
-    own = network.state_dict()
-    replaced = [name for name in head if name in state and state[name].shape != own[name].shape]
+    replaced = [name for name in head if name in state and name in own and state[name].shape != own[name].shape]
     classes = state[replaced[0]].shape[0] if replaced else None
-    check_fit(own, {name: tensor for name, tensor in state.items() if name not in replaced}, set(replaced), weights)
-    network.load_state_dict(state | {name: own[name] for name in replaced})
+    fitting = {name: tensor for name, tensor in state.items() if name not in replaced}
+    check_fit(own, fitting, set(replaced), pretrained.origin)
+    load_tensors(network, fitting)
     if classes is None:
-        return f"weights: {weights}"
-    return f"weights: {weights}; its classifier for {classes} classes is replaced by one for {len(own[head[0]])}"
+        return f"weights: {pretrained.origin}"
+    kept = len(own[head[0]])
+    return f"weights: {pretrained.origin}; its classifier for {classes} classes is replaced by one for {kept}"
 
 
-def imagenet(backbone: str) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights, from its cache or the network."""
-    from torchvision import models
-
-    editions = models.get_model_weights(backbone).__members__
-    if FIRST_EDITION not in editions:
-        raise ModelError(
-            f"torchvision has no ImageNet weights of the first edition for {backbone}, only {', '.join(editions)}; "
-            "set model.weights to a file or to none."
-        )
-    edition = editions[FIRST_EDITION]
+def imagenet(backbone: str, name: str) -> Pretrained:
+    """An edition of torchvision's ImageNet weights, from its cache or the network."""
+    edition = find_edition(backbone, name)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # The ranks of a node want the same file.
         with FileLock(cache / f"{backbone}.lock"), impatient_sockets():
-            return edition.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            state = edition.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise ModelError(
             f"cannot download the ImageNet weights of {backbone} ({error}). On a cluster, run `python -m lightning_app "
@@ -71,6 +113,28 @@ def imagenet(backbone: str) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:  # damaged, or not what its name says
         file = cache / Path(edition.url).name
         raise ModelError(f"cannot read {file} ({error}); delete it to download it again.") from error
+    said = IMAGENET if name == FIRST_EDITION else f"{IMAGENET} {edition.name}"
+    if backbone in HALVED:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(AUXILIARY)}
+        return Pretrained(said, state, (0.5,) * 3, (0.5,) * 3)
+    preprocessing = edition.transforms()
+    return Pretrained(said, state, tuple(preprocessing.mean), tuple(preprocessing.std))
+
+
+def find_edition(backbone: str, name: str) -> Any:
+    """torchvision's record of an edition; DEFAULT is its best."""
+    from torchvision import models
+
+    editions = models.get_model_weights(backbone)
+    if name in editions.__members__:
+        return editions[name]
+    known = ", ".join(editions.__members__) or "none"
+    if name == FIRST_EDITION:
+        raise ModelError(
+            f"torchvision has no ImageNet weights of the first edition for {backbone}, only {known}; set model.weights "
+            "to one of these, to a file or to none."
+        )
+    raise ModelError(f"model.weights is {name}; expected {EXPECTED}. torchvision's editions for {backbone}: {known}.")
 
 
 @contextmanager
@@ -89,22 +153,39 @@ def impatient_sockets(seconds: float = 15.0) -> Iterator[None]:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A state_dict from a .safetensors file, or from a .pth file without running code in it."""
+    state = read_file(path)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(
+            f"{path} is no state_dict (names to tensors); expected one, an artifact (runs/<name>/<version>/model) or a "
+            "checkpoint, whose name ends in .ckpt."
+        )
+    return state
+
+
+def of_checkpoint(origin: str, path: Path) -> Pretrained:
+    """The network of a checkpoint that a fit of this program left, averaged weights where there are any."""
+    checkpoint = read_file(path)
+    tensors = checkpoint.get("state_dict", {}) if isinstance(checkpoint, dict) else {}
+    state = {name.removeprefix(IN_CHECKPOINT): t for name, t in tensors.items() if name.startswith(IN_CHECKPOINT)}
+    if not state:
+        raise ModelError(f"{path} is no checkpoint of this program: it has no tensors {IN_CHECKPOINT}...")
+    options = checkpoint.get("hyper_parameters", {})
+    mean, std = options.get("mean"), options.get("std")
+    return Pretrained(origin, state, mean and tuple(mean), std and tuple(std))
+
+
+def read_file(path: Path) -> Any:
+    """The content of a file of weights."""
     if not path.is_file():
-        raise ModelError(f"no weights at {path}: expected imagenet, none, or the path of a .safetensors or .pth file.")
+        raise ModelError(f"no weights at {path}: expected {EXPECTED}.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both loaders raise many kinds for a broken or hostile file
         raise ModelError(f"cannot read weights from {path} ({error}).") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(
-            f"{path} is no state_dict (names to tensors), as a checkpoint is none; of a run, use "
-            "runs/<name>/<version>/model/weights.safetensors."
-        )
-    return state
 
 
 def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], replaced: set[str], weights: str) -> None:

@@ -2,8 +2,8 @@
 
 torch reads and writes the whole tensor thirteen times for batch norm and ReLU6, forward and backward, and that was 0.45
 of MobileNetV2's step at 224, bound by memory traffic. models/kernels/batch_norm.c does it in eight passes. Parameters,
-buffers and results are those of torch's modules, which are used for everything else: evaluation, GPUs, torch.compile,
-other types and layouts, and where there is no C compiler.
+buffers and results are those of torch's modules, which do everything else: evaluation, GPUs, torch.compile, other types
+and layouts, and machines without a C compiler.
 """
 
 from __future__ import annotations
@@ -23,29 +23,33 @@ SOURCE = Path(__file__).with_name("batch_norm.c")
 UNBOUNDED = (-math.inf, math.inf)
 
 
-class BatchNormActivation(nn.BatchNorm2d):
-    """A BatchNorm2d of the same parameters and buffers, followed by an activation or none.
+class FusedBatchNorm(nn.BatchNorm2d):
+    """A BatchNorm2d that, where the kernel can, applies the activation behind it too.
 
     Args:
         norm: its parameters and buffers are taken over.
-        activation: ReLU6 or ReLU; applied to the normalised values.
+        bounds: between which the activation behind it clamps.
+
+    Attributes:
+        activated: whether the last forward has clamped. `ActivationBehind` asks, so a conversion that puts another
+            batch norm in this place (as SyncBatchNorm's does) loses no activation.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d, activation: nn.Module | None) -> None:
+    def __init__(self, norm: nn.BatchNorm2d, bounds: tuple[float, float] = UNBOUNDED) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.weight, self.bias = norm.weight, norm.bias
         for name, buffer in norm.named_buffers():
             setattr(self, name, buffer)
-        self.activation = activation or nn.Identity()
-        self.bounds = UNBOUNDED if activation is None else BOUNDS[type(activation)]
+        self.bounds, self.activated = bounds, False
 
     def forward(self, images: Tensor) -> Tensor:
         """float [n, C, H, W] to the same."""
         decays = self.momentum is not None  # else the running statistics are cumulative means
-        if not (self.training and decays and self.weight.dtype == torch.float32 and is_ours(images)):
-            return self.activation(super().forward(images))
+        if not (self.training and decays and self.weight.dtype == torch.float32 and takes(images)):
+            return super().forward(images)
         normalised, mean, var = _BatchNorm.apply(images, self.weight, self.bias, self.eps, *self.bounds)
         self._track(mean, var, images.numel() // self.num_features)
+        self.activated = True
         return normalised
 
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
@@ -57,6 +61,27 @@ class BatchNormActivation(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+
+
+class ActivationBehind(nn.Module):
+    """An activation that is left out where the batch norm before it has just applied it.
+
+    Args:
+        activation: ReLU6 or ReLU.
+        norm: what comes before; held, but no submodule.
+    """
+
+    def __init__(self, activation: nn.Module, norm: FusedBatchNorm) -> None:
+        super().__init__()
+        self.activation, self.norm = activation, (norm,)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """float of any shape to the same."""
+        if torch.compiler.is_compiling():
+            return self.activation(values)
+        [norm] = self.norm
+        applied, norm.activated = norm.activated, False
+        return values if applied else self.activation(values)
 
 
 BOUNDS = {nn.ReLU6: (0.0, 6.0), nn.ReLU: (0.0, math.inf)}
@@ -119,7 +144,7 @@ class _BatchNorm(torch.autograd.Function):
         return of_images, of_weight, of_bias, None, None, None
 
 
-def is_ours(images: Tensor) -> bool:
+def takes(images: Tensor) -> bool:
     """Whether the kernel takes these images."""
     return (
         images.device.type == "cpu"
@@ -131,18 +156,21 @@ def is_ours(images: Tensor) -> bool:
 
 
 def fuse_batch_norms(network: nn.Module) -> None:
-    """Exchange a network's batch norms, in place, with the ReLU6 or ReLU that a Sequential has behind them.
+    """Exchange a network's batch norms, in place, each with the ReLU6 or ReLU that a Sequential has behind it.
 
     Names, parameters and buffers stay.
     """
     for parent in list(network.modules()):
         children = list(parent.named_children())
         for (name, norm), (behind, activation) in zip(children, [*children[1:], ("", None)], strict=False):
-            if is_plain(norm):
-                joined = activation if isinstance(parent, nn.Sequential) and type(activation) in BOUNDS else None
-                setattr(parent, name, BatchNormActivation(norm, joined))
-                if joined is not None:
-                    setattr(parent, behind, nn.Identity())
+            if not is_plain(norm):
+                continue
+            if isinstance(parent, nn.Sequential) and activation is not None and type(activation) in BOUNDS:
+                fused = FusedBatchNorm(norm, BOUNDS[type(activation)])
+                setattr(parent, behind, ActivationBehind(activation, fused))
+            else:
+                fused = FusedBatchNorm(norm)
+            setattr(parent, name, fused)
 
 
 def is_plain(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC", "-std=gnu11")
 X86_FLAGS = ("-mprefer-vector-width=512",)  # gcc 12 takes 256 bits also where 512 are as quick
 SECONDS = 60.0  # a second is enough
+SWITCH = "LAPTOP_TO_CLUSTER_KERNELS"  # environment variable: 0 leaves everything to torch
 BITS = {torch.bfloat16: 16, torch.float32: 32}  # of the element types that the kernels are compiled for
 
 
@@ -32,7 +33,10 @@ def element(tensor: Tensor) -> tuple[str]:
 
 @functools.cache
 def load(source: Path, *options: str) -> ctypes.CDLL | None:
-    """The library of a C file; None, and a line in the log, where it cannot be compiled."""
+    """The library of a C file; None, and a line in the log, where kernels are switched off or cannot be compiled."""
+    if os.environ.get(SWITCH) == "0":
+        log.info(f"kernels: torch's own instead of {source.name} ({SWITCH}=0)")
+        return None
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(compiler[0]) is None:
         log.info(f"kernels: torch's own instead of {source.name}, which is slower (no C compiler: {compiler[0]})")
@@ -50,7 +54,7 @@ def load(source: Path, *options: str) -> ctypes.CDLL | None:
 
 
 def compile_to(library: Path, command: list[str]) -> None:
-    """Compile, and put the result in its place whole: the ranks of a node do so at the same time."""
+    """Compile to a temporary file and rename it: the ranks of a node do so at the same time."""
     library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         compiled = Path(folder) / library.name
@@ -64,7 +68,7 @@ def cache_folder() -> Path:
 
 
 def fingerprint(source: Path, compiler: list[str], flags: list[str]) -> str:
-    """Of all that decides what comes out: a home may be shared by nodes with other processors."""
+    """A hash of all that decides the result: nodes with other processors may share a home."""
     known = [source.read_text(), *compiler, *flags, platform.machine(), processor()]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
@@ -82,10 +86,10 @@ def call(source: Path, options: tuple[str, ...], function: str, *arguments: Any)
     """Call a function of a C file with tensors, numbers, and last this process's number of threads.
 
     Raises:
-        MemoryError: it says that it had none.
+        MemoryError: the function found no memory for its sums.
     """
     library = load(source, *options)
-    assert library is not None, f"{source} is to be loaded before"
+    assert library is not None, f"load {source} first"
     if getattr(library, function)(*map(c_argument, arguments), torch.get_num_threads()):
         raise MemoryError(f"{function} got no memory for its sums")
 

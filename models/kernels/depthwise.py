@@ -30,7 +30,7 @@ SMALL = 3  # side of the result below which it is, too
 
 
 class Depthwise(nn.Conv2d):
-    """A Conv2d that `is_depthwise`, of the same parameters and results."""
+    """A Conv2d that `is_depthwise`, of the same parameters and results; for its backward alone."""
 
     def forward(self, images: Tensor) -> Tensor:
         """float [n, C, H, W] to [n, C, ceil(H / stride), ceil(W / stride)]."""

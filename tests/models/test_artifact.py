@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization.quantize_fx import prepare_fx
+from torchvision.models.feature_extraction import create_feature_extractor
 
 import models.artifact
 from models.artifact import load_artifact, save_artifact
@@ -65,18 +68,16 @@ def test_pictures_lie_where_the_card_says_and_go_with_the_artifact(saved: Path) 
 
 
 def test_loading_imports_neither_lightning_nor_the_program_nor_the_data(saved: Path) -> None:
-    code = (
-        "import sys\n"
-        "from models.artifact import load_artifact\n"
-        "load_artifact(sys.argv[1])\n"
-        "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
-    )
+    code = "import sys\nfrom models.artifact import load_artifact\nload_artifact(sys.argv[1])\nprint(*sys.modules)\n"
     process = subprocess.run(
         [sys.executable, "-c", code, str(saved)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    imported = set(process.stdout.translate(str.maketrans("[]',", "    ")).split())
-    unwanted = {"lightning", "pytorch_lightning", "torchmetrics", "jsonargparse", "lightning_app", "datamodules"}
+    imported = set(process.stdout.split())
+    unwanted = {"lightning", "pytorch_lightning", "torchmetrics", "jsonargparse", "datamodules"}
     assert imported & unwanted == set()
+    # Of the program, only the leaves that every room may import.
+    of_program = {name for name in imported if name.startswith("lightning_app")}
+    assert of_program <= {"lightning_app", "lightning_app.errors", "lightning_app.files"}
     assert {"torch", "models"} <= imported
 
 
@@ -189,3 +190,34 @@ def test_an_artifact_that_cannot_be_put_in_place_costs_nothing(saved: Path, monk
     [left] = saved.parent.iterdir()
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(load_artifact(left)[0](images), network(0)(images))
+
+
+@pytest.mark.parametrize("under_no_grad", [False, True])
+def test_a_loaded_network_can_be_traced_and_saved(saved: Path, tmp_path: Path, under_no_grad: bool) -> None:
+    loaded, _ = load_artifact(saved)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.set_grad_enabled(not under_no_grad):
+        torch.jit.trace(loaded, images).save(tmp_path / "traced.pt")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(images), loaded(images))
+
+
+def test_a_loaded_network_is_one_graph_for_fx_and_its_features_can_be_taken(saved: Path) -> None:
+    loaded, _ = load_artifact(saved)
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(torch.fx.symbolic_trace(loaded)(images), loaded(images))
+    features = create_feature_extractor(loaded.backbone, {"features.18": "maps"})
+    assert features(images)["maps"].shape == (2, 1280, 1, 1)
+
+
+def test_a_loaded_network_can_be_quantised(saved: Path) -> None:
+    loaded, _ = load_artifact(saved)
+    images = torch.rand(2, 3, 32, 32)
+    prepared = prepare_fx(loaded, get_default_qconfig_mapping("x86"), (images,))
+    assert any("Observer" in type(module).__name__ for module in prepared.modules())
+    torch.testing.assert_close(prepared(images), network(0)(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_mnasnet_is_loaded_though_a_file_has_no_versions(tmp_path: Path) -> None:
+    card = CARD | {"backbone": "mnasnet0_5"}
+    save_artifact(tmp_path / "model", Network("mnasnet0_5", 3), card)
+    assert load_artifact(tmp_path / "model")[1]["backbone"] == "mnasnet0_5"

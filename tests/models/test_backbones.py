@@ -18,6 +18,9 @@ from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
         ("resnet18", 32, "fc"),
         ("efficientnet_b0", 32, "classifier.1"),
         ("vit_b_16", 224, "heads.head"),
+        ("squeezenet1_1", 64, "classifier.1"),
+        ("googlenet", 64, "fc"),
+        ("inception_v3", 96, "fc"),
     ],
 )
 def test_a_backbone_gives_logits_and_every_parameter_takes_part_in_a_step(backbone: str, size: int, head: str) -> None:
@@ -57,9 +60,9 @@ def test_a_backbone_without_dropout_refuses_a_rate() -> None:
         build_backbone("resnet18", 10, dropout=0.2)
 
 
-def test_a_backbone_without_a_linear_classifier_is_named() -> None:
-    with pytest.raises(ModelError, match="SqueezeNet has no linear layer"):
-        head_name(build_backbone("squeezenet1_0", 10))
+def test_a_network_without_a_layer_to_replace_is_named() -> None:
+    with pytest.raises(ModelError, match="Identity has no linear layer"):
+        head_name(torch.nn.Identity())
 
 
 def test_the_network_normalises_as_x_minus_mean_over_std() -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import copy
 import itertools
+import pickle
 import re
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
 from calibration import calibrate
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.batches import ImageBatch
-from models.classifier import ImageClassifier, total_steps
+from models.classifier import ImageClassifier
 from models.errors import ModelError
+from models.optimization import total_steps
 from models.schedules import OneCycle
 
 CLASSES = 4
@@ -39,7 +45,9 @@ def lively(**options: Any) -> ImageClassifier:
 
 def in_world(model: ImageClassifier, world_size: int) -> ImageClassifier:
     """Give the model a value in a Trainer's place: one of `world_size` ranks, logging nothing."""
-    model.trainer = SimpleNamespace(world_size=world_size, global_step=0, log_every_n_steps=10**9)
+    model.trainer = SimpleNamespace(
+        world_size=world_size, global_step=0, log_every_n_steps=10**9, sanity_checking=False
+    )
     return model
 
 
@@ -109,7 +117,7 @@ def test_the_logged_loss_is_the_mean_over_all_batches_since_the_last_log_summed_
     assert torch.stack(model.loss_since_log).tolist() == [3.0, 5.0]
 
 
-def test_each_validation_replaces_the_outcomes_of_the_one_before() -> None:
+def test_each_validation_replaces_the_predictions_of_the_one_before() -> None:
     model = lively()
     model.log_dict = lambda *_, **__: None
     for count in (5, 3):
@@ -199,7 +207,7 @@ def test_labels_are_smoothed_in_training_and_nowhere_else() -> None:
     assert (smoothed - plain).abs() > 0.01
     torch.testing.assert_close(trained, smoothed)
     for metrics in (model.val_metrics, model.test_metrics):
-        torch.testing.assert_close(metrics.conclude()["loss"], plain)
+        torch.testing.assert_close(metrics.compute_and_reset()["loss"], plain)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
@@ -215,7 +223,7 @@ def test_padding_counts_in_no_metric_and_no_prediction() -> None:
         model.validation_step(batch_of(images, labels, 3, 3), 0)
         model.test_step(batch_of(images[:3], labels[:3], 3, 3), 0)
         predicted = model.predict_step(batch_of(images, labels, 3, 3), 0)
-    padded, plain = model.val_metrics.conclude(), model.test_metrics.conclude()
+    padded, plain = model.val_metrics.compute_and_reset(), model.test_metrics.compute_and_reset()
     assert int(padded["confusion"].sum()) == 3
     assert torch.equal(padded["confusion"], plain["confusion"])
     torch.testing.assert_close(padded, plain)
@@ -303,7 +311,9 @@ def test_a_factor_that_would_not_train_the_head_is_refused(factor: float) -> Non
 
 def test_torchs_schedules_step_as_they_are_defined() -> None:
     def interval(lr_scheduler: Any) -> str:
-        return classifier(lr_scheduler=lr_scheduler).configure_optimizers()[1][0]["interval"]
+        model = classifier(lr_scheduler=lr_scheduler)
+        model.trainer = stub_trainer(max_steps=10)
+        return model.configure_optimizers()[1][0]["interval"]
 
     assert interval(lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 10)) == "epoch"
     assert interval(lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)) == "step"
@@ -325,3 +335,142 @@ def test_a_copy_has_weights_of_its_own_and_shares_what_the_program_made() -> Non
     assert copied.head.weight is not model.head.weight
     assert torch.equal(copied.head.weight, model.head.weight)
     assert copied.state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("facts", [{"max_epochs": -1}, {"max_epochs": None, "max_time": "00:01:00:00"}])
+def test_a_schedule_over_a_run_without_a_known_end_is_refused(facts: dict[str, Any]) -> None:
+    model = classifier()
+    model.trainer = stub_trainer(**facts)
+    with pytest.raises(ModelError, match=r"nothing says how long that is: set trainer\.max_epochs or"):
+        model.configure_optimizers()
+
+
+def test_epochs_that_accumulate_more_and_more_are_counted_each() -> None:
+    trainer = stub_trainer(callbacks=[GradientAccumulationScheduler({0: 1, 2: 4})])
+    assert total_steps(trainer) == 23 + 23 + 6
+
+
+def test_torchs_one_cycle_that_is_too_short_for_the_run_is_refused() -> None:
+    model = classifier(lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 68))
+    model.trainer = stub_trainer()
+    with pytest.raises(ModelError, match="OneCycleLR of 68 steps, but the run has 69"):
+        model.configure_optimizers()
+
+
+def test_a_schedule_that_waits_for_a_plateau_follows_the_validation_loss() -> None:
+    model = classifier(lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer))
+    assert model.configure_optimizers()[1][0]["monitor"] == "val/loss"
+
+
+def test_an_optimizer_that_cannot_be_made_is_one_error() -> None:
+    model = classifier(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=-1), lr_scheduler=None)
+    with pytest.raises(ModelError, match=r"model\.optimizer cannot be made \(Invalid learning rate: -1\)"):
+        model.configure_optimizers()
+
+
+def test_labels_of_mixed_images_are_soft_in_the_loss() -> None:
+    model = lively(label_smoothing=0.1)
+    images, labels = images_and_labels(6)
+    mixed_labels = (labels + 1) % CLASSES
+    batch = batch_of(images, labels, 5, 8)._replace(mixed_labels=mixed_labels, own_share=0.7)
+    soft = 0.7 * F.one_hot(labels, CLASSES) + 0.3 * F.one_hot(mixed_labels, CLASSES)
+    with torch.no_grad():
+        expected = F.cross_entropy(model(images)[:5], soft[:5], reduction="sum", label_smoothing=0.1) / 8
+        torch.testing.assert_close(model.training_step(batch, 0), expected)
+
+
+def plain_trainer(folder: Path, **options: Any) -> pl.Trainer:
+    """Lightning's own, as in somebody's script."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    return pl.Trainer(
+        accelerator="cpu", max_epochs=2, enable_checkpointing=False, default_root_dir=folder, **quiet, **options
+    )
+
+
+def test_batches_of_any_dataloader_are_validated_trained_on_and_predicted_by_one_module(tmp_path: Path) -> None:
+    images, labels = images_and_labels(10)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    model = ImageClassifier(CLASSES, weights="none")
+    plain_trainer(tmp_path).validate(model, loader, verbose=False)
+    trainer = plain_trainer(tmp_path, log_every_n_steps=1)
+    trainer.fit(model, loader, loader)
+    assert trainer.global_step == 6
+    assert int(model.results["val"]["confusion"].sum()) == 10
+    assert model.lr_schedulers().total_steps == 6
+    [predicted] = plain_trainer(tmp_path).predict(model, DataLoader(images, batch_size=10))
+    assert list(predicted) == ["probabilities"]
+    torch.testing.assert_close(predicted["probabilities"].sum(dim=1), torch.ones(10))
+
+
+def test_a_batch_that_is_none_is_named() -> None:
+    with pytest.raises(ModelError, match=r"a batch is \['Tensor'\]; expected \(images, labels\)"):
+        classifier().training_step([torch.zeros(1, 3, 32, 32)], 0)
+
+
+def test_a_pickled_module_has_its_weights_and_the_default_optimizer() -> None:
+    model = ImageClassifier(CLASSES, weights="none")
+    copied = pickle.loads(pickle.dumps(model))
+    assert torch.equal(copied.head.weight, model.head.weight)
+    copied.trainer = stub_trainer()
+    [optimizer], [_] = copied.configure_optimizers()
+    assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.AdamW, 3e-4)
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.25)
+
+
+@pytest.mark.parametrize("optimizer", [None, sgd])
+def test_a_checkpoint_of_a_script_trains_on_only_with_the_optimizer_that_it_had(optimizer: Any, tmp_path: Path) -> None:
+    images, labels = images_and_labels(8)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    trainer = plain_trainer(tmp_path, limit_train_batches=1)
+    options = {"optimizer": optimizer} if optimizer else {}
+    trainer.fit(ImageClassifier(CLASSES, weights="none", **options), loader)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+
+    loaded = ImageClassifier.load_from_checkpoint(tmp_path / "own.ckpt")
+    loaded.trainer = stub_trainer()
+    if optimizer is None:
+        assert isinstance(loaded.configure_optimizers()[0][0], torch.optim.AdamW)
+        return
+    with pytest.raises(ModelError, match="does not hold the optimizer of the script that trained it"):
+        loaded.configure_optimizers()
+    given = ImageClassifier.load_from_checkpoint(tmp_path / "own.ckpt", optimizer=optimizer)
+    given.trainer = stub_trainer()
+    assert given.configure_optimizers()[0][0].defaults["lr"] == 0.25
+
+
+def test_a_checkpoint_needs_no_initial_weights(tmp_path: Path) -> None:
+    model = classifier()
+    checkpoint = {
+        "state_dict": model.state_dict(),
+        "hyper_parameters": {"num_classes": CLASSES, "weights": "gone.pth", "mean": [0.1, 0.2, 0.3]},
+        "pytorch-lightning_version": pl.__version__,
+    }
+    torch.save(checkpoint, tmp_path / "best.ckpt")
+    loaded = ImageClassifier.load_from_checkpoint(tmp_path / "best.ckpt")
+    assert loaded.mean == (0.1, 0.2, 0.3)
+    assert torch.equal(loaded.head.weight, model.head.weight)
+
+
+def test_statistics_over_ranks_that_torch_cannot_synchronise_on_a_cpu_are_refused() -> None:
+    model = in_world(classifier(), 2)
+    model.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.network)
+    with pytest.raises(ModelError, match="SyncBatchNorm has no kernel for a CPU"):
+        model.on_fit_start()
+
+
+def test_accuracy_no_better_than_the_largest_class_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    model = lively()
+    model.log_dict = lambda *_, **__: None
+    model.trainer.is_global_zero = True
+    images, _ = images_and_labels(5)
+    with torch.no_grad():
+        predicted = model(images).argmax(dim=1)
+        alike = torch.full((5,), int(predicted[0]))
+        for labels, said in ((predicted, len(predicted.unique()) == 1), ((alike + 1) % CLASSES, True)):
+            caplog.clear()
+            model.test_step(batch_of(images, labels, 5, 5), 0)
+            model.on_test_epoch_end()
+            assert ("no better than that of always answering the largest class" in caplog.text) == said

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import logging
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from calibration import calibrate
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
 from models.kernels import compiling
-from models.kernels.batch_norm import SOURCE, BatchNormActivation, fuse_batch_norms
+from models.kernels.batch_norm import SOURCE, UNBOUNDED, ActivationBehind, FusedBatchNorm, fuse_batch_norms
+from models.kernels.depthwise import Depthwise
+from models.kernels.in_use import kernels_in_use
 from models.network import Network
 
 needs_compiler = pytest.mark.skipif(
@@ -44,6 +48,13 @@ def norm_of(channels: int) -> nn.BatchNorm2d:
     return norm
 
 
+def fused(norm: nn.BatchNorm2d, activation: nn.Module | None = None) -> nn.Sequential:
+    """A batch norm and its activation as a network has them, fused."""
+    network = nn.Sequential(norm, activation) if activation else nn.Sequential(norm)
+    fuse_batch_norms(network)
+    return network
+
+
 def outcome(module: nn.Module, norm: nn.BatchNorm2d, images: Tensor, grad: Tensor) -> dict[str, Tensor]:
     """What a training step computes, and what it leaves in the statistics."""
     images = images.clone(memory_format=torch.channels_last).requires_grad_()
@@ -67,10 +78,10 @@ def ours_and_torchs(
     torch.manual_seed(0)
     norm = norm_of(shape[1])
     images, grad = (3 * torch.randn(shape) + 5).to(dtype), torch.randn(shape).to(dtype)
-    ours = BatchNormActivation(copy.deepcopy(norm), activation)
+    ours = fused(copy.deepcopy(norm), activation)
     exact = norm.double()
     plain = nn.Sequential(exact, activation) if activation else exact
-    return [outcome(ours, ours, images, grad), outcome(plain, exact, images.double(), grad.double())]
+    return [outcome(ours, ours[0], images, grad), outcome(plain, exact, images.double(), grad.double())]
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -110,7 +121,7 @@ def test_large_images_and_any_number_of_threads_change_nothing(
 def test_a_mean_far_from_zero_cancels_nothing() -> None:
     torch.manual_seed(0)
     images = torch.randn(16, 8, 32, 32) + 1000
-    ours = BatchNormActivation(nn.BatchNorm2d(8, momentum=1.0), None)
+    ours = FusedBatchNorm(nn.BatchNorm2d(8, momentum=1.0))
     ours(images)
     expected = images.double().transpose(0, 1).flatten(1)
     torch.testing.assert_close(ours.running_var.double(), expected.var(dim=1), rtol=1e-6, atol=0)
@@ -121,7 +132,7 @@ def test_a_mean_far_from_zero_cancels_nothing() -> None:
 def test_a_nan_is_passed_on_as_torch_does_and_not_clamped_away(dtype: torch.dtype) -> None:
     images = torch.randn(2, 8, 4, 4, dtype=dtype)
     images[0, 3, 1, 1] = torch.nan
-    found = BatchNormActivation(nn.BatchNorm2d(8), nn.ReLU6())(images)
+    found = fused(nn.BatchNorm2d(8), nn.ReLU6())(images)
     assert found.isnan().any(dim=(0, 2, 3)).tolist() == [channel == 3 for channel in range(8)]
 
 
@@ -133,7 +144,7 @@ def test_the_same_step_has_the_same_bits_each_time() -> None:
 
 def test_evaluation_is_torchs_own_to_the_bit() -> None:
     norm, images = norm_of(24).eval(), torch.randn(4, 24, 7, 7)
-    ours = BatchNormActivation(copy.deepcopy(norm), nn.ReLU6()).eval()
+    ours = fused(copy.deepcopy(norm), nn.ReLU6()).eval()
     assert torch.equal(ours(images), nn.ReLU6()(norm(images)))
 
 
@@ -151,8 +162,60 @@ def test_every_batch_norm_is_exchanged_and_takes_the_activation_behind_it(
     backbone: str, norms: int, activated: int
 ) -> None:
     network = Network(backbone, 10)
-    found = [module for module in network.modules() if isinstance(module, BatchNormActivation)]
-    assert (len(found), sum(not isinstance(norm.activation, nn.Identity) for norm in found)) == (norms, activated)
+    found = [module for module in network.modules() if isinstance(module, FusedBatchNorm)]
+    assert (len(found), sum(norm.bounds != UNBOUNDED for norm in found)) == (norms, activated)
+    assert sum(isinstance(module, ActivationBehind) for module in network.modules()) == activated
+
+
+@needs_compiler
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "shufflenet_v2_x0_5"])
+def test_a_converted_network_keeps_its_activations(backbone: str) -> None:
+    network = Network(backbone, 10)
+    calibrate(network, network.backbone)
+    network.train()(torch.rand(4, 3, 32, 32))  # the kernels have applied activations before
+    expected = network.eval()(images := torch.rand(3, 3, 32, 32))
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(network)).eval()
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in converted.modules())
+    assert not any(isinstance(module, FusedBatchNorm) for module in converted.modules())
+    torch.testing.assert_close(converted(images), expected)
+
+
+def test_a_pickled_network_trains_as_before() -> None:
+    network = Network("mobilenet_v2", 10, dropout=0.0).train()
+    copied = pickle.loads(pickle.dumps(network))
+    images = torch.rand(4, 3, 32, 32)
+    assert torch.equal(copied(images), network(images))
+    assert any(isinstance(module, FusedBatchNorm) for module in copied.modules())
+
+
+def test_a_network_without_kernels_is_torchvisions_own() -> None:
+    types = {type(module) for module in Network("mobilenet_v2", 10, kernels=False).modules()}
+    assert not {FusedBatchNorm, ActivationBehind, Depthwise} & types
+    assert {nn.BatchNorm2d, nn.ReLU6, nn.Conv2d} <= types
+
+
+@pytest.fixture
+def switched_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With the kernels switched off, as by the environment of a process."""
+    monkeypatch.setenv(compiling.SWITCH, "0")
+    compiling.load.cache_clear()
+    yield
+    compiling.load.cache_clear()
+
+
+def test_switched_off_all_is_torchs_own_to_the_bit_and_a_runs_facts_say_so(switched_off: None) -> None:
+    torch.manual_seed(0)
+    plain = build_backbone("mobilenet_v2", 10, dropout=0.0).to(memory_format=torch.channels_last).train()
+    ours = copy.deepcopy(plain)
+    fuse_batch_norms(ours)
+    images = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ours(images), plain(images))
+    assert kernels_in_use() == {"batch_norm": False, "depthwise": False}
+
+
+@needs_compiler
+def test_with_a_compiler_the_kernels_are_in_use() -> None:
+    assert kernels_in_use() == {"batch_norm": True, "depthwise": True}
 
 
 @needs_compiler
@@ -190,7 +253,7 @@ def test_without_a_working_compiler_torchs_own_takes_its_place_and_the_log_says_
     compiling.load.cache_clear()
     try:
         with caplog.at_level(logging.INFO):
-            ours = BatchNormActivation(nn.BatchNorm2d(24), nn.ReLU6())
+            ours = fused(nn.BatchNorm2d(24), nn.ReLU6())
             images = torch.randn(4, 24, 7, 7)
             found = [ours(images) for _ in range(2)]
     finally:
@@ -213,7 +276,7 @@ def test_what_was_compiled_is_found_again(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_statistics_that_are_cumulative_means_are_torchs() -> None:
     norm, images = norm_of(24), torch.randn(4, 24, 7, 7)
-    ours = BatchNormActivation(copy.deepcopy(norm), None)
+    ours = FusedBatchNorm(copy.deepcopy(norm))
     for module in (norm, ours):  # as a calibration sets it, after the network was made
         module.momentum = None
         module(images)
