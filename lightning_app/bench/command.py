@@ -2,7 +2,7 @@
 
 Step, data path and loop alternate within one process, a few steps each, so that a noisy machine slows them alike; so do
 ranks and independent processes, and the paths of serving. The original loop runs in a process of its own, without our
-memory policy, as it did.
+memory policy, as it did. Where bf16 is fast, the program's part is measured in bf16 and in fp32, each with its name.
 """
 
 from __future__ import annotations
@@ -10,28 +10,22 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
-import subprocess
-import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_app.bench.child import run_module, signals_raise
+from lightning_app.bench.parts import NAMES, Part, Shape, choose_parts
+from lightning_app.bench.ratios import Figures, ratios, table
+from lightning_app.bench.time_to_accuracy import time_to_accuracy
 from lightning_app.errors import UsageError
 from lightning_app.files import output, try_file
+from lightning_app.provenance import cpu_name
+from lightning_app.trainer.machine import this_machine
 
-# What is divided by what, and what it tells.
-RATIOS = {
-    "the program / the original loop": ("program_original_augment", "original"),
-    "the step: our model / torchvision's, bf16, channels_last": ("fixed_batch", "plain"),
-    "the whole program / our model on one fixed batch": ("program", "fixed_batch"),
-    "the same with the original's augmentation": ("program_original_augment", "fixed_batch"),
-    "Lightning's loop / a bare loop": ("program", "bare_loop"),
-    "2 ranks of one run / 2 independent ones": ("ddp", "independent"),
-    "serving / plain eager fp32, one picture": ("one picture", None),
-    "serving / plain eager fp32, batches": ("batches", None),
-}
-TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+MINUTE = 60
 
 
 def bench(args: list[str]) -> None:
@@ -40,16 +34,20 @@ def bench(args: list[str]) -> None:
     if options.json:
         with output("--json", options.json):
             try_file(options.json)
-    options.parts = possible(options.parts)
-    rounds = []
-    for number in range(1, options.rounds + 1):
-        rounds.append(measure_round(options))
-        print(f"round {number}/{options.rounds}: {line(rounds[-1])}", flush=True)
-    found = ratios(rounds)
-    print(table(found))
+    parts = choose_parts(options.parts, options.device, options.precision, this_machine())
+    shape = Shape(options.steps, options.original_steps, options.batch_size, options.image_size)
+    with signals_raise():
+        measured = Schedule(parts, shape, options.rounds, options.minutes * MINUTE).measure()
+    found = ratios(measured.rounds)
+    lines = [table(found), *measured.left_out]
+    if options.runs:
+        original, ours = options.runs
+        lines.append(time_to_accuracy(original, ours, measured.original_rates))
+    print("\n".join(lines), flush=True)
     if options.json:
-        machine = {"python": platform.python_version(), "machine": platform.machine()}
-        content = {"options": vars(options) | {"json": None}, **machine, "rounds": rounds, "ratios": found}
+        machine = {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_name()}
+        content: dict[str, Any] = {"options": {name: str(value) for name, value in vars(options).items()}, **machine}
+        content |= {"rounds": measured.rounds, "left_out": measured.left_out, "ratios": found}
         with output("--json", options.json):
             options.json.write_text(json.dumps(content, indent=1))
 
@@ -61,85 +59,120 @@ def parse(args: list[str]) -> argparse.Namespace:
         UsageError: a number is less than 1.
     """
     parser = argparse.ArgumentParser(prog="python -m lightning_app bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=int, default=10, help="after which it ends, on any machine (default: 10)")
     parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured (default: 3)")
-    parser.add_argument("--steps", type=int, default=9, help="counted steps of each contestant a round (default: 9)")
-    parser.add_argument("--original_steps", type=int, default=3, help="counted steps of the original loop (default: 3)")
+    parser.add_argument("--steps", type=int, default=9, help="counted steps a round of each contestant, at most (9)")
+    parser.add_argument("--original_steps", type=int, default=3, help="the same of the original loop (3)")
     parser.add_argument("--batch_size", type=int, default=64, help="(default: 64)")
     parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(default: all)")
+    parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="(default: a GPU if any)")
+    parser.add_argument(
+        "--precision", default="auto", help="bf16-mixed, 32-true, ...; by default both of these where bf16 is fast"
+    )
+    parser.add_argument("--parts", nargs="+", choices=NAMES, default=list(NAMES), help="(default: all)")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        nargs=2,
+        metavar=("ORIGINAL", "OURS"),
+        help="runs/<name>/<version> of the original's "
+        "recipe and of ours: seconds to our test accuracy, the original loop's from its images/s measured here",
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(args)
     for name, value in vars(options).items():
         if isinstance(value, int) and value < 1:
             raise UsageError(f"--{name} is {value}; expected 1 or more. Give it so, or leave it out.")
+    if options.runs and "original" not in options.parts:
+        raise UsageError("--runs needs the images/s of the original loop: name original in --parts too.")
     return options
 
 
-def possible(parts: Sequence[str]) -> list[str]:
-    """Those that this machine can measure: two ranks share no GPU.
+@dataclass
+class Measured:
+    """What was measured, and sentences about what was not.
 
-    Raises:
-        UsageError: there are none.
+    Attributes:
+        rounds: images/s by contestant, by precision; "" has those of parts with their own.
     """
-    import torch
 
-    if "ranks" not in parts or torch.cuda.device_count() != 1:
-        return list(parts)
-    rest = [part for part in parts if part != "ranks"]
-    if not rest:
-        raise UsageError("--parts ranks needs two GPUs, or none, and there is one.")
-    print("ranks: left out, as two of them would share the one GPU", flush=True)
-    return rest
+    rounds: list[dict[str, Figures]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def original_rates(self) -> list[float]:
+        return [each[""]["original"] for each in self.rounds if "original" in each.get("", {})]
 
 
-def measure_round(options: argparse.Namespace) -> dict[str, float]:
-    """Each part once: images/s by contestant, of serving the ratio itself."""
-    shape = ["--batch_size", str(options.batch_size), "--image_size", str(options.image_size)]
-    commands = {
-        "original": ["lightning_app.bench.original_loop", "--steps", str(options.original_steps), *shape],
-        "program": ["lightning_app.bench.step_timing", "--steps", str(options.steps), *shape],
-        "ranks": [*TORCHRUN, "lightning_app.bench.rank_scaling", *shape],
-        "serving": ["lightning_app.bench.serving"],
-    }
-    found: dict[str, float] = {}
-    for part in options.parts:
-        measured = measure(commands[part])
-        found |= {"original": measured["images_per_second"]} if part == "original" else measured
-    return found
+@dataclass(frozen=True)
+class Schedule:
+    """Rounds of parts within a time.
+
+    Each part gets its share of what is left of the time, and takes as many steps as its first ones let it expect; a
+    part that is not done by the end of all time is ended.
+
+    Attributes:
+        seconds: for all.
+        clock, run: for tests.
+    """
+
+    parts: list[Part]
+    shape: Shape
+    rounds: int
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    run: Callable[[list[str], float], Figures | None] = run_module
+
+    def measure(self) -> Measured:
+        """All rounds.
+
+        Raises:
+            UsageError: a part failed, or there was no time for any.
+        """
+        deadline, measured = self.clock() + self.seconds, Measured()
+        fewest: dict[Part, int] = {}
+        for number in range(self.rounds):
+            figures: dict[str, Figures] = {}
+            for index, part in enumerate(self.parts):
+                found = self._measure_part(number, index, deadline - self.clock())
+                if found is None:
+                    measured.left_out.append(f"round {number + 1}, {part.label}: left out, {self._no_time}.")
+                    continue
+                fewest[part] = min(int(found.pop("counted_steps", 0)), fewest.get(part, 1 << 30))
+                figures.setdefault(part.precision, {}).update(found)
+            if figures:
+                measured.rounds.append(figures)
+                print(f"round {number + 1}/{self.rounds}: {line(figures)}", flush=True)
+        measured.left_out += [text for part, steps in fewest.items() if (text := self._fewer_steps(part, steps))]
+        if not measured.rounds:
+            raise UsageError(f"nothing could be measured in {self.seconds / MINUTE:g} minutes; give it more --minutes.")
+        return measured
+
+    def _measure_part(self, number: int, index: int, left: float) -> Figures | None:
+        """None where there is no time for it."""
+        if left <= 0:
+            return None
+        rest, every = sum(part.share for part in self.parts[index:]), sum(part.share for part in self.parts)
+        part = self.parts[index]
+        own = left * part.share / (rest + (self.rounds - number - 1) * every)
+        return self.run(part.command(self.shape, own), left)
+
+    @property
+    def _no_time(self) -> str:
+        return f"as the {self.seconds / MINUTE:g} minutes of --minutes were over"
+
+    def _fewer_steps(self, part: Part, steps: int) -> str:
+        most = part.most_steps(self.shape)
+        if most is None or steps >= most:
+            return ""
+        return (
+            f"{part.label}: {steps} steps a round in place of {most}, to end within {self.seconds / MINUTE:g} minutes."
+        )
 
 
-PARTS = ("original", "program", "ranks", "serving")
-
-
-def measure(arguments: list[str]) -> dict[str, float]:
-    """Run one measured module; its last line is JSON."""
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise UsageError(f"{' '.join(command)} failed with exit code {done.returncode}; its own message is above.")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def line(figures: dict[str, float]) -> str:
+def line(figures: dict[str, Figures]) -> str:
     """One round in words."""
-    return ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
-
-
-def ratios(rounds: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Each ratio that was measured: its median, least and largest, round by round."""
-    found = {}
-    for name, (above, below) in RATIOS.items():
-        if above in rounds[0] and (below is None or below in rounds[0]):
-            values = [figures[above] / (figures[below] if below else 1) for figures in rounds]
-            found[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return found
-
-
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """The ratios, for people."""
-    rows = ["", f"{'times as fast':<58}{'median':>8}{'min':>8}{'max':>8}"]
-    rows += [
-        f"{name:<58}" + "".join(f"{spread[key]:8.3f}" for key in ("median", "min", "max"))
-        for name, spread in found.items()
-    ]
-    return "\n".join(rows)
+    return "; ".join(
+        (f"{precision}: " if precision else "") + ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+        for precision, found in figures.items()
+    )

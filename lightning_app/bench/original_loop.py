@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import statistics
 import time
 
@@ -20,7 +21,7 @@ from torchvision import models, transforms
 
 from lightning_app.bench.random_data import noise
 
-WORKERS = 2
+WORKERS = {"cpu": 2, "cuda": 8}  # the study's, and enough not to starve a GPU
 WARMUP_STEPS = 1
 
 
@@ -54,14 +55,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--image_size", type=int, required=True)
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: a GPU if there is one)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="no step that would end later is begun")
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    began = time.perf_counter()
+    device = torch.device("cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu")
     images = (options.steps + WARMUP_STEPS) * options.batch_size
     loader = DataLoader(
         Pictures(images, options.image_size),
         options.batch_size,
         shuffle=True,
-        num_workers=WORKERS,
+        num_workers=WORKERS[device.type],
         pin_memory=device.type == "cuda",
     )
     model = models.mobilenet_v2(num_classes=10).to(device).train()
@@ -77,10 +81,21 @@ def main() -> None:
         optimizer.step()
         right += (logits.argmax(dim=1) == labels).sum().item()
         ends.append(time.perf_counter())
+        if len(ends) > WARMUP_STEPS and 2 * ends[-1] - ends[-2] > began + options.seconds:
+            break
     ends = ends[WARMUP_STEPS - 1 :]
     steps = [end - began for began, end in itertools.pairwise(ends)]
     ran = {"batch_size": options.batch_size, "threads": torch.get_num_threads(), "device": device.type}
-    print(json.dumps({"images_per_second": options.batch_size / statistics.mean(steps), "steps": steps, **ran}))
+    print(
+        json.dumps(
+            {
+                "images_per_second": options.batch_size / statistics.mean(steps),
+                "steps": steps,
+                "counted_steps": len(steps),
+                **ran,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -40,8 +41,10 @@ class StepsInBetween(pl.Callback):
             the model that torchvision builds with torch's own AdamW on that batch, in the same precision and layout.
     """
 
-    def __init__(self, ema: EMA) -> None:
+    def __init__(self, ema: EMA, most_seconds: float = math.inf) -> None:
         self.ema = ema
+        self._round_began = clock()
+        self._deadline = self._round_began + most_seconds
         self.seconds: dict[str, list[float]] = {name: [] for name in (*AUGMENTS, "bare_loop", "fixed_batch", "plain")}
         self._plain = build_backbone("mobilenet_v2", CLASSES).to(memory_format=torch.channels_last).train()
         self._plain_optimizer: torch.optim.Optimizer
@@ -59,10 +62,17 @@ class StepsInBetween(pl.Callback):
         names = list(AUGMENTS)
         if self._contestant == names[-1]:
             self._others(trainer, pl_module, batch)
+            trainer.should_stop = self._next_would_be_late()
         self._contestant = names[(names.index(self._contestant) + 1) % len(names)]
         # Its maker has been made by the first batch.
         trainer.datamodule._maker.augment = AUGMENTS[self._contestant]
         self._started = clock()
+
+    def _next_would_be_late(self) -> bool:
+        """Whether another round of all contestants would end after the deadline; one that counts is always taken."""
+        began, self._round_began = self._round_began, clock()
+        counted = len(self.seconds["plain"]) - WARMUP_ROUNDS
+        return counted > 0 and self._round_began + (self._round_began - began) > self._deadline
 
     def _others(self, trainer: Any, pl_module: Any, batch: Any) -> None:
         """A block of each of the others."""
@@ -112,13 +122,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--image_size", type=int, required=True)
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: a GPU if there is one)")
+    parser.add_argument("--precision", help="(default: the fastest)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="no round that would end later is begun")
     options = parser.parse_args()
     keep_freed_memory()
     rounds = WARMUP_ROUNDS + -(-options.steps // BLOCK)
     ema = EMA()
-    timing = StepsInBetween(ema)
+    timing = StepsInBetween(ema, options.seconds)
     trainer = Trainer(
-        strategy="gpu" if torch.cuda.is_available() else "cpu",  # one device, as what it is compared to
+        strategy=options.device or ("gpu" if torch.cuda.is_available() else "cpu"),  # one, as what it is compared to
+        precision=options.precision,
         max_epochs=1,
         callbacks=[Reseed(0), ema, LossWatch(), Throughput(), timing],
         logger=False,
@@ -128,8 +142,10 @@ def main() -> None:
     )
     data = NoiseData(rounds * BLOCK * len(AUGMENTS) * options.batch_size, options.batch_size, options.image_size)
     trainer.fit(ImageClassifier(CLASSES, weights="none"), datamodule=data)
-    images = (rounds - WARMUP_ROUNDS) * BLOCK * options.batch_size
-    print(json.dumps({name: images / sum(seconds[WARMUP_ROUNDS:]) for name, seconds in timing.seconds.items()}))
+    counted = BLOCK * (len(timing.seconds["plain"]) - WARMUP_ROUNDS)
+    images = counted * options.batch_size
+    found = {name: images / sum(seconds[WARMUP_ROUNDS:]) for name, seconds in timing.seconds.items()}
+    print(json.dumps(found | {"counted_steps": counted}))
 
 
 if __name__ == "__main__":

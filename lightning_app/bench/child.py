@@ -1,0 +1,75 @@
+"""A measured program as a process of its own that ends when we do, however we end."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from lightning_app.errors import UsageError
+
+PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a child gets when its parent dies, by SIGKILL too
+ENDED_BY = (signal.SIGTERM, signal.SIGHUP)  # SIGINT is a KeyboardInterrupt already
+GRACE_SECONDS = 10.0  # for torchrun to end its ranks
+
+
+def run_module(arguments: Sequence[str], timeout: float) -> dict[str, Any] | None:
+    """Run `python -m arguments`, whose last line is JSON; None where it took longer than `timeout` seconds.
+
+    Raises:
+        UsageError: it failed.
+    """
+    command = [sys.executable, "-m", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=die_with_parent()
+    )
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        end(process)
+    if process.returncode:
+        raise UsageError(f"{' '.join(command)} failed with exit code {process.returncode}; its own message is above.")
+    return json.loads(said.splitlines()[-1])
+
+
+def die_with_parent() -> Any:
+    """What a child has to call before it becomes its program, on Linux."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process and all that it started."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Within it, a signal that asks us to end raises SystemExit, so that children are ended on the way out."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in ENDED_BY if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

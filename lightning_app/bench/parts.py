@@ -1,0 +1,102 @@
+"""The parts of bench: which program measures each, in which precision, and how much of a round's time it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_app.errors import UsageError
+from lightning_app.trainer.machine import Machine
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+# Of a round's time. The program has five contestants that take turns.
+SHARES = {"original": 1.0, "program": 4.0, "ranks": 2.0, "serving": 1.0}
+NAMES = tuple(SHARES)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is measured: steps at most, and the batch."""
+
+    steps: int
+    original_steps: int
+    batch_size: int
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A program that is run once a round.
+
+    Attributes:
+        precision: of the program's steps; empty for the other parts, which have their own.
+        device: cpu or gpu.
+    """
+
+    name: str
+    device: str
+    precision: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.precision})" if self.precision else self.name
+
+    @property
+    def share(self) -> float:
+        return SHARES[self.name]
+
+    def most_steps(self, shape: Shape) -> int | None:
+        """Counted steps that are asked for; None of a part whose steps are its own."""
+        return {"original": shape.original_steps, "program": shape.steps}.get(self.name)
+
+    def command(self, shape: Shape, seconds: float) -> list[str]:
+        """What follows `python -m`; it measures as many steps as fit into the seconds, and at least some."""
+        size = ["--batch_size", str(shape.batch_size), "--image_size", str(shape.image_size)]
+        timed = ["--seconds", f"{seconds:.1f}", "--device", self.device]
+        if self.name == "original":
+            return ["lightning_app.bench.original_loop", "--steps", str(shape.original_steps), *size, *timed]
+        if self.name == "program":
+            steps = ["--steps", str(shape.steps), "--precision", self.precision]
+            return ["lightning_app.bench.step_timing", *steps, *size, *timed]
+        if self.name == "ranks":
+            return [*TORCHRUN, "lightning_app.bench.rank_scaling", *size, "--seconds", f"{seconds:.1f}"]
+        return ["lightning_app.bench.serving"]
+
+
+def choose_parts(names: Sequence[str], device: str, precision: str, machine: Machine) -> list[Part]:
+    """The parts that this machine can measure; what it cannot is printed with the reason.
+
+    Args:
+        device: auto, cpu or gpu.
+        precision: one of Lightning's names, or auto: bf16-mixed and 32-true where bf16 is fast, else 32-true alone.
+
+    Raises:
+        UsageError: the device is not there, or no part is left.
+    """
+    gpus = len(machine.gpus)
+    if device == "gpu" and not gpus:
+        raise UsageError("--device gpu: PyTorch finds no GPU here (torch.cuda.device_count() is 0). Use --device cpu.")
+    device = device if device != "auto" else "gpu" if gpus else "cpu"
+    found = []
+    for name in names:
+        reason = why_not(name, device, gpus)
+        if reason:
+            print(f"{name}: left out, {reason}", flush=True)
+        elif name == "program":
+            bf16 = machine.gpu_bf16 if device == "gpu" else machine.cpu_bf16
+            both = ["bf16-mixed", "32-true"] if bf16 else ["32-true"]
+            found += [Part(name, device, each) for each in (both if precision == "auto" else [precision])]
+        else:
+            found.append(Part(name, device))
+    if not found:
+        raise UsageError(f"--parts {' '.join(names)}: nothing is left to measure here. Choose others.")
+    return found
+
+
+def why_not(name: str, device: str, gpus: int) -> str:
+    """Why a part cannot be measured; empty where it can."""
+    if name == "ranks" and gpus and device == "cpu":
+        return "as ranks take the GPUs where there are some"
+    if name == "ranks" and gpus == 1:
+        return "as two of them would share the one GPU"
+    return ""

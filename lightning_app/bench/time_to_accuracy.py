@@ -1,0 +1,76 @@
+"""Seconds until a test accuracy: of a recorded run of ours, and of the original loop at the speed measured here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lightning_app.errors import UsageError
+
+VALIDATION, TEST = "val/acc", "test/acc"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run's TensorBoard log tells.
+
+    Attributes:
+        points: (step, seconds since the first log, accuracy) of validations and tests, in the order of time.
+        accuracy: of the final test.
+        seconds: from the first log to the final test.
+        batch_size: global.
+    """
+
+    points: Sequence[tuple[int, float, float]]
+    accuracy: float
+    seconds: float
+    batch_size: int
+
+    def images_to(self, accuracy: float) -> int | None:
+        """Images trained on until a validation or test first has this accuracy; None if none has."""
+        return next((step * self.batch_size for step, _, found in self.points if found >= accuracy), None)
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """From runs/<name>/<version>.
+
+    Raises:
+        UsageError: it is no run that was tested.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(folder))
+    known = log.Reload().Tags()["scalars"] if folder.is_dir() else []
+    if TEST not in known or not (folder / "config.yaml").is_file():
+        raise UsageError(
+            f"{folder} holds no config.yaml and TensorBoard log with {TEST}; expected runs/<name>/<version>."
+        )
+    begin = min([log.FirstEventTimestamp(), *(log.Scalars(name)[0].wall_time for name in known)])
+    splits = [log.Scalars(name) for name in (VALIDATION, TEST) if name in known]
+    points = sorted((each.wall_time - begin, each.step, each.value) for split in splits for each in split)
+    test = log.Scalars(TEST)[0]
+    batch_size = yaml.safe_load((folder / "config.yaml").read_text())["data"]["batch_size"]
+    by_step = [(step, seconds, accuracy) for seconds, step, accuracy in points]
+    return RecordedRun(by_step, test.value, test.wall_time - begin, batch_size)
+
+
+def time_to_accuracy(original: Path, ours: Path, original_rates: Sequence[float]) -> str:
+    """One sentence: how much sooner our run had its test accuracy than the original loop would."""
+    run = read_run(ours)
+    return sentence(run, read_run(original).images_to(run.accuracy), statistics.median(original_rates))
+
+
+def sentence(run: RecordedRun, images: int | None, rate: float) -> str:
+    """`images` are those of the original's recipe, `rate` the original loop's images/s."""
+    ours = f"{100 * run.accuracy:.2f}% of the test: ours after {run.seconds:,.0f} s"
+    if images is None:
+        return f"{ours}; the original's recipe never had it in its recorded run."
+    seconds = images / rate
+    return (
+        f"{ours}, the original loop after {seconds:,.0f} s ({images:,} images at {rate:.1f} images/s): "
+        f"{seconds / run.seconds:.1f} times as fast."
+    )
