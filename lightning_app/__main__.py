@@ -119,12 +119,15 @@ def tell_lightning(launch: Launch) -> None:
     """Make what Lightning reads at import true.
 
     It takes RANK and LOCAL_RANK for the rank from the first line on; without them every rank under mpirun would
-    believe that it is the first. What a process of its own inherited is no rank of its own.
+    believe that it is the first. What a process of its own inherited is no rank of its own, and neither is what a
+    launcher gave a single rank: it may start others here.
     """
     if launch.external:
         os.environ.update(RANK=str(launch.global_rank), LOCAL_RANK=str(launch.local_rank))
-    elif launch.launcher == "none":
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"):
+    elif launch.launcher != "lightning":
+        # An address that a launcher gave its only rank may be in use: the port of torchrun's agent.
+        address = () if launch.launcher == "none" else ("MASTER_ADDR", "MASTER_PORT")
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", *address):
             os.environ.pop(name, None)
 
 

@@ -21,10 +21,12 @@ from lightning_app.launchers.processes import OVERRIDE, Process, parents
 from lightning_app.launchers.spec import Contradiction, Environ, Spec
 from lightning_app.launchers.specs import SPECS
 from lightning_app.launchers.specs.lightning import is_child as is_lightning_child
+from lightning_app.launchers.specs.slurm import forgotten_srun
 from lightning_app.launchers.unclaimed import launcher_by_variables_alone, set_below
 
 NAMES = (*SPECS, "none")
 KNOWN_VARIABLES = {OVERRIDE, *(name for spec in SPECS.values() for name in spec.variables)}
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 # What runs below these was started from a terminal, not by the launcher above them.
 TERMINAL_PROGRAMS = {"tmux: server", "screen", "SCREEN", "sshd", "dropbear"}
 
@@ -51,7 +53,9 @@ def identify(environ: Environ, ancestors: Sequence[Process]) -> Launch:
             several ranks, of a launcher that we do not know.
     """
     name, reason = choose_launcher(environ, ancestors)
-    return replace(ALONE if name == "none" else read(SPECS[name], environ), reason=reason)
+    if name == "none":
+        return replace(ALONE, reason=reason, warning=forgotten_srun(environ))
+    return replace(read(SPECS[name], environ), reason=reason, own_gpus=has_own_gpus(name, environ, ancestors))
 
 
 def choose_launcher(environ: Environ, ancestors: Sequence[Process]) -> tuple[str, str]:
@@ -110,6 +114,17 @@ def beyond(environ: Environ, ancestors: Sequence[Process]) -> dict[str, str]:
 def by_variables(environ: Environ) -> str:
     """The launcher that the variables speak of."""
     return next((spec.name for spec in SPECS.values() if spec.has_spoken(environ)), "none")
+
+
+def has_own_gpus(name: str, environ: Environ, ancestors: Sequence[Process]) -> bool:
+    """Whether the GPUs that this process sees were chosen below its launcher, or by a launcher that hides its own.
+
+    Numbers, UUIDs and MIG's ids are alike here: nothing but the difference counts.
+    """
+    visible = {variable: environ[variable] for variable in GPU_VARIABLES if variable in environ}
+    launcher = next((process for process in ancestors if launcher_of(process, environ) == name), None)
+    theirs = (launcher.environ if launcher else None) or {}
+    return any(theirs.get(variable) != value for variable, value in visible.items())
 
 
 def describe(process: Process) -> str:

@@ -18,8 +18,10 @@ class Launch:
         local_world_size: processes of the job on this node.
         node_rank: index of this node; None where only a rendezvous can tell (several nodes under mpirun).
         num_nodes: None as above.
+        own_gpus: the GPUs that this rank sees were chosen for it (a wrapper, or SLURM): other ranks may see others.
         sources: the variable that each value was read from.
         reason: why this launcher, in one line.
+        warning: what the user may have meant otherwise; empty if nothing.
     """
 
     launcher: str
@@ -29,13 +31,15 @@ class Launch:
     local_world_size: int
     node_rank: int | None
     num_nodes: int | None
+    own_gpus: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    warning: str = ""
 
     @property
     def external(self) -> bool:
-        """The processes were created by a launcher outside of Python's own program."""
-        return self.launcher not in ("none", "lightning")
+        """There are several ranks, and a launcher outside of Python's own program has created them."""
+        return self.launcher not in ("none", "lightning") and self.world_size > 1
 
     def contradiction(self) -> str:
         """Which rank is not below its size, or which part larger than the whole; empty where all fits."""

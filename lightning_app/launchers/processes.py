@@ -17,6 +17,10 @@ RELEVANT = re.compile(
     r"|FLUX_|JSM_|LSB_JOBID|PALS_|MV2_|ALPS_|(CUDA|ROCR|HIP)_VISIBLE_DEVICES$)"
     rf"|{OVERRIDE}"
 )
+# A shell that somebody types into, as program() names it.
+INTERACTIVE = " (interactive)"
+SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "csh", "tcsh", "fish"}
+SHELL_OPTIONS = {"-i", "-l", "--login"}
 TORCHRUN_PROGRAMS = {"torchrun", "torch.distributed.run", "torch.distributed.launch"}
 # Names that several MPIs share.
 MPI_PROGRAMS = {"mpirun", "mpiexec", "mpirun.openmpi", "mpiexec.openmpi"}
@@ -85,6 +89,8 @@ def program(argv: Sequence[str]) -> str:
     first = PurePath(argv[0]).name
     if ": " in argv[0]:  # a title that it gave itself; slurmstepd's names the step, sshd's the user
         return argv[0].strip() if argv[0].startswith("slurmstepd") else argv[0].partition(":")[0]
+    if first.removeprefix("-") in SHELLS and set(argv[1:]) <= SHELL_OPTIONS:
+        return first.removeprefix("-") + INTERACTIVE
     if not re.match(r"(python|pypy)[\d.]*$", first):
         return first
     script = python_script(argv[1:])

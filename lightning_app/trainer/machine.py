@@ -17,6 +17,7 @@ class Machine:
     Attributes:
         cores: processors this process may use.
         bound: these processors are this process's alone; else the ranks of the node share them.
+        slurm_gpus: GPUs that SLURM gave this job or step on this node, whether they are visible or not.
         cpu_bf16: the processor has bf16 instructions; without them bf16 is slower than fp32.
         gpus: names of the visible GPUs.
         gpu_bf16: the first GPU has bf16 arithmetic (Ampere or newer; a V100 has not, it only emulates it).
@@ -27,6 +28,7 @@ class Machine:
     gpus: tuple[str, ...] = ()
     gpu_bf16: bool = False
     bound: bool = False
+    slurm_gpus: int = 0
 
 
 def this_machine() -> Machine:
@@ -36,7 +38,9 @@ def this_machine() -> Machine:
     gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     # is_bf16_supported() counts emulation by default, so the V100 would pass.
     gpu_bf16 = bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False)
-    return Machine(usable_cores(), has_bf16(cpu_flags()), gpus, gpu_bf16, is_bound())
+    given = os.environ.get("SLURM_GPUS_ON_NODE", "")
+    slurm_gpus = int(given) if given.isdecimal() else 0
+    return Machine(usable_cores(), has_bf16(cpu_flags()), gpus, gpu_bf16, is_bound(), slurm_gpus)
 
 
 def usable_cores() -> int:

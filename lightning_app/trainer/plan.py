@@ -28,6 +28,7 @@ class Plan:
         precision: Lightning's name for the arithmetic.
         threads: of torch, per process.
         reasons: one line for each choice, with its reason.
+        warnings: what is probably not meant.
     """
 
     strategy: Chosen
@@ -37,6 +38,7 @@ class Plan:
     precision: str
     threads: int
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -66,7 +68,7 @@ def plan_run(
     Raises:
         UsageError: the wishes contradict each other, the launcher or the machine.
     """
-    if launch.external and launch.world_size > 1:
+    if launch.external:
         chosen, why = under_launcher(strategy, launch)
         count, why_devices = launched_devices(devices, machine, launch)
     else:
@@ -82,7 +84,8 @@ def plan_run(
         f"threads: {threads} a process ({why_threads})",
     )
     gpu = launch.local_rank % len(machine.gpus) if on_gpu else None
-    return Plan(chosen, "cuda" if on_gpu else "cpu", count, gpu, precise, threads, reasons)
+    warnings = tuple(filter(None, (launch.warning, hidden_gpus(strategy, machine), idle_gpus(machine, launch))))
+    return Plan(chosen, "cuda" if on_gpu else "cpu", count, gpu, precise, threads, reasons, warnings)
 
 
 def under_launcher(strategy: StrategyName, launch: Launch) -> tuple[Chosen, str]:
@@ -103,14 +106,36 @@ def launched_devices(devices: int | None, machine: Machine, launch: Launch) -> t
             f"--trainer.devices is {devices}, but {launch.launcher} started {here} ranks on this node. Leave "
             f"--trainer.devices out, or start {devices} ranks per node."
         )
-    # One visible GPU for each of several ranks is how SLURM binds them (--gpus-per-task).
-    bound = launch.launcher == "slurm" and len(machine.gpus) == 1
-    if machine.gpus and len(machine.gpus) < here and not bound:
+    # What a rank sees of its own, other ranks need not see: only SLURM tells how many there are in all.
+    gpus = machine.slurm_gpus or here if launch.own_gpus else len(machine.gpus)
+    if machine.gpus and gpus < here:
+        found = f"SLURM gave it {gpus} GPUs" if launch.own_gpus else f"{gpus} GPUs are visible"
         raise UsageError(
-            f"{launch.launcher} started {here} ranks on this node, but {len(machine.gpus)} GPUs are visible. Start "
-            f"{len(machine.gpus)} ranks per node, or set CUDA_VISIBLE_DEVICES= to train on the CPU."
+            f"{launch.launcher} started {here} ranks on this node, but {found}. Start "
+            f"{gpus} ranks per node, or set CUDA_VISIBLE_DEVICES= to train on the CPU."
         )
     return here, f"as many as {launch.launcher} started here"
+
+
+def hidden_gpus(strategy: StrategyName, machine: Machine) -> str:
+    """What to say where a job asked for GPUs, and torch sees none."""
+    if machine.gpus or not machine.slurm_gpus or strategy == "cpu":
+        return ""
+    return (
+        f"SLURM gave this job {machine.slurm_gpus} GPUs on this node, but torch sees none of them: training runs on "
+        "the CPU. `python -m lightning_app doctor` says what is wrong; --trainer.strategy cpu if it is meant."
+    )
+
+
+def idle_gpus(machine: Machine, launch: Launch) -> str:
+    """What to say where ranks leave GPUs of their node unused."""
+    seen, here = len(machine.gpus), launch.local_world_size
+    if not launch.external or seen <= here:
+        return ""
+    return (
+        f"{launch.launcher} started {here} rank{'s' if here > 1 else ''} on this node, which has {seen} visible GPUs: "
+        f"{seen - here} of them stay idle. Start {seen} ranks per node to use them."
+    )
 
 
 def choose_strategy(strategy: StrategyName, devices: int | None, machine: Machine) -> tuple[Chosen, str]:

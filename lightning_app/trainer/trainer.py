@@ -51,6 +51,8 @@ class Trainer(pl.Trainer):
         plan = plan_run(strategy, devices, precision, this_machine(), launch)
         for reason in plan.reasons:
             log.info(reason)
+        for warning in plan.warnings:
+            log.warning(warning)
         set_threads(plan.threads)
         if plan.accelerator == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32

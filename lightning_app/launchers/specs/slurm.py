@@ -3,7 +3,7 @@
 import re
 
 from lightning_app.launchers.launch import Launch
-from lightning_app.launchers.processes import Process
+from lightning_app.launchers.processes import INTERACTIVE, Process
 from lightning_app.launchers.spec import Contradiction, Environ, Spec, numbers
 
 # A step has a number; these have one process, though their variables speak of all tasks of the job.
@@ -26,8 +26,10 @@ def is_parent(process: Process, environ: Environ) -> bool:
 
 
 def is_boundary(process: Process) -> bool:
-    """A batch script, or the shell of salloc."""
-    return process.name == "slurm_script" or (process.name == "slurmstepd" and process.program.endswith(NOT_A_STEP))
+    """A batch script, the shell of salloc, or that of `srun --pty bash`: only one task of the step has it."""
+    interactive = process.program.endswith(INTERACTIVE) and "SLURM_PTY_PORT" in (process.environ or {})
+    no_step = process.name == "slurmstepd" and process.program.endswith(NOT_A_STEP)
+    return process.name == "slurm_script" or no_step or interactive
 
 
 def has_spoken(environ: Environ) -> bool:
@@ -60,6 +62,14 @@ def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
         return None
     parts = [environ.get("SLURM_CLUSTER_NAME", ""), environ["SLURM_JOB_ID"], environ["SLURM_STEP_ID"]]
     return "-".join(filter(None, [*parts, environ.get("SLURM_RESTART_COUNT", "0")]))
+
+
+def forgotten_srun(environ: Environ) -> str:
+    """What to say to a single process in a job of several tasks; nothing elsewhere."""
+    tasks = environ.get("SLURM_NTASKS", "")
+    if not tasks.isdecimal() or int(tasks) < 2:
+        return ""
+    return f"this is one process, but the SLURM job has {tasks} tasks: put srun (or mpirun) before python."
 
 
 def allocation(environ: Environ) -> str | None:

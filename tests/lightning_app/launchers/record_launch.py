@@ -47,7 +47,8 @@ def case(what: str) -> dict[str, Any]:
     ancestors = tuple(parents())
     try:
         expected = asdict(identify(os.environ, ancestors))
-        del expected["sources"], expected["reason"]
+        for name in ("sources", "reason", "warning", "own_gpus"):
+            del expected[name]
     except UsageError as error:
         expected = {"error": str(error).partition(". Found:")[0]}
     return {

@@ -92,8 +92,9 @@ LAUNCHERS = {
 
 
 def facts(launch: Launch) -> dict[str, Any]:
-    """What a recorded case expects: all but where it came from."""
-    return {name: value for name, value in asdict(launch).items() if name not in ("sources", "reason")}
+    """What a recorded case expects: the ranks."""
+    found = asdict(launch).items()
+    return {name: value for name, value in found if name not in ("sources", "reason", "warning", "own_gpus")}
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -297,6 +298,9 @@ def test_a_wrong_name_of_a_launcher_lists_the_right_ones() -> None:
         (["python", "-X", "dev", "-W", "error", "some/train.py", "-m", "x"], "python train.py"),
         (["python", "-c", "import torch"], "python -c"),
         (["python"], "python "),
+        (["/usr/bin/bash"], "bash (interactive)"),
+        (["-zsh", "-i"], "zsh (interactive)"),
+        (["bash", "-l", "job.sh"], "bash"),
         ([""], ""),
     ],
 )
@@ -429,3 +433,62 @@ def test_one_of_several_ranks_that_nobody_we_know_has_started_stops_unless_told(
 )
 def test_the_only_rank_is_a_process_of_its_own(environ: dict[str, str]) -> None:
     assert facts(identify(environ, (SHELL, INIT))) == facts(Launch("none", 1, 0, 0, 1, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("visible", "launcher_s", "own"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "2"}, {}, True),
+        ({"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, True),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-8932f937-d72c"}, {}, True),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-7c2a"}, {"CUDA_VISIBLE_DEVICES": "MIG-7c2a,MIG-90d1"}, True),
+        ({"ROCR_VISIBLE_DEVICES": "1"}, {}, True),
+        ({"HIP_VISIBLE_DEVICES": "1"}, {"HIP_VISIBLE_DEVICES": "0,1"}, True),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "0"}, False),
+        ({}, {}, False),
+    ],
+)
+@pytest.mark.parametrize("launcher", ["openmpi", "hydra", "torchrun"])
+def test_gpus_that_a_wrapper_chose_are_the_rank_s_own_and_those_of_the_whole_job_are_not(
+    launcher: str, visible: dict[str, str], launcher_s: dict[str, str], own: bool
+) -> None:
+    environ, process = LAUNCHERS[launcher]
+    wrapper = Process("bash", 60, "bash", environ | launcher_s)
+    launch = identify(environ | visible, (wrapper, replace(process, environ=launcher_s), INIT))
+    assert launch.own_gpus == own
+
+
+def test_gpus_that_slurm_chose_are_the_task_s_own() -> None:
+    assert identify(SLURM | {"CUDA_VISIBLE_DEVICES": "0,1"}, (replace(STEP, environ=None), INIT)).own_gpus
+
+
+PTY = SLURM | {"SLURM_PTY_PORT": "44673", "SLURM_NTASKS": "7"}
+
+
+def test_what_is_typed_into_the_shell_of_an_interactive_step_is_a_process_of_its_own() -> None:
+    shell = Process("bash", 50, program(["/usr/bin/bash"]), PTY)
+    launch = identify(PTY, (shell, STEP, INIT))
+    assert (launch.launcher, launch.world_size) == ("none", 1)
+    assert launch.warning.startswith("this is one process, but the SLURM job has 7 tasks: put srun")
+
+
+def test_what_srun_itself_starts_under_a_terminal_is_a_task() -> None:
+    script = Process("bash", 50, program(["/usr/bin/bash", "train.sh"]), PTY)
+    for ancestors in [(STEP, INIT), (script, STEP, INIT)]:
+        assert identify(PTY, ancestors).launcher == "slurm"
+    fed = {name: value for name, value in PTY.items() if name != "SLURM_PTY_PORT"}
+    reads_stdin = Process("bash", 50, program(["/usr/bin/bash"]), fed)
+    assert identify(fed, (reads_stdin, STEP, INIT)).launcher == "slurm"
+
+
+def test_one_rank_of_a_launcher_is_a_process_of_its_own() -> None:
+    one = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+    one |= {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}
+    assert not identify(one, (LAUNCHERS["openmpi"][1], INIT)).external
+    assert identify(OPEN_MPI, (LAUNCHERS["openmpi"][1], INIT)).external
+
+
+def test_a_process_of_its_own_in_a_job_of_one_task_is_warned_of_nothing() -> None:
+    salloc = Process("salloc", 40, "salloc", {})
+    assert identify({"SLURM_NTASKS": "4"}, (SHELL, salloc, INIT)).warning
+    assert identify({"SLURM_NTASKS": "1"}, (SHELL, salloc, INIT)).warning == ""

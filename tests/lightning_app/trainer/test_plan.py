@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -109,6 +111,15 @@ def ranks(launcher: str, on_this_node: int, local_rank: int = 0, nodes: int = 1)
     return Launch(launcher, on_this_node * nodes, local_rank, local_rank, on_this_node, 0, nodes)
 
 
+def own_gpus(launcher: str, on_this_node: int, local_rank: int) -> Launch:
+    """A rank whose GPUs were chosen for it."""
+    return dataclasses.replace(ranks(launcher, on_this_node, local_rank), own_gpus=True)
+
+
+SHARED = dataclasses.replace(ONE_GPU, slurm_gpus=1)
+SECOND_OF_SECOND_NODE = Launch("openmpi", 6, 4, 1, 3, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("machine", "launch", "expected"),
     [
@@ -116,7 +127,10 @@ def ranks(launcher: str, on_this_node: int, local_rank: int = 0, nodes: int = 1)
         pytest.param(FOUR_GPUS, ranks("openmpi", 4, 3), ("ddp", "cuda", 4, 3, 2), id="mpirun, a GPU per rank"),
         pytest.param(FOUR_GPUS, ranks("torchrun", 2, 1), ("ddp", "cuda", 2, 1, 4), id="fewer ranks than GPUs"),
         pytest.param(FOUR_GPUS, ranks("slurm", 1, 0, nodes=2), ("ddp", "cuda", 1, 0, 8), id="a rank per node"),
-        pytest.param(ONE_GPU, ranks("slurm", 4, 3), ("ddp", "cuda", 4, 0, 2), id="SLURM bound one GPU to each rank"),
+        pytest.param(ONE_GPU, own_gpus("slurm", 4, 3), ("ddp", "cuda", 4, 0, 2), id="SLURM bound one GPU to each rank"),
+        pytest.param(ONE_GPU, own_gpus("openmpi", 4, 3), ("ddp", "cuda", 4, 0, 2), id="a wrapper chose one GPU"),
+        pytest.param(TWO_V100, own_gpus("hydra", 4, 3), ("ddp", "cuda", 4, 1, 10), id="a wrapper chose two of four"),
+        pytest.param(FOUR_GPUS, SECOND_OF_SECOND_NODE, ("ddp", "cuda", 3, 1, 2), id="a GPU by rank on its node"),
         pytest.param(FOUR_GPUS, ranks("openmpi", 1), ("ddp", "cuda", 4, 0, 2), id="one rank is no job"),
         pytest.param(NEW_CPU, ranks("slurm", 1), ("cpu", "cpu", 1, None, 8), id="one rank on a CPU"),
     ],
@@ -136,6 +150,8 @@ def test_ranks_of_a_launcher_make_a_plan(
         ("ddp", 2, NEW_CPU, ranks("hydra", 4), "devices is 2, but hydra started 4 ranks on this node"),
         ("auto", None, FOUR_GPUS, ranks("openmpi", 8), "openmpi started 8 ranks on this node, but 4 GPUs are visible"),
         ("auto", None, ONE_GPU, ranks("openmpi", 2), "openmpi started 2 ranks on this node, but 1 GPUs are visible"),
+        ("auto", None, ONE_GPU, ranks("slurm", 2), "slurm started 2 ranks on this node, but 1 GPUs are visible"),
+        ("auto", None, SHARED, own_gpus("slurm", 4, 3), "slurm started 4 ranks on this node, but SLURM gave it 1 GPUs"),
     ],
 )
 def test_wishes_that_contradict_the_launcher_are_refused_with_both_numbers(
@@ -153,3 +169,30 @@ def test_cores_that_the_launcher_bound_to_a_rank_are_not_shared_out_again() -> N
 def test_cores_that_taskset_left_are_shared_out_among_the_ranks_we_start() -> None:
     bound = Machine(cores=4, cpu_bf16=False, bound=True)
     assert plan_run("ddp", 2, None, bound, ALONE).threads == 2
+
+
+def test_one_task_is_a_process_of_its_own_and_may_start_others() -> None:
+    assert plan_run("auto", 2, None, NEW_CPU, ranks("slurm", 1)).devices == 2
+    assert plan_run("gpu", None, None, FOUR_GPUS, ranks("torchrun", 1)).devices == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "launch", "warning"),
+    [
+        (FOUR_GPUS, ranks("env", 1, nodes=2), "env started 1 rank on this node, which has 4 visible GPUs: 3 of them"),
+        (FOUR_GPUS, ranks("torchrun", 3), "torchrun started 3 ranks on this node, which has 4 visible GPUs: 1 of them"),
+        (dataclasses.replace(NEW_CPU, slurm_gpus=2), ranks("slurm", 1), "SLURM gave this job 2 GPUs on this node, but"),
+        (NEW_CPU, dataclasses.replace(ALONE, warning="this is one process, but"), "this is one process, but"),
+    ],
+)
+def test_what_is_probably_not_meant_is_a_warning(machine: Machine, launch: Launch, warning: str) -> None:
+    (found,) = plan_run("auto", None, None, machine, launch).warnings
+    assert found.startswith(warning)
+
+
+def test_what_was_asked_for_is_no_reason_to_warn() -> None:
+    hidden = dataclasses.replace(NEW_CPU, slurm_gpus=2)
+    assert plan_run("cpu", None, None, hidden, ranks("slurm", 1)).warnings == ()
+    assert plan_run("auto", None, None, FOUR_GPUS, ranks("openmpi", 4)).warnings == ()
+    assert plan_run("gpu", None, None, FOUR_GPUS, ALONE).warnings == ()
+    assert plan_run("auto", None, None, ONE_GPU, own_gpus("openmpi", 4, 1)).warnings == ()
