@@ -17,6 +17,7 @@ from typing import Any
 
 from lightning_app.errors import Stopped
 from lightning_app.launchers.launch import Launch
+from lightning_app.launchers.specs.slurm import allocation
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def timestamp(text: str) -> float | None:
 
 def show_job(environ: Mapping[str, str]) -> dict[str, str]:
     """What SLURM says of this job; nothing outside of one."""
-    job_id = environ.get("SLURM_JOB_ID")
+    job_id = allocation(environ)
     if not job_id:
         return {}
     answer = scontrol("show", "job", "-o", job_id)
@@ -173,7 +174,7 @@ def requeue(environ: Mapping[str, str], cause: int) -> str:
     Returns:
         What was done, for the log.
     """
-    job_id = environ.get("SLURM_JOB_ID")
+    job_id = allocation(environ)
     if not job_id:
         return "the same command goes on from there"
     job = show_job(environ)

@@ -31,6 +31,7 @@ from lightning_app.cli.parser import Parser
 from lightning_app.errors import UsageError
 from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
+from lightning_app.launchers.specs.slurm import allocation
 from lightning_app.results.finished_run import FinishedRun
 from lightning_app.results.hparams import hparams
 from lightning_app.results.loggers import run_loggers
@@ -123,7 +124,7 @@ class CLI(LightningCLI):
         if isinstance(self.trainer.strategy, RankedDDPStrategy):
             self.trainer.strategy.take_port()
         identity = RunIdentity.of(self._options())
-        job = os.environ.get("SLURM_JOB_ID")
+        job = allocation(os.environ)
         folder = Path(self.option("runs_dir")) / self.option("name")
         check = check_goes_on(self.model, self.datamodule)
         runs = RunsFolder(folder, identity, check, job, "SLURM_RESTART_COUNT" in os.environ)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from lightning_app.doctor.rank_facts import NETWORK_FILE_SYSTEMS, Facts
+from lightning_app.doctor.host import NETWORK_FILE_SYSTEMS
+from lightning_app.doctor.rank_facts import Facts
 
 NEEDED_SHM_MIB = 256  # NCCL's buffers between the GPUs of a node
 SAME_EVERYWHERE = ("python", "laptop-to-cluster", "torch", "torchvision", "lightning", "nccl")

@@ -1,30 +1,27 @@
-"""The findings as text."""
+"""The diagnosis as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from lightning_app.doctor.diagnosis import Diagnosis
 from lightning_app.doctor.problems import problems
 from lightning_app.doctor.rank_facts import Facts
-
-if TYPE_CHECKING:
-    from lightning_app.doctor.command import Findings
 
 COLUMNS = ("rank", "host", "node", "local", "device", "cores", "threads", "precision")
 
 
-def full_report(findings: Findings) -> str:
+def full_report(diagnosis: Diagnosis) -> str:
     """Everything, as rank 0 tells it."""
-    ranks = findings.ranks
+    ranks = diagnosis.ranks
     first = ranks[0]
     lines = [table(ranks), "", f"launcher: {first.launcher}, {first.reason}"]
     lines += [f"  {key} from {source}" for key, source in first.sources.items()]
     lines += ["  other variables on rank 0: " + (", ".join(others(first)) or "none that matter")]
     lines += ["versions: " + ", ".join(f"{name} {version}" for name, version in first.versions.items())]
     lines += [f"GPUs of {first.host}: {gpus(first)}", f"memory of {first.host}: {first.memory_gib} GiB"]
-    lines += [f"packed data on {first.host}: {', '.join(first.packed) or 'none'}", *meeting(findings)]
-    trouble = [*([findings.failed] if findings.failed else []), *problems(ranks)]
+    lines += [f"packed data on {first.host}: {', '.join(first.packed) or 'none'}", *rendezvous(diagnosis)]
+    trouble = [*([diagnosis.failed] if diagnosis.failed else []), *problems(ranks)]
     lines += ["", "What would go wrong:" if trouble else "Nothing that would go wrong was found."]
     lines += [f"  - {line}" for line in trouble]
     lines += ["", "To ask for help, send the output of the same command with --json."]
@@ -77,14 +74,14 @@ def gpus(rank: Facts) -> str:
     return f"{seen}; NVIDIA driver: {rank.nvidia_driver or 'unknown'}"
 
 
-def meeting(findings: Findings) -> list[str]:
+def rendezvous(diagnosis: Diagnosis) -> list[str]:
     """How the ranks came together, and what their sum was."""
-    if findings.ranks[0].world_size == 1:
+    if diagnosis.ranks[0].world_size == 1:
         return ["all-reduce: not tried by one process; put mpirun, srun or torchrun before the command."]
-    if findings.meeting is None:
-        return ["all-reduce: not tried, for the ranks have not met"]
-    lines = [f"the ranks met in {findings.meeting:.1f} s"]
-    for reduction in findings.reductions:
+    if diagnosis.rendezvous_seconds is None:
+        return ["all-reduce: not tried: the ranks have not met"]
+    lines = [f"the ranks met in {diagnosis.rendezvous_seconds:.1f} s"]
+    for reduction in diagnosis.reductions:
         verdict = "right" if reduction.right else "WRONG"
         lines.append(
             f"all-reduce by {reduction.backend} of MobileNetV2's gradients (8.9 MB): {verdict}, median "

@@ -20,7 +20,8 @@ ABORT_CODE = 2
 
 def end_others(launch: Launch) -> None:
     """Let a launcher end the other ranks that would not do so for a rank's exit code alone."""
-    if launch.launcher == "slurm" and shutil.which("scancel"):  # without srun's --kill-on-bad-exit
+    on_terminal = "SLURM_PTY_PORT" in os.environ  # srun --pty: the step is somebody's shell
+    if launch.launcher == "slurm" and not on_terminal and shutil.which("scancel"):  # without srun's --kill-on-bad-exit
         cancel_step(f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}")
     if launch.launcher == "hydra" and "PMI_FD" in os.environ:
         abort_mpich(int(os.environ["PMI_FD"]))

@@ -61,4 +61,4 @@ def test_a_rank_that_does_not_come_is_named_and_the_rest_is_told_all_the_same(sl
     assert "did not report within 15 s: rank 1." in step.stdout
     assert "0 of 3" in step.stdout
     assert "rank 2 of 3" in step.stdout
-    assert "all-reduce: not tried, for the ranks have not met" in step.stdout
+    assert "all-reduce: not tried: the ranks have not met" in step.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -17,6 +18,7 @@ from slurm import Slurm, cancel_jobs
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(1800)]
 
 SLOW_FIT = Path(__file__).with_name("slow_fit.py")
+ARRAY_PROGRAM = Path(__file__).with_name("array_program.py")
 RUN = "runs/preempted/version_0"
 DEADLINE_S = 600  # on a busy machine, where a job with a short limit may need many attempts
 OPTIONS = {
@@ -184,3 +186,20 @@ def test_a_job_that_is_cancelled_is_not_requeued_and_the_same_command_goes_on(
     assert "(SIGTERM); the newest checkpoint is " in again  # of the first job, in the same file
     assert "going on from step" in again
     assert_same(tmp_path, whole)
+
+
+def test_a_task_of_an_array_asks_for_itself_and_leaves_its_siblings_alone(slurm: Slurm, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    script = tmp_path / "array.sh"
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} {ARRAY_PROGRAM} {tmp_path}\n")
+    submitted = slurm.run(
+        "sbatch", "--wait", "--parsable", "--array=1-3", "--ntasks=1", "--requeue", "--time=5",
+        f"--output={output}-%a", "--open-mode=append", script,
+    )  # fmt: skip
+    assert submitted.returncode == 0, [path.read_text() for path in tmp_path.glob("output*")]
+    requeued = {path.name for path in tmp_path.glob("output-*") if "DUE TO JOB REQUEUE" in path.read_text()}
+    assert requeued == {"output-3"}
+    attempts = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert set(attempts) == {"1-0", "2-0", "3-0", "3-1"}
+    assert {name: seen["shown"] for name, seen in attempts.items()} == {name: name[0] for name in attempts}
+    assert all(0 < seen["left"] < 300 for seen in attempts.values())

@@ -19,11 +19,10 @@ from typing import Any
 from lightning_app.checkpointing.identity import RunIdentity, what_counts
 from lightning_app.cli.parse_only import fit_options
 from lightning_app.cli.prepare import prepare
-from lightning_app.doctor.rank_facts import versions, visible_gpus
 from lightning_app.errors import UserError
 from lightning_app.failure import handler
 from lightning_app.files import replace_file
-from lightning_app.provenance import git_revision
+from lightning_app.provenance import git_revision, versions, visible_gpus
 from lightning_app.trainer.machine import this_machine
 
 # Beside what RunsFolder leaves out: where data lies, which differs between machines, and what compare sets itself.

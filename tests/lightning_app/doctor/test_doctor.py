@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from lightning_app.__main__ import main
+from lightning_app.doctor.host import file_system, memory_limits
 from lightning_app.doctor.problems import problems, runs_on
-from lightning_app.doctor.rank_facts import GPU, Facts, file_system, look_around, memory_limits, to_facts
+from lightning_app.doctor.rank_facts import Facts, rank_facts, to_facts
 from lightning_app.doctor.rendering import table
+from lightning_app.provenance import GPU
 
 REPOSITORY = Path(__file__).parents[3]
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -141,14 +143,14 @@ def test_a_folder_that_is_not_there_yet_lies_where_its_parent_does(tmp_path: Pat
 
 
 def test_facts_survive_the_way_to_rank_zero(tmp_path: Path) -> None:
-    facts = dataclasses.replace(look_around(tmp_path, tmp_path), gpus=[H100])
+    facts = dataclasses.replace(rank_facts(tmp_path, tmp_path), gpus=[H100])
     assert to_facts(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts
 
 
 def test_variables_that_may_hold_secrets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "hush")
     monkeypatch.setenv("NCCL_DEBUG", "INFO")
-    variables = look_around(tmp_path, tmp_path).variables
+    variables = rank_facts(tmp_path, tmp_path).variables
     assert variables["NCCL_DEBUG"] == "INFO"
     assert "WANDB_API_KEY" not in variables
 
@@ -181,7 +183,7 @@ def test_what_libraries_print_is_kept_apart_from_the_report() -> None:
 
 
 def test_asking_for_the_mpi_library_leaves_mpi_out_of_this_process() -> None:
-    imports = "import sys; from lightning_app.doctor.rank_facts import mpi_library"
+    imports = "import sys; from lightning_app.provenance import mpi_library"
     code = f"{imports}; mpi_library(); print('mpi4py' in sys.modules)"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert asked.stdout == "False\n"
