@@ -26,7 +26,7 @@ from lightning_app.errors import UsageError
 from lightning_app.failure.other_ranks import end_others
 from lightning_app.failure.shutdown import hard_exit
 from lightning_app.launchers.detection import this_launch
-from lightning_app.rendezvous.roll_call import connect_timeout
+from lightning_app.rendezvous.waiting import connect_timeout
 
 if TYPE_CHECKING:
     from torch.distributed import Store

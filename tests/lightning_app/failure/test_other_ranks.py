@@ -9,6 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lightning_app.failure import other_ranks
+from lightning_app.launchers.launch import Launch
+
 REPOSITORY = Path(__file__).parents[3]
 LOST_ATTEMPTS = 2
 
@@ -57,3 +62,16 @@ def test_mpich_is_told_to_abort_only_when_the_error_has_been_read() -> None:
         assert select.select([abort], [], [], 0.5)[0] == []
         assert process.stderr.read() == b"error\n"
         assert abort.read() == "cmd=abort exitcode=2\n"
+
+
+def test_under_a_terminal_nothing_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(other_ranks, "cancel_step", cancelled.append)
+    monkeypatch.setattr(other_ranks.shutil, "which", lambda program: program)
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_PTY_PORT", raising=False)
+    other_ranks.end_others(Launch("slurm", 2, 0, 0, 2, 0, 1))
+    monkeypatch.setenv("SLURM_PTY_PORT", "44673")
+    other_ranks.end_others(Launch("slurm", 2, 0, 0, 2, 0, 1))
+    assert cancelled == ["7.0"]
