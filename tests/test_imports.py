@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": ROOMS | {"library"} | DATA_AND_MODELS,
     "doctor": LAUNCHING,
     "bench": {"callbacks", "trainer"} | DATA_AND_MODELS,
-    "compare": ROOMS,
+    "compare": ROOMS | {"doctor"},
     "lightning_app.__main__": ROOMS | {"library"},
     "lightning_app.environment": {"rendezvous"},
     "models": {"models.kernels"},
