@@ -121,7 +121,7 @@ class Schedule:
     rounds: int
     seconds: float
     clock: Callable[[], float] = time.monotonic
-    run: Callable[[list[str], float], Figures | None] = run_module
+    run: Callable[[list[str], float], dict[str, Any] | None] = run_module
 
     def measure(self) -> Measured:
         """All rounds.
@@ -155,7 +155,8 @@ class Schedule:
         rest, every = sum(part.share for part in self.parts[index:]), sum(part.share for part in self.parts)
         part = self.parts[index]
         own = left * part.share / (rest + (self.rounds - number - 1) * every)
-        return self.run(part.command(self.shape, own), left)
+        found = self.run(part.command(self.shape, own), left)
+        return part.figures(found) if found else None
 
     @property
     def _no_time(self) -> str:

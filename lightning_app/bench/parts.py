@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from lightning_app.bench.ratios import Figures
 from lightning_app.errors import UsageError
 from lightning_app.trainer.machine import Machine
 
@@ -48,6 +50,12 @@ class Part:
     def most_steps(self, shape: Shape) -> int | None:
         """Counted steps that are asked for; None of a part whose steps are its own."""
         return {"original": shape.original_steps, "program": shape.steps}.get(self.name)
+
+    def figures(self, measured: dict[str, Any]) -> Figures:
+        """images/s by contestant, and the counted steps where the part has counted some."""
+        if self.name == "original":  # which tells compare more
+            return {"original": measured["images_per_second"], "counted_steps": measured["counted_steps"]}
+        return measured
 
     def command(self, shape: Shape, seconds: float) -> list[str]:
         """What follows `python -m`; it measures as many steps as fit into the seconds, and at least some."""

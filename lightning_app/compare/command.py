@@ -29,9 +29,9 @@ from lightning_app.trainer.machine import Machine
 
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
 DESCRIPTION = """\
-Run a recipe under several modes, each as processes of its own, and report what each one buys: images/s, speed-up,
-efficiency, time to accuracy, test accuracy with its interval. All other options are those of fit. An interrupted
-comparison is continued by the same command."""
+Run a recipe under several modes, each as processes of its own, and report what each one buys and costs: images/s,
+speed-up, efficiency, time to accuracy, test accuracy with its interval, core-hours and GPU-hours. All other options are
+those of fit. The same command continues an interrupted comparison."""
 
 
 def compare(args: list[str]) -> None:
@@ -40,7 +40,7 @@ def compare(args: list[str]) -> None:
     fit = resolve_configs(fit)
     folder: Path = options.to or Path("runs/comparisons") / config_name(fit)
     for other in options.merge:
-        read(other)  # one that is missing is told now; whether it fits, when the recipe is known
+        read(other)  # a missing file is refused now; whether it fits is known once the recipe is
     for number in STOPPED_BY:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
             signal.signal(number, stop)
@@ -53,7 +53,7 @@ def compare(args: list[str]) -> None:
 
 
 def run_comparison(folder: Path, options: argparse.Namespace, fit: Sequence[str], command: list[str]) -> int:
-    """All that is in the folder of a comparison in the end; returns how many runs failed."""
+    """Make the missing runs and the report; returns how many runs failed."""
     launchers = find_launchers()
     facts = read_facts(folder, fit, launchers)
     settings = Settings(options.steps, options.rounds, options.original_steps)
@@ -78,12 +78,16 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--modes", nargs="+", required=True, help="cpu, cpu:T (T threads), gpu, ddp:N (N ranks)")
-    parser.add_argument("--steps", type=int, help="counted steps of each mode, and no whole runs without --seeds")
-    parser.add_argument("--rounds", type=int, default=3, help="the steps are divided into, modes in turn (default: 3)")
-    parser.add_argument("--seeds", type=int, help="whole runs of each mode (default: 1, without --steps)")
-    parser.add_argument("--target", type=float, help="validation accuracy that time to accuracy is of, 0.9 say")
+    parser.add_argument(
+        "--steps", type=int, help="counted steps of each mode (default: 30); with it, whole runs only with --seeds"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds that the steps are divided into, the modes in turn (default: 3)"
+    )
+    parser.add_argument("--seeds", type=int, help="whole runs of each mode (default: 1, or 0 with --steps)")
+    parser.add_argument("--target", type=float, help="validation accuracy for time to accuracy, such as 0.9")
     parser.add_argument("--against", choices=["original"], help="the plain loop of `bench` as the baseline")
-    parser.add_argument("--original_steps", type=int, default=9, help="its counted steps in all (default: 9)")
+    parser.add_argument("--original_steps", type=int, default=9, help="counted steps of that loop (default: 9)")
     parser.add_argument("--weak", action="store_true", help="ddp also with a whole batch for each rank")
     parser.add_argument("--table", choices=["original"], help="first a table in the original study's form")
     parser.add_argument("--to", type=Path, help="folder of the comparison (default: runs/comparisons/<config>)")
@@ -93,17 +97,17 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         options.steps, options.seeds = LEAST_STEPS, 1 if options.seeds is None else options.seeds
     options.seeds = options.seeds or 0
     if 0 < options.steps < LEAST_STEPS or options.steps < 0:
-        raise UsageError(f"--steps is {options.steps}; fewer than {LEAST_STEPS} say little (0 leaves that part out).")
+        raise UsageError(f"--steps is {options.steps}; expected {LEAST_STEPS} or more, or 0 to leave that part out.")
     if options.rounds < 1 or options.original_steps < LEAST_ORIGINAL_STEPS or options.seeds < 0:
         raise UsageError("--rounds is 1 or more, --original_steps 2 or more, --seeds 0 or more.")
     return options, fit
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave, by an exception, so that what runs is ended too; whoever asks again does not keep us from it."""
+    """Leave by an exception, so that the runs are ended too; further signals do not interrupt that."""
     for other in STOPPED_BY:
         signal.signal(other, signal.SIG_IGN)
-    print("broken off; the same command goes on from here", file=sys.stderr)
+    print("interrupted; the same command continues from here", file=sys.stderr)
     sys.exit(128 + number)
 
 
@@ -115,17 +119,17 @@ def config_name(fit: Sequence[str]) -> str:
 
 
 def read_facts(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, Any]:
-    """Prepare data and weights, and learn about recipe and machine.
+    """Prepare data and weights in a process of its own, and read the facts of recipe and machine that it leaves.
 
     Raises:
-        UsageError: a fit with these options would not begin.
+        UsageError: a fit with these options would fail at once.
     """
     file = folder / "facts.json"
     words = launchers.launch_command(Mode("cpu", 0))
     command = [*words, sys.executable, "-m", "lightning_app.compare.trials.environment_facts", str(file), *fit]
     done = subprocess.run(command, stdout=subprocess.DEVNULL)
     if done.returncode:
-        raise UsageError("a fit with these options would not begin; its own message is above.")
+        raise UsageError("a fit with these options would fail at once; its own message is above.")
     facts = json.loads(file.read_text())
     file.unlink()
     return facts
@@ -147,7 +151,7 @@ def available_modes(modes: Sequence[Mode], facts: dict[str, Any], launchers: Lau
         if reason:
             row = {"mode": mode.name, "machine": facts["host"], "reason": reason}
             results.content["unavailable"].append(row)
-            print(f"{mode.name}: not here: {reason}", flush=True)
+            print(f"{mode.name}: cannot run here: {reason}", flush=True)
         else:
             found.append(mode)
     results.save()

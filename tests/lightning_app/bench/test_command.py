@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,13 +87,14 @@ class Machinery:
     def clock(self) -> float:
         return self.now
 
-    def run(self, command: list[str], timeout: float) -> dict[str, float] | None:
+    def run(self, command: list[str], timeout: float) -> dict[str, Any] | None:
         steps, own = int(command[2]), float(command[command.index("--seconds") + 1])
         taken = max(3, min(steps, int(own // 30)))
         needed = 20.0 + 30 * taken
         self.given.append((command[0].split(".")[-1], round(own)))
         self.now += min(needed, timeout)
-        return {"images": 1.0, "counted_steps": taken} if needed <= timeout else None
+        found = {"images_per_second": 2.0, "steps": [1.0], "counted_steps": taken}
+        return found if needed <= timeout else None
 
 
 def test_each_part_gets_its_share_of_what_is_left_and_what_was_left_out_is_said() -> None:
@@ -107,6 +109,8 @@ def test_each_part_gets_its_share_of_what_is_left_and_what_was_left_out_is_said(
         "program (32-true): 7 steps a round in place of 9, to end within 10 minutes.",
     ]
     assert [sorted(each) for each in measured.rounds] == [["", "32-true"], [""]]
+    assert measured.rounds[1] == {"": {"original": 2.0}}
+    assert measured.original_rates == [2.0, 2.0]
     assert fake.now == 600.0
 
 

@@ -30,7 +30,7 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
     ("args", "said"),
     [
         (["--modes", "cpu", "tpu"], "there is no mode tpu; expected cpu"),
-        (["--modes", "cpu", "--steps", "29"], "--steps is 29; fewer than 30 say little"),
+        (["--modes", "cpu", "--steps", "29"], "--steps is 29; expected 30 or more, or 0"),
         (["--modes", "cpu", "--rounds", "0"], "--rounds is 1 or more"),
     ],
 )
