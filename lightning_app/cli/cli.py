@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from datamodules.datamodule import ImageData
+from datamodules.errors import DataError
 from lightning_app.callbacks.non_finite import LossWatch
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
 from lightning_app.checkpointing.best import BestChoice
-from lightning_app.checkpointing.checkpoint_io import ChecksummedIO, read_checkpoint
+from lightning_app.checkpointing.checkpoint_io import ChecksummedIO
 from lightning_app.checkpointing.identity import RunIdentity, flatten
 from lightning_app.checkpointing.preemption import StopRequest, StopSignals
 from lightning_app.checkpointing.run_directory import RunsFolder
@@ -28,6 +31,7 @@ from lightning_app.cli.fit_callbacks import fit_callbacks, only, progress_callba
 from lightning_app.cli.fit_run import FitRun, check_goes_on, require_own_process
 from lightning_app.cli.options import add_options
 from lightning_app.cli.parser import Parser
+from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
 from lightning_app.errors import UsageError
 from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
@@ -40,6 +44,9 @@ from lightning_app.results.write_results import write_results
 from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
+
+log = logging.getLogger(__name__)
+CHECKED = ("validate", "test", "predict")  # verbs that measure a checkpoint
 
 
 class CLI(LightningCLI):
@@ -87,17 +94,37 @@ class CLI(LightningCLI):
         return verbs | {"fit": verbs["fit"] | {"ckpt_path", "weights_only"}}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Lightning's, which then unpickles a checkpoint: so look at its checksum before."""
-        super().parse_arguments(parser, args)
-        verb = self.config.subcommand
-        checkpoint = self.config[verb].get("ckpt_path")
-        if checkpoint:
-            read_checkpoint(Path(checkpoint))
-        elif verb != "fit":
-            raise UsageError(
-                f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path "
-                "runs/<name>/<version>/checkpoints/best.ckpt"
-            )
+        """Lightning's; but validate, test and predict begin with the options of their checkpoint's run."""
+        assert isinstance(args, list)
+        verb, *given = args
+        path = None if verb == "fit" else checkpoint_path(given)
+        if path is None:
+            super().parse_arguments(parser, args)
+            if verb in CHECKED:
+                raise UsageError(
+                    f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path "
+                    "runs/<name>/<version>/checkpoints/best.ckpt"
+                )
+            return
+        self.trained = trained = TrainedOn.read(path)
+        super().parse_arguments(parser, [verb, "--config", trained.as_config(), *given])
+        trained.check_model(self._options())
+        self.config[verb].model.weights = "none"  # the checkpoint's will replace them
+
+    def _parse_ckpt_path(self) -> None:
+        """Not Lightning's, which lets a checkpoint silently override the options that were given (cli.py)."""
+
+    def instantiate_classes(self) -> None:
+        """Lightning's; data that predict cannot use may be pictures without labels."""
+        try:
+            super().instantiate_classes()
+        except DataError as error:
+            if self.config.subcommand != "predict":
+                raise
+            model = shlex.quote(str(self.trained.path.parent.parent / "model"))
+            raise DataError(
+                f"{error} For pictures without labels: python -m lightning_app label FOLDER --model {model}"
+            ) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our progress and checkpoints; before_fit adds what needs to know the run's folder."""
@@ -155,7 +182,7 @@ class CLI(LightningCLI):
             StopRequest(self.signals, os.environ),
             watch,
             identity,
-            {"data": self.datamodule.packed.content},
+            {"data": self.datamodule.packed.content, "classes": self.datamodule.packed.classes},
         )
 
     def _check(self) -> None:
@@ -181,16 +208,25 @@ class CLI(LightningCLI):
         return self.run.folder
 
     def before_validate(self) -> None:
+        self.before_test()
+        if not self.trained.is_other_data(self.datamodule):
+            self.trained.check_split(self._options())
+
+    def before_test(self) -> None:
+        self.trained.check_classes(self.datamodule)
+        if self.trained.is_other_data(self.datamodule):
+            log.info(f"data: {self.datamodule.packed.folder} is other data, of the same classes, than the run's")
         require_own_process(self.trainer)
 
-    before_test = before_predict = before_validate
+    before_predict = before_test
 
     def after_predict(self) -> None:
-        """Write predictions.csv into the run's folder of the checkpoint."""
+        """Write the predictions into the run's folder of the checkpoint; those of other data beside predictions.csv."""
         predictions = gather_predictions(self.trainer.predict_loop.predictions)
         if self.trainer.is_global_zero:
-            file = Path(self.option("ckpt_path")).parent.parent / "predictions.csv"
             packed = self.datamodule.packed
+            other = f"-{packed.folder.name}" if self.trained.is_other_data(self.datamodule) else ""
+            file = Path(self.option("ckpt_path")).parent.parent / f"predictions{other}.csv"
             try:
                 write_predictions(file, predictions, packed.names(), packed.classes)
             except OSError as error:
@@ -223,5 +259,5 @@ class CLI(LightningCLI):
         return hparams(dict(flatten(self._options())), dict(flatten(defaults))) | chosen
 
     def _options(self) -> dict[str, Any]:
-        """The options of this fit, as JSON has them."""
-        return json.loads(self.parser.dump(self.config, skip_none=False, format="json"))["fit"]
+        """The options of this verb, as JSON has them."""
+        return json.loads(self.parser.dump(self.config, skip_none=False, format="json"))[self.config.subcommand]

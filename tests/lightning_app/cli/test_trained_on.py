@@ -1,0 +1,73 @@
+"""A checkpoint knows what it was trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
+from lightning_app.errors import UsageError
+
+PATH = Path("runs/x/version_0/checkpoints/best.ckpt")
+OPTIONS = {
+    "seed_everything": 3,
+    "model.backbone": "resnet18",
+    "model.dropout": None,
+    "data.augment.flip": 0.0,
+    "data.val_fraction": 0.2,
+}
+TRAINED = TrainedOn(PATH, OPTIONS, ["cat", "dog"], "digest")
+
+
+def data(classes: list[str], content: str = "digest") -> Any:
+    """Packed data of these classes."""
+    return SimpleNamespace(packed=SimpleNamespace(classes=classes, content=content, folder=Path("packed/pets")))
+
+
+@pytest.mark.parametrize("args", [["--ckpt_path", "a b.ckpt"], ["--x=1", "--ckpt_path=a b.ckpt", "--y", "2"]])
+def test_the_checkpoint_is_found_on_the_command_line(args: list[str]) -> None:
+    assert checkpoint_path(args) == Path("a b.ckpt")
+    assert checkpoint_path(["--config", "x.yaml"]) is None
+
+
+def test_the_options_are_a_config_again() -> None:
+    assert json.loads(TRAINED.as_config()) == {
+        "seed_everything": 3,
+        "model": {"backbone": "resnet18", "dropout": None},
+        "data": {"augment": {"flip": 0.0}, "val_fraction": 0.2},
+    }
+
+
+def test_another_model_is_an_error_with_both_values() -> None:
+    ours = json.loads(TRAINED.as_config())
+    TRAINED.check_model(ours)
+    ours["model"] |= {"backbone": "resnet50", "dropout": 0.5}
+    with pytest.raises(UsageError, match=r"backbone is resnet18 there and resnet50 here; model\.dropout is null"):
+        TRAINED.check_model(ours)
+
+
+@pytest.mark.parametrize("change", [{"seed_everything": 4}, {"data": {"val_fraction": 0.25}}])
+def test_another_split_is_an_error_with_both_values(change: dict[str, Any]) -> None:
+    ours = json.loads(TRAINED.as_config())
+    TRAINED.check_split(ours)
+    TRAINED.check_model(ours | change)
+    with pytest.raises(UsageError, match=r"is (3|0\.2) there and (4|0\.25) here: its training images would be"):
+        TRAINED.check_split(ours | change)
+
+
+@pytest.mark.parametrize("classes", [["dog", "cat"], ["cat", "dogs"], ["cat"], ["cat", "cow", "dog"]])
+def test_other_classes_or_another_order_is_an_error(classes: list[str]) -> None:
+    with pytest.raises(UsageError, match="trained on the classes cat, dog, but packed/pets has"):
+        TRAINED.check_classes(data(classes))
+    TRAINED.check_classes(data(["cat", "dog"], "other"))
+    replace(TRAINED, classes=None).check_classes(data(classes))
+
+
+def test_other_data_is_told_from_the_runs() -> None:
+    assert [TRAINED.is_other_data(data([], content)) for content in ("digest", "other")] == [False, True]
+    assert not replace(TRAINED, content=None).is_other_data(data([], "other"))
