@@ -20,6 +20,7 @@ from datamodules.sources.files import open_files
 from datamodules.sources.files.entry import Entry, Load
 from datamodules.sources.layout import Layout, read_layout
 from datamodules.sources.naming import displayable
+from datamodules.sources.shared_look import shared_look
 from datamodules.sources.source import SPLITS, Listing
 from datamodules.sources.table import table_fingerprint, table_layout
 
@@ -67,6 +68,7 @@ class ImageFolder:
     def __init__(self, root: Path, stored_size: int | None = None, reading: Reading = DEFAULTS) -> None:
         self.root, self.asked_size, self.reading = root, stored_size, reading
         self.files = open_files(root, reading.names_encoding)
+        self._told: dict[str, object] | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -98,11 +100,19 @@ class ImageFolder:
         return min(LARGEST_SIZE, int(statistics.median_low(sizes))) if sizes else LARGEST_SIZE
 
     def fingerprint(self) -> dict[str, object]:
+        """By a look of this process, or of another of the machine that began after it."""
+        if self._told is None:
+            request = repr((self.root.resolve(), self.asked_size, self.reading))
+            self._told = shared_look(request, self._own_fingerprint)
+        return self._told
+
+    def _own_fingerprint(self) -> dict[str, object]:
         table = {"table": table_fingerprint(self.reading.table)} if self.reading.table else {}
         options = {"stored_size": self.asked_size, **asdict(self.reading), **table}
         return {"source": "image_folder", **options, **self.files.fingerprint(lambda: self._entries)}
 
     def listing(self) -> Listing:
+        self._check_told()
         rows = self.layout.rows
         classes = sorted({label for _, label, _ in rows})
         numbers = {name: number for number, name in enumerate(classes)}
@@ -114,6 +124,15 @@ class ImageFolder:
             notes=self.layout.notes,
             ignored=[(displayable(name), reason) for name, reason in self.layout.ignored],
         )
+
+    def _check_told(self) -> None:
+        """What is packed has to be what was fingerprinted, maybe by another process.
+
+        Raises:
+            DataError: files came, went or were written in between.
+        """
+        if self._told not in (None, self._own_fingerprint()):
+            raise DataError(f"the images in {self.root} changed while the job started; start it again.")
 
     def images(self) -> Iterator[tuple[int, Decoded]]:
         """Read and decoded in a thread for each processor: Pillow and zlib let go of the interpreter lock."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from datamodules.errors import DataError
 from datamodules.holdout import held_out
 from datamodules.sources.files.directory import CIRCLE
 from datamodules.sources.files.entry import Entry
+from datamodules.sources.files.tree import Folder, tree_of
 from datamodules.sources.naming import IMAGE_SUFFIXES, displayable, is_image, why_not
 from datamodules.sources.source import SPLITS
 
@@ -30,35 +31,6 @@ EXPECTED = "expected train/<class>/<image> (and test/, perhaps val/), or one fol
 ENDINGS = f"files ending in {' '.join(IMAGE_SUFFIXES[:8])} ..."
 NAMED = 5  # in an error
 Row = tuple[str, str, Entry]  # split, class, file
-
-
-@dataclass
-class Folder:
-    """A folder with what lies in it.
-
-    Attributes:
-        path: from the root, ending in a slash; empty for the root.
-        folders: those within, by name.
-        images: those directly in it.
-    """
-
-    path: str
-    folders: dict[str, Folder] = field(default_factory=dict)
-    images: list[Entry] = field(default_factory=list)
-
-    def below(self) -> Iterator[Folder]:
-        """This folder and all within, however deep."""
-        yield self
-        for folder in self.folders.values():
-            yield from folder.below()
-
-    def all_images(self) -> Iterator[Entry]:
-        """Those in this folder and in all within."""
-        return (image for folder in self.below() for image in folder.images)
-
-    def filled(self) -> list[Folder]:
-        """The folders directly within that have images, however deep."""
-        return [folder for folder in self.folders.values() if any(folder.all_images())]
 
 
 @dataclass
@@ -125,26 +97,6 @@ def is_ignored(entry: Entry) -> bool:
     return not is_image(entry.name) and (not entry.name.endswith("/") or why_not(entry.name) == "hidden")
 
 
-def tree_of(entries: Iterable[Entry]) -> Folder:
-    """The folders, without those that are hidden, and their images."""
-    top = Folder("")
-    places = {"": top}
-
-    def place(path: str) -> Folder:
-        if path not in places:
-            above, _, name = path.removesuffix("/").rpartition("/")
-            parent = place(f"{above}/" if above else "")
-            places[path] = parent.folders[name] = Folder(path)
-        return places[path]
-
-    for entry in entries:
-        if is_image(entry.name):
-            place(entry.name[: entry.name.rfind("/") + 1]).images.append(entry)
-        elif entry.name.endswith("/") and not entry.problem and why_not(entry.name) != "hidden":
-            place(entry.name)
-    return top
-
-
 def splits_of(folder: Folder) -> dict[str, list[Folder]]:
     """Split to the folders directly within that are named so and hold folders, as a split does."""
     found: dict[str, list[Folder]] = {}
@@ -205,8 +157,9 @@ def read_splits(root: Path, splits: dict[str, list[Folder]], entries: Iterable[E
             f"no images in {', '.join(empty)} of {root}{found}; remove the empty class folders from all splits, or "
             f"fill them with {ENDINGS}."
         )
-    rows = [(split, class_name(folder), image) for split, folder in classes for image in folder.all_images()]
-    renamed = {split: folder.path for split, (folder,) in splits.items() if name_of(folder) != split}
+    named = [(split, class_name(folder), folder) for split, folder in classes]
+    rows = [(split, label, image) for split, label, folder in named for image in folder.all_images()]
+    renamed = {split: folder.path for split, (folder,) in splits.items() if folder.name != split}
     return Layout(rows, [f"{displayable(path)} is taken as {split}" for split, path in sorted(renamed.items())])
 
 
@@ -219,10 +172,10 @@ def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
     """<class>/* without splits: test images are chosen by a hash of their names, so that they stay when others come."""
     folders = base.filled()
     if not folders:
-        if base.path and name_of(base).lower() not in SPLIT_NAMES and not base.path.removesuffix("/").count("/"):
-            raise one_class(root, name_of(base))
+        if base.path and base.name.lower() not in SPLIT_NAMES and not base.path.removesuffix("/").count("/"):
+            raise one_class(root, base.name)
         raise DataError(f"the images of {root} lie in no class folder; {EXPECTED}, or a table of labels (data.table).")
-    if all(folder.path.removesuffix("/").rpartition("/")[2].lower() in SPLIT_NAMES for folder in folders):
+    if all(folder.name.lower() in SPLIT_NAMES for folder in folders):
         raise DataError(
             f"{', '.join(folder.path for folder in folders)} of {root} hold images, but no class folders; {EXPECTED}, "
             "or a table of labels (data.table)."
@@ -232,7 +185,8 @@ def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
         raise DataError(
             f"no images directly in {', '.join(deeper[:NAMED])} of {root}, and no train/ beside them; {EXPECTED}."
         )
-    members = [(class_name(folder), image) for folder in folders for image in folder.all_images()]
+    named = [(class_name(folder), folder) for folder in folders]
+    members = [(label, image) for label, folder in named for image in folder.all_images()]
     names = [image.name.removeprefix(base.path) for _, image in members]
     test = held_out([label for label, _ in members], names, test_fraction, "test")
     rows = [("test" if in_test else "train", *member) for member, in_test in zip(members, test, strict=True)]
@@ -247,14 +201,9 @@ def split_off_note(test_fraction: float) -> str:
     )
 
 
-def name_of(folder: Folder) -> str:
-    """The last part of its path."""
-    return folder.path.removesuffix("/").rpartition("/")[2]
-
-
 def class_name(folder: Folder) -> str:
     """The class that a folder names: as it can be written anywhere, and one for the two ways to write an accent."""
-    return displayable(unicodedata.normalize("NFC", name_of(folder)))
+    return displayable(unicodedata.normalize("NFC", folder.name))
 
 
 def empty_folders(top: Folder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
@@ -17,15 +18,19 @@ UNSUPPORTED = (*HEIF_SUFFIXES, ".svg", ".jxl", ".dng", ".cr2", ".cr3", ".nef", "
 # Folders that macOS, network drives, Windows and file systems add.
 CLUTTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
+HIDDEN = re.compile(
+    rf"(?:^|/)(?:\.(?!/|$)|(?:{'|'.join(map(re.escape, CLUTTER))})(?:/|$))"
+)  # the start or all of a part
+
 
 def is_hidden(name: str) -> bool:
     """Whether a path, or a folder on it, is hidden or clutter that no user made."""
-    return any((part.startswith(".") and part != ".") or part in CLUTTER for part in name.split("/"))
+    return HIDDEN.search(name) is not None
 
 
 def is_image(name: str) -> bool:
     """Whether a path is that of an image, and not of a folder."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not is_hidden(name)
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
 
 
 def why_not(name: str) -> str:

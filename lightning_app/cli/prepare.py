@@ -6,18 +6,20 @@ It takes the options of fit, so that the one command line is the other with the 
 from __future__ import annotations
 
 import logging
+import shutil
 
 from lightning_app.cli.console import configure_logging
 
-VERIFY = "--verify"
+VERIFY, CLEAN = "--verify", "--clean"
 HELP = f"""\
-usage: python -m lightning_app prepare [{VERIFY}] [the options of fit]
+usage: python -m lightning_app prepare [{VERIFY}] [{CLEAN}] [the options of fit]
 
 Download and pack the data, and download the weights, that a fit with these options needs. Run it once on a login
 node: compute nodes then need no network. Run it from the same folder as the fit, with the same home directory (the
 weights lie in torch's cache, ~/.cache/torch, or $TORCH_HOME).
 
   {VERIFY}   also read the packed images from end to end and compare their checksums
+  {CLEAN}    also remove all other packed data sets from data.cache_dir: a fit that needs one packs it again
 
   python -m lightning_app prepare --config configs/cifar10.yaml
 """
@@ -29,25 +31,29 @@ def prepare(args: list[str]) -> None:
         print(HELP)
         return
     configure_logging(rank=0, debug=False)
-    fetch([arg for arg in args if arg != VERIFY], VERIFY in args)
+    fetch([arg for arg in args if arg not in (VERIFY, CLEAN)], VERIFY in args, CLEAN in args)
 
 
-def fetch(args: list[str], every_checksum: bool) -> None:
+def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
     """With what is slow to import."""
     from datamodules.datamodule import ImageData
-    from datamodules.packed_cache import verify
+    from datamodules.packed_cache import other_caches, verify
     from lightning_app.cli.parse_only import fit_options, instantiate
     from models.classifier import ImageClassifier
 
     options = fit_options(args)
     data: ImageData = instantiate(ImageData, options.data)
-    packed = data.packed
+    packed, _ = data.packed, data.rows  # which logs its splits
     if every_checksum:
         verify(packed)
     log = logging.getLogger(__name__)
     log.info(f"data: {packed.folder}, {len(packed.labels):,} images of {len(packed.classes)} classes, ready")
     if every_checksum:
         log.info("data: every checksum is right")
+    if clean:
+        for folder, size in other_caches(packed).items():
+            shutil.rmtree(folder)
+            log.info(f"removed {folder}, {size / 1e6:,.0f} MB")
     # Not only downloaded: weights that do not fit the backbone are found here too.
     options.model.num_classes = data.num_classes
     instantiate(ImageClassifier, options.model)

@@ -26,33 +26,36 @@ class Directory:
         self.root = root
 
     def entries(self) -> list[Entry]:
-        return sorted(self._walk("", ()))
+        found: list[Entry] = []
+        self._walk("", (), found)
+        return sorted(found)
 
-    def _walk(self, folder: str, above: tuple[Identity, ...]) -> Iterator[Entry]:
+    def _walk(self, folder: str, above: tuple[Identity, ...], found: list[Entry]) -> None:
+        """Append a folder and what lies in it."""
         place = self.root / folder
         try:
-            found = os.stat(place)
-            identity = (found.st_dev, found.st_ino)
+            status = os.stat(place)
+            identity = (status.st_dev, status.st_ino)
             if identity in above:
-                yield Entry(folder, problem=CIRCLE)
+                found.append(Entry(folder, problem=CIRCLE))
                 return
             with os.scandir(place) as scan:
                 children = list(scan)
         except OSError as error:
             if not folder:
                 raise DataError(f"{self.root} cannot be listed ({error.strerror}); mend its permissions.") from error
-            yield Entry(folder, problem=error.strerror or str(error))
+            found.append(Entry(folder, problem=error.strerror or str(error)))
             return
         if folder:
-            yield Entry(folder)
+            found.append(Entry(folder))
         for child in children:
             name = folder + child.name
             if not child.is_dir():
-                yield entry_of(child, name)
+                found.append(entry_of(child, name))
             elif is_hidden(child.name):
-                yield Entry(f"{name}/")
+                found.append(Entry(f"{name}/"))
             else:
-                yield from self._walk(f"{name}/", (*above, identity))
+                self._walk(f"{name}/", (*above, identity), found)
 
     def loads(self, names: Iterable[str]) -> Iterator[tuple[str, Load]]:
         return ((name, (self.root / name).read_bytes) for name in names)

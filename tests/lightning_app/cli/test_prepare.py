@@ -75,6 +75,15 @@ def test_verify_passes_what_is_whole_and_refuses_a_flipped_bit(run: Run, place: 
     assert "is damaged: images.npy changed since it was written" in said
 
 
+def test_clean_removes_the_other_packed_data_and_says_so(run: Run, place: Path) -> None:
+    run("prepare", *OPTIONS)
+    assert "data/packed has 1 other packed data sets, 0 MB" in run("prepare", *OPTIONS, "--data.stored_size", "9")[1]
+    code, said = run("prepare", *OPTIONS, "--clean")
+    [kept] = place.glob("data/packed/*/meta.json")
+    assert (code, len(re.findall(r"removed data/packed/image_folder-\w+, 0 MB", said))) == (0, 1)
+    assert f"data: {kept.parent.relative_to(place)}, 16 images" in said
+
+
 def test_weights_of_another_network_are_refused(run: Run, place: Path) -> None:
     code, said = run("prepare", *OPTIONS, "--model.backbone", "resnet34")
     assert code == 2
