@@ -93,8 +93,9 @@ class Machinery:
         needed = 20.0 + 30 * taken
         self.given.append((command[0].split(".")[-1], round(own)))
         self.now += min(needed, timeout)
-        found = {"images_per_second": 2.0, "steps": [1.0], "counted_steps": taken}
-        return found if needed <= timeout else None
+        original = {"images_per_second": 2.0, "steps": [1.0]}
+        found = original if command[0].endswith("original_loop") else {"program": 1.0}
+        return found | {"counted_steps": taken} if needed <= timeout else None
 
 
 def test_each_part_gets_its_share_of_what_is_left_and_what_was_left_out_is_said() -> None:
