@@ -57,7 +57,7 @@ class StepBoundary(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.stop.signals.listen(signal.SIGTERM)
+            self.stop.signals.listen(signal.SIGTERM, signal.SIGHUP)
             lightning_patches.leave_sigterm_alone(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -7,8 +7,10 @@ boundary between two steps (callbacks/step_boundary.py).
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Mapping
@@ -33,9 +35,10 @@ class Preempted(Stopped):
 
 
 class StopSignals:
-    """Takes note of SIGUSR1 (SLURM's --signal), SIGTERM and SIGINT; a second SIGINT ends the process at once.
+    """Takes note of SIGUSR1 (SLURM's --signal), SIGTERM, SIGHUP and SIGINT; a second SIGINT ends the process at once.
 
     At once as soon as the first was noted, which Python does between two of its own instructions only.
+    A SIGHUP that is ignored, as under nohup, stays ignored.
 
     Attributes:
         received: the first signal; 0 if there was none.
@@ -48,6 +51,8 @@ class StopSignals:
     def listen(self, *signals: int) -> None:
         """Take over these signals."""
         for number in signals:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             before = signal.signal(number, self._note)
             self._before.setdefault(number, before)
 
@@ -61,6 +66,15 @@ class StopSignals:
         self.received = self.received or number
         if number == signal.SIGINT:  # the kernel's own doing needs no turn of the interpreter, which may wait in C
             signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGHUP:
+            leave_terminal()
+
+
+def leave_terminal() -> None:
+    """Print nowhere from here on what would go to a terminal: it has been closed, and each print would be an error."""
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 class Deadline:
@@ -192,8 +206,15 @@ def requeue(environ: Mapping[str, str], cause: int) -> str:
     return f"job {job_id} is back in the queue and goes on from there"
 
 
-def exit_code(launch: Launch) -> int:
-    """Of a process that stopped after saving: only rank 0's says so, for launchers kill the others for such a code."""
+def exit_code(launch: Launch, environ: Mapping[str, str] = os.environ) -> int:
+    """Of a process that stopped after saving.
+
+    Only rank 0's says so, for launchers kill the other ranks for such a code. torchrun with --max-restarts would start
+    all ranks anew for it.
+    """
+    if launch.launcher == "torchrun" and environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        log.info("exit code 0: for any other, torchrun --max-restarts would start the ranks anew")
+        return 0
     return EXIT_CODE if launch.global_rank == 0 else 0
 
 

@@ -157,3 +157,30 @@ def test_a_second_interrupt_does_not_wait_for_the_interpreter() -> None:
 @pytest.mark.parametrize(("rank", "code"), [(0, 75), (1, 0)])
 def test_only_rank_0_ends_with_the_code(rank: int, code: int) -> None:
     assert exit_code(Launch("openmpi", 2, rank, rank, 2, 0, 1)) == code
+
+
+def test_a_torchrun_that_would_start_the_ranks_anew_is_told_that_all_is_well() -> None:
+    launch = Launch("torchrun", 2, 0, 0, 2, 0, 1)
+    assert [exit_code(launch, {"TORCHELASTIC_MAX_RESTARTS": most}) for most in ("0", "3")] == [75, 0]
+
+
+@pytest.mark.parametrize(("before", "noted"), [("", 1), ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0)])
+def test_a_terminal_that_closes_is_noted_unless_nohup_was_used_and_not_printed_to(before: str, noted: int) -> None:
+    program = (
+        f"import os, signal; from lightning_app.checkpointing.preemption import StopSignals; {before}\n"
+        "signals = StopSignals(); signals.listen(signal.SIGHUP)\n"
+        "print('ready', flush=True); input()\n"  # until the terminal is gone
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "if signals.received: print('saving', flush=True)\n"
+        "os._exit(10 + signals.received)"
+    )
+    primary, terminal = os.openpty()
+    keyboard, typed = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=keyboard, stdout=terminal, stderr=terminal, start_new_session=True
+    ) as process:
+        os.close(terminal)
+        assert b"ready" in os.read(primary, 100)
+        os.close(primary)
+        os.write(typed, b"\n")
+        assert process.wait(60) == 10 + noted
