@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
 import re
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,35 +17,68 @@ from lightning_app.errors import UsageError
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 LOOPBACK = "127.0.0.1"
 ANY_PORT = 9  # "connecting" a datagram socket sends nothing, so the port does not matter
-ELSEWHERE = "192.0.2.1"  # nobody's (RFC 5737): the way there is the default route
+# Nobody's (RFC 5737, RFC 3849): the way there is the default route.
+ELSEWHERE = ("192.0.2.1", "2001:db8::1")
+GLOBAL_SCOPE = "00"  # in /proc/net/if_inet6; link-local addresses would need their interface beside them
 
 
 def interface_address(interface: str) -> str:
-    """The IPv4 address of a network interface, for example ib0.
+    """An address of a network interface, for example ib0: IPv4, or IPv6 where it has nothing else.
 
     Raises:
         UsageError: there is no such interface here, or it has no address.
     """
+    found = interface_addresses()
+    if interface not in found:
+        have = ", ".join(f"{name} ({addresses[0]})" for name, addresses in found.items())
+        raise UsageError(
+            f"interface {interface} is not on {socket.gethostname()} or has no address; those with one are {have}."
+        )
+    return found[interface][0]
+
+
+def interface_addresses() -> dict[str, list[str]]:
+    """The addresses of each interface that has one, IPv4 first."""
+    found: dict[str, list[str]] = {}
+    for name, address in [*ipv4_addresses(), *ipv6_addresses()]:
+        found.setdefault(name, []).append(address)
+    return found
+
+
+def ipv4_addresses() -> Iterator[tuple[str, str]]:
+    """Interfaces with their IPv4 addresses."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        try:
-            found = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
-        except OSError as error:
-            have = ", ".join(name for _, name in socket.if_nameindex())
-            raise UsageError(
-                f"interface {interface} has no IPv4 address on {socket.gethostname()} ({error.strerror}); "
-                f"there are {have}."
-            ) from error
-    return socket.inet_ntoa(array.array("B", found)[20:24].tobytes())
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has none
+                answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                yield name, socket.inet_ntoa(answer[20:24])
+
+
+def ipv6_addresses() -> Iterator[tuple[str, str]]:
+    """Interfaces with their IPv6 addresses that other hosts can use."""
+    with suppress(OSError):  # no /proc, or no IPv6
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            digits, _, _, scope, _, name = line.split()
+            if scope == GLOBAL_SCOPE:
+                yield name, socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
 
 
 def outgoing_address(toward: str) -> str | None:
     """Our address on the way to another host, or None where there is no way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((toward, ANY_PORT))
-        except OSError:
-            return None
-        return probe.getsockname()[0]
+    for family, place in resolve(toward):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.connect(place)
+            return probe.getsockname()[0]
+    return None
+
+
+def resolve(host: str) -> list[tuple[int, tuple[str, int]]]:
+    """Family and socket address of a host, IPv4 first; none where it cannot be resolved."""
+    try:
+        found = socket.getaddrinfo(host, ANY_PORT, type=socket.SOCK_DGRAM)
+    except OSError:
+        return []
+    return sorted(((family, place[:2]) for family, _, _, _, place in found), key=lambda each: each[0])  # type: ignore[misc]  # AF_INET is the lower
 
 
 def own_address() -> str:
@@ -57,38 +89,23 @@ def own_address() -> str:
     Raises:
         UsageError: there is only the loopback.
     """
-    candidates = [hostname_address(), outgoing_address(ELSEWHERE), *interface_addresses().values()]
-    found = next((address for address in candidates if address and not is_loopback(address)), None)
+    named = [place[0] for _, place in resolve(socket.gethostname())]
+    routed = [outgoing_address(elsewhere) for elsewhere in ELSEWHERE]
+    bound = [address for addresses in interface_addresses().values() for address in addresses]
+    found = next((address for address in [*named, *routed, *bound] if address and not is_loopback(address)), None)
     if found is None:
         raise UsageError(f"{socket.gethostname()} has no address that another node could reach; set MASTER_ADDR.")
     return found
 
 
-def hostname_address() -> str | None:
-    """What our hostname stands for, or None where it cannot be resolved."""
-    try:
-        return socket.gethostbyname(socket.gethostname())
-    except OSError:
-        return None
-
-
-def interface_addresses() -> dict[str, str]:
-    """The IPv4 address of each interface that has one."""
-    found = {}
-    for _, name in socket.if_nameindex():
-        with suppress(UsageError):  # it has none
-            found[name] = interface_address(name)
-    return found
-
-
 def interface_of(address: str) -> str | None:
     """The interface that has an address, or None."""
-    return next((name for name, found in interface_addresses().items() if found == address), None)
+    return next((name for name, found in interface_addresses().items() if address in found), None)
 
 
 def is_loopback(address: str) -> bool:
     """Whether only this host itself can reach an address."""
-    return address.startswith("127.")
+    return address.startswith("127.") or address == "::1"
 
 
 def slurm_first_host(environ: Mapping[str, str]) -> str:
@@ -99,11 +116,7 @@ def slurm_first_host(environ: Mapping[str, str]) -> str:
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
     host = SLURMEnvironment.resolve_root_node_address(environ["SLURM_STEP_NODELIST"])
-    try:
-        socket.gethostbyname(host)
-    except OSError:
-        return slurm_node_address(host) or host
-    return host
+    return host if resolve(host) else slurm_node_address(host) or host
 
 
 def slurm_node_address(node: str) -> str | None:

@@ -26,7 +26,9 @@ def test_the_loopback_has_its_address() -> None:
 
 
 def test_an_interface_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
-    with pytest.raises(UsageError, match=r"interface ib7 has no IPv4 address on .* there are .*lo"):
+    with pytest.raises(
+        UsageError, match=r"interface ib7 is not on .* or has no address; those with one are .*lo \(127\.0\.0\.1\)"
+    ):
         interface_address("ib7")
 
 
@@ -38,51 +40,52 @@ def test_a_name_that_cannot_be_resolved_has_no_way_to_it() -> None:
     assert outgoing_address("no-such-host.invalid") is None
 
 
+LO, IB0 = {"lo": ["127.0.0.1", "::1"]}, {"ib0": ["10.2.0.5", "fd00::5"]}
+
+
 @pytest.mark.parametrize(
     ("hostname", "route", "interfaces", "expected"),
     [
-        pytest.param("10.0.0.5", "10.1.0.5", {"lo": "127.0.0.1", "ib0": "10.2.0.5"}, "10.0.0.5", id="the hostname's"),
-        pytest.param("127.0.1.1", "10.1.0.5", {"lo": "127.0.0.1", "ib0": "10.2.0.5"}, "10.1.0.5", id="as on Debian"),
-        pytest.param(None, "10.1.0.5", {"lo": "127.0.0.1"}, "10.1.0.5", id="a hostname that is nobody's"),
-        pytest.param("127.0.1.1", None, {"lo": "127.0.0.1", "ib0": "10.2.0.5"}, "10.2.0.5", id="no default route"),
+        pytest.param("10.0.0.5", "10.1.0.5", LO | IB0, "10.0.0.5", id="the hostname's"),
+        pytest.param("127.0.1.1", "10.1.0.5", LO | IB0, "10.1.0.5", id="as on Debian"),
+        pytest.param(None, "10.1.0.5", LO, "10.1.0.5", id="a hostname that is nobody's"),
+        pytest.param("::1", None, LO | {"ib0": ["fd00::5"]}, "fd00::5", id="IPv6 only"),
+        pytest.param("127.0.1.1", None, LO | IB0, "10.2.0.5", id="no default route"),
     ],
 )
 def test_our_address_for_others_is_none_that_only_we_can_reach(
     hostname: str | None,
     route: str | None,
-    interfaces: dict[str, str],
+    interfaces: dict[str, list[str]],
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(addresses, "hostname_address", lambda: hostname)
+    monkeypatch.setattr(addresses, "resolve", lambda host: [(socket.AF_INET, (hostname, 9))] if hostname else [])
     monkeypatch.setattr(addresses, "outgoing_address", lambda toward: route)
     monkeypatch.setattr(addresses, "interface_addresses", lambda: interfaces)
     assert own_address() == expected
 
 
 def test_a_host_without_a_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "hostname_address", lambda: "127.0.1.1")
+    monkeypatch.setattr(addresses, "resolve", lambda host: [(socket.AF_INET, ("127.0.1.1", 9))])
     monkeypatch.setattr(addresses, "outgoing_address", lambda toward: None)
-    monkeypatch.setattr(addresses, "interface_addresses", lambda: {"lo": "127.0.0.1"})
+    monkeypatch.setattr(addresses, "interface_addresses", lambda: {"lo": ["127.0.0.1"]})
     with pytest.raises(UsageError, match="no address that another node could reach; set MASTER_ADDR"):
         own_address()
 
 
 def test_the_first_host_of_a_step_is_that_of_its_own_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostbyname", lambda host: "10.0.0.9")
+    monkeypatch.setattr(addresses, "resolve", lambda host: [(socket.AF_INET, ("10.0.0.9", 9))])
     environ = {"SLURM_STEP_NODELIST": "gpu[09-11,20]", "SLURM_JOB_NODELIST": "gpu[01-20]"}
     assert slurm_first_host(environ) == "gpu09"
 
 
 def test_a_node_that_cannot_be_resolved_is_asked_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(host: str) -> str:
-        raise socket.gaierror(host)
-
     scontrol = tmp_path / "scontrol"
     scontrol.write_text('#!/bin/sh\n[ "$4" = n1 ] && echo "NodeName=n1 NodeAddr=10.0.0.9 NodeHostName=x"\n')
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(socket, "gethostbyname", unknown)
+    monkeypatch.setattr(addresses, "resolve", lambda host: [])
     assert slurm_first_host({"SLURM_STEP_NODELIST": "n[1-2]"}) == "10.0.0.9"
 
 

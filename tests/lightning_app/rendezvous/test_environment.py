@@ -116,7 +116,7 @@ def test_a_strategy_that_counts_other_ranks_than_the_launcher_is_refused(monkeyp
 
 def test_options_that_make_no_sense_are_refused_before_anybody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "this_launch", lambda: ONE_NODE)
-    with pytest.raises(UsageError, match="interface ib7 has no IPv4 address"):
+    with pytest.raises(UsageError, match="interface ib7 is not on"):
         LauncherEnvironment(interface="ib7").validate_settings(4, 1)
     with pytest.raises(UsageError, match="timeout is 0; expected seconds, more than 0"):
         LauncherEnvironment(timeout=0).validate_settings(4, 1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,6 +21,7 @@ from lightning_app.rendezvous.addresses import LOOPBACK
 from lightning_app.rendezvous.rendezvous import on_nodes, open_store, rendezvous, route_gradients
 from lightning_app.rendezvous.star import Peer
 
+REPOSITORY = Path(__file__).parents[3]
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
@@ -90,3 +95,44 @@ def test_where_there_is_no_port_nobody_is_told_of_one_that_was_not_asked_for(mon
     monkeypatch.setattr(torch.distributed, "TCPStore", refuse)
     with pytest.raises(UsageError, match=r"no port can be opened on .* for torch's store: too many open files"):
         open_store(2, 1)
+
+
+IPV6_ONLY = """
+set -e
+ip link set lo up
+ip link add lan0 type veth peer name lan1
+ip address add fd00::5/64 dev lan0 nodad
+ip link set lan0 up
+ip link set lan1 up
+exec "$0" "$@"
+"""
+TWO_RANKS = """
+import json
+from concurrent.futures import ThreadPoolExecutor
+from lightning_app.launchers.launch import Launch
+from lightning_app.rendezvous import places
+from lightning_app.rendezvous.addresses import interface_of, own_address
+from lightning_app.rendezvous.rendezvous import rendezvous
+places.ask_mpi = lambda launch, timeout, offer=None: offers.append(offer) if offer else offers[0]
+offers = []
+ranks = [Launch("openmpi", 2, rank, 0, 1, None, None) for rank in range(2)]
+with ThreadPoolExecutor(2) as pool:
+    zero = pool.submit(rendezvous, ranks[0], None, 60)
+    while not offers and not zero.done():
+        pass
+    found = pool.submit(rendezvous, ranks[1], None, 60).result()
+from torch.distributed import TCPStore
+TCPStore(found.address, found.port, is_master=False, wait_for_workers=False).set("key", "value")
+print(json.dumps([own_address(), found.address, interface_of(found.reached), zero.result().store.get("key").decode()]))
+"""
+
+
+def test_hosts_that_have_ipv6_only() -> None:
+    namespace = ["unshare", "--net", "sh", "-c", IPV6_ONLY]
+    if os.geteuid() or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("a network namespace needs root, iproute2 and util-linux")
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", TWO_RANKS], cwd=REPOSITORY, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["fd00::5", "fd00::5", "lan0", "value"]
