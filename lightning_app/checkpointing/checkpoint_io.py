@@ -28,6 +28,7 @@ FORMAT = b"L2C-CKP1"
 TRAILER_BYTES = len(FORMAT) + hashlib.sha256().digest_size
 BEST = "best.ckpt"
 IN_MEMORY = "in memory"  # how the best checkpoint is saved at first
+OURS = "ours"  # how the others are; what a user's callback saves has no such mark
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt$")
 
 
@@ -145,12 +146,15 @@ class ChecksummedIO(CheckpointIO):
         """Write, or keep IN_MEMORY; what goes wrong is `error`: raised on rank 0 alone, it would leave others waiting.
 
         Args:
-            storage_options: IN_MEMORY keeps this one as the best, in place of an earlier best that still waits.
+            storage_options: IN_MEMORY keeps this one as the best, in place of an earlier best that still waits. OURS
+                leaves it to the caller to say what went wrong.
         """
         if storage_options == IN_MEMORY:
             self.best = Path(path), copied(checkpoint)
             return
         self._write(checkpoint, Path(path))
+        if self.error and storage_options != OURS:
+            log.warning(f"checkpoint: {path} could not be written ({self.error.strerror or self.error}).")
 
     def write_best(self) -> None:
         """Write what still waits in memory."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from lightning_app.checkpointing.checkpoint_io import IN_MEMORY, ChecksummedIO, keep_newest, step_file, step_files
+from lightning_app.checkpointing.checkpoint_io import IN_MEMORY, OURS, ChecksummedIO, keep_newest, step_file, step_files
 from lightning_app.checkpointing.run_record import RECORD, RunRecord
 from lightning_app.checkpointing.schedule import SavingClock, SavingOptions
 from lightning_app.files import make_folder, replace_file, sync_files
@@ -86,7 +86,7 @@ class Checkpoints:
             except OSError as error:
                 log.warning(f"what was logged could not be saved ({error.strerror or error}); a checkpoint is made yet")
 
-    def _make(self, trainer: pl.Trainer, path: Path, where: str | None = None) -> None:
+    def _make(self, trainer: pl.Trainer, path: Path, where: str = OURS) -> None:
         self.saving = True
         trainer.save_checkpoint(path, weights_only=False, storage_options=where)
         self.saving = False

@@ -27,12 +27,15 @@ from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.store import Checkpoints
 from lightning_app.cli.checks import check_batches, check_sides, log_every_epoch
-from lightning_app.cli.fit_callbacks import fit_callbacks, only, progress_callback, stdout_is_terminal
+from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, stdout_is_terminal
 from lightning_app.cli.fit_run import FitRun, check_goes_on, require_own_process
+from lightning_app.cli.loggers import all_loggers
+from lightning_app.cli.option_errors import option_error
 from lightning_app.cli.options import add_options
 from lightning_app.cli.parser import Parser
 from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
-from lightning_app.errors import UsageError
+from lightning_app.cli.trainer_checks import check_averages, check_monitor, check_trainer_options
+from lightning_app.errors import Finished, UsageError
 from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.specs.slurm import allocation
@@ -65,6 +68,13 @@ class CLI(LightningCLI):
             raise UsageError(
                 f"{error.filename or 'the run'} cannot be written ({error.strerror}). Mend that; {then}."
             ) from error
+        except Exception as error:
+            began = self._began()
+            if not (mistake := option_error(error, began)):
+                raise
+            if self.run and not began and self.trainer.is_global_zero:
+                self.run.discard()
+            raise mistake from error
         finally:
             if self.run:
                 self.run.runs.let_go()
@@ -83,6 +93,11 @@ class CLI(LightningCLI):
             save_config_callback=None,  # it would write into the logger's folder; ours is the run's
             args=args,
         )
+
+    def _began(self) -> bool:
+        """Whether an optimizer step has been taken, in this attempt or before."""
+        trainer = getattr(self, "trainer", None)  # None: it could not be built
+        return trainer is not None and trainer.global_step > (self.run.start.step if self.run else 0)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_options(parser)
@@ -131,13 +146,14 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             self.signals.listen(signal.SIGUSR1)  # at once: what it does by default is to end the process
         config = self.option("trainer")
+        check_trainer_options(config)
         self.io = ChecksummedIO()
         own = as_list(config.callbacks)
-        kwargs["callbacks"] = [*own, progress_callback(stdout_is_terminal(this_launch().external))]
+        kwargs["callbacks"] = [*own, *our_progress(config, own, on_terminal=stdout_is_terminal(this_launch().external))]
         kwargs["plugins"] = [*as_list(config.plugins), self.io]
         # Without it, Lightning adds a ModelCheckpoint beside ours.
         kwargs["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
-        if config.logger is None:
+        if config.logger in (None, True):
             kwargs["logger"] = False  # before_fit gives fit its own: their folder is not yet known
         return super().instantiate_trainer(**kwargs)
 
@@ -150,20 +166,9 @@ class CLI(LightningCLI):
         self._check()
         if isinstance(self.trainer.strategy, RankedDDPStrategy):
             self.trainer.strategy.take_port()
-        identity = RunIdentity.of(self._options())
-        job = allocation(os.environ)
-        folder = Path(self.option("runs_dir")) / self.option("name")
-        check = check_goes_on(self.model, self.datamodule)
-        runs = RunsFolder(folder, identity, check, job, "SLURM_RESTART_COUNT" in os.environ)
-        self.run = run = FitRun.begin(self.trainer, runs, self.option("resume"))
-        self.trainer.ckpt_path = run.start.checkpoint
-        if self.option("trainer").logger is None:
-            self.trainer.loggers = run_loggers(
-                self.option("runs_dir"), self.option("name"), run.start, lambda: self.trainer.current_epoch
-            )
-        self._save_config(run.folder)
         watch = None if self.option("on_nan") == "skip" else LossWatch()
-        boundary = self._boundary(run, identity, RunRecord(identity.digest, job=job), watch)
+        # As Lightning has it, a dev run keeps nothing: no folder, no log, no checkpoint.
+        boundary = None if self.trainer.fast_dev_run else self._begin(watch)  # type: ignore[attr-defined]
         self.trainer.callbacks = fit_callbacks(  # type: ignore[attr-defined]  # set by a connector
             self.trainer.callbacks,  # type: ignore[attr-defined]
             boundary,
@@ -172,6 +177,20 @@ class CLI(LightningCLI):
             self.option("ema_decay"),
             logs=bool(self.trainer.loggers),
         )
+
+    def _begin(self, watch: LossWatch | None) -> StepBoundary:
+        """Decide where the run begins, and give it loggers; returns what saves its checkpoints."""
+        identity = RunIdentity.of(self._options())
+        job = allocation(os.environ)
+        runs_dir, name = self.option("runs_dir"), self.option("name")
+        check = check_goes_on(self.model, self.datamodule)
+        runs = RunsFolder(Path(runs_dir) / name, identity, check, job, "SLURM_RESTART_COUNT" in os.environ)
+        self.run = run = FitRun.begin(self.trainer, runs, self.option("resume"))
+        self.trainer.ckpt_path = run.start.checkpoint
+        ours = run_loggers(runs_dir, name, run.start, lambda: self.trainer.current_epoch)
+        self.trainer.loggers = all_loggers(ours, self.option("trainer").logger)
+        self._save_config(run.folder)
+        return self._boundary(run, identity, RunRecord(identity.digest, job=job), watch)
 
     def _boundary(self, run: FitRun, identity: RunIdentity, record: RunRecord, watch: LossWatch | None) -> StepBoundary:
         """What saves, chooses the best and stops."""
@@ -187,7 +206,9 @@ class CLI(LightningCLI):
 
     def _check(self) -> None:
         """Raise a UsageError where data, model, ranks and options do not go together."""
-        launch = this_launch()
+        launch, callbacks = this_launch(), as_list(self.option("trainer").callbacks)
+        check_averages(callbacks, self.option("ema_decay"))
+        check_monitor("checkpoint.monitor", self.option("checkpoint").monitor, callbacks)
         # Lightning sets it without declaring it, and makes max_epochs 1.
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             check_sides(self.datamodule, self.trainer.max_epochs)
@@ -236,8 +257,10 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
         trainer, model, run = self.trainer, self.model, self.run
-        assert run is not None
         trainer.ckpt_path = None  # else the test would load it again
+        if run is None:
+            trainer.test(model, datamodule=self.datamodule)
+            raise Finished  # a dev run
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
         epoch, step = run.load_best(model, only(StepBoundary, callbacks).best, trainer)
         if len(self.datamodule.rows["test"]):

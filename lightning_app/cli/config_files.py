@@ -11,14 +11,27 @@ from lightning_app.errors import UsageError
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "configs", PACKAGE.parent / "configs")
 SUFFIXES = (".yaml", ".yml", ".json")
+# Where classes that a user may have named in a config have gone.
+MOVED = {
+    "lightning_app.callbacks.bar.Bar": "lightning_app.callbacks.progress_bar.Bar",
+    "lightning_app.callbacks.batch_norm.AverageBatchStatistics": (
+        "lightning_app.callbacks.batch_statistics.AverageBatchStatistics"
+    ),
+    "lightning_app.callbacks.pictures.Pictures": "lightning_app.callbacks.tensorboard_images.Pictures",
+    "lightning_app.callbacks.plain_progress.PlainProgress": "lightning_app.callbacks.progress_lines.PlainProgress",
+    "lightning_app.loggers.PatientLogger": "lightning_app.results.loggers.PatientLogger",
+    "lightning_app.ddp.RankedDDPStrategy": "lightning_app.trainer.strategy.RankedDDPStrategy",
+    "lightning_app.checkpoint.ChecksummedIO": "lightning_app.checkpointing.checkpoint_io.ChecksummedIO",
+}
 
 
 def resolve_configs(args: list[str]) -> list[str]:
     """Point `--config configs/x.yaml` (or -c) at the shipped file where the working directory has none.
 
     Raises:
-        UsageError: a config is nowhere, or is no table of options in YAML.
+        UsageError: a config is nowhere, or is no table of options in YAML, or names a class that has moved.
     """
+    check_moved("the command line", " ".join(args))
     resolved = list(args)
     for index, arg in enumerate(args):
         if arg.startswith("--config="):
@@ -55,12 +68,21 @@ def check_config(path: Path) -> None:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        content = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(where_broken(path, error)) from error
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
         raise UsageError(f"{path} has {found} in it; expected options by name, as in configs/quickstart.yaml.")
+    check_moved(str(path), text)
+
+
+def check_moved(where: str, text: str) -> None:
+    """Raise a UsageError where a text names a class by a path that it no longer has."""
+    for old, new in MOVED.items():
+        if old in text:
+            raise UsageError(f"{where} names the class {old}, which has moved: write {new}.")
 
 
 def where_broken(path: Path, error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import lightning.pytorch as pl
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     Callback,
@@ -30,9 +31,16 @@ from lightning_app.callbacks.throughput import Throughput
 Kind = TypeVar("Kind", bound=pl.Callback)
 
 
-def progress_callback(on_terminal: bool) -> ProgressBar:
-    """A bar on a terminal, else lines with the time."""
-    return Bar() if on_terminal else PlainProgress()
+def our_progress(trainer: Namespace, own: Sequence[pl.Callback], on_terminal: bool) -> list[pl.Callback]:
+    """A bar on a terminal, else lines with the time; nothing where the user wants none or has one of their own.
+
+    Args:
+        trainer: the Trainer's options.
+        own: the user's callbacks.
+    """
+    if trainer.enable_progress_bar is False or any(isinstance(callback, ProgressBar) for callback in own):
+        return []
+    return [Bar() if on_terminal else PlainProgress()]
 
 
 def stdout_is_terminal(launched: bool) -> bool:

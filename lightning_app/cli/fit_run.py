@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,12 @@ class FitRun:
     def checkpoints(self) -> Path:
         """Where its checkpoints lie."""
         return self.folder / CHECKPOINTS
+
+    def discard(self) -> None:
+        """Remove the folder of a run that this attempt began, before its first step and so with nothing in it."""
+        if not self.start.again and not list(self.checkpoints.glob("*.ckpt")):
+            self.runs.let_go()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def load_best(self, model: ImageClassifier, best: BestChoice, trainer: pl.Trainer) -> tuple[int, int]:
         """Load the weights of the best validation, or the last ones where nothing was validated.

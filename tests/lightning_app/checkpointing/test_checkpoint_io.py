@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import os
 import random
 import subprocess
@@ -18,6 +19,7 @@ from equality import differences
 from lightning_app import files
 from lightning_app.checkpointing.checkpoint_io import (
     IN_MEMORY,
+    OURS,
     CheckpointError,
     ChecksummedIO,
     DamagedError,
@@ -214,10 +216,38 @@ def test_the_link_to_the_best_never_names_a_file_that_is_gone(tmp_path: Path, mo
 
     for step in (1, 2):
         write_checkpoint({"global_step": step}, step_file(tmp_path, step))
-        keep_newest(tmp_path, 1, best=step)
+        keep_newest(tmp_path, 1, best=step_file(tmp_path, step).name)
     write_checkpoint({"global_step": 3}, step_file(tmp_path, 3))
     unlink = Path.unlink
     monkeypatch.setattr(Path, "unlink", end)
     with pytest.raises(Stop):
-        keep_newest(tmp_path, 1, best=3)
+        keep_newest(tmp_path, 1, best="step-00000003.ckpt")
     assert read_checkpoint(tmp_path / "best.ckpt")["global_step"] == 3
+
+
+def test_of_the_files_of_best_checkpoints_only_the_best_is_kept_and_linked(tmp_path: Path) -> None:
+    names = ["validated-00000003.ckpt", "validated-00000005.ckpt", "step-00000004.ckpt", "step-00000006.ckpt"]
+    for name in names:
+        (tmp_path / name).touch()
+    keep_newest(tmp_path, 1, best="validated-00000005.ckpt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.ckpt",
+        "step-00000006.ckpt",
+        "validated-00000005.ckpt",
+    ]
+    assert (tmp_path / "best.ckpt").readlink().name == "validated-00000005.ckpt"
+
+
+def test_a_checkpoint_of_a_users_callback_that_cannot_be_written_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("lightning_app"), "propagate", True)
+    (tmp_path / "file").touch()
+    target = tmp_path / "file/mine.ckpt"
+    ChecksummedIO().save_checkpoint(STATE, target)
+    assert f"checkpoint: {target} could not be written" in caplog.text
+    caplog.clear()
+    io = ChecksummedIO()
+    io.save_checkpoint(STATE, target, OURS)
+    assert io.error is not None
+    assert caplog.text == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from datamodules.augmentation import Augment
 from lightning_app.bench.step_timing import AUGMENTS
 from lightning_app.cli.cli import CLI
-from lightning_app.cli.config_files import find_config, resolve_configs
+from lightning_app.cli.config_files import MOVED, find_config, resolve_configs
 from lightning_app.errors import UsageError
 from lightning_app.launchers.launch import Launch
 from lightning_app.trainer.machine import Machine
@@ -165,3 +166,23 @@ def test_a_config_that_is_nowhere_is_an_error_that_names_the_nearest(
 ) -> None:
     with pytest.raises(UsageError, match=f"no config at {name}; did you mean .*{nearest}"):
         find_config(name)
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_class_that_has_moved_is_named_with_its_new_path(old: str, new: str, tmp_path: Path) -> None:
+    module, _, name = new.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"trainer: {{callbacks: [{{class_path: {old}}}]}}\n")
+    for args, where in ((["--config", str(config)], config), (["--trainer.callbacks", old], "the command line")):
+        with pytest.raises(UsageError, match=f"{where} names the class {old}, which has moved: write {new}"):
+            resolve_configs(args)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["models.schedules.OneCycle", "lightning_app.environment.LauncherEnvironment", "lightning_app.callbacks.ema.EMA"],
+)
+def test_the_class_paths_that_docs_name_stay(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)

@@ -1,0 +1,58 @@
+"""What Lightning or torch raises for an option, as one line for the user."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from lightning_app.errors import Stopped, UsageError, UserError
+
+# Packages whose complaints before the first step are about an option, by the folder that they lie in.
+LIBRARIES = ("lightning", "lightning_utilities", "torch", "torchmetrics", "torchvision", "jsonargparse")
+# How to mend what their own message leaves open. The first pattern that is found in it counts.
+ADVICE = {
+    r"SparseAdam": "Choose an optimizer for dense gradients, for example torch.optim.AdamW.",
+    r"`?psutil`?": "Install it: pip install psutil",
+    r"`?wandb`?": "Install it: pip install wandb",
+    r"`?mlflow`?|mlflow-skinny": "Install it: pip install mlflow",
+    r"`?neptune`?": "Install it: pip install neptune",
+    r"`?comet_ml`?": "Install it: pip install comet-ml",
+}
+
+
+def option_error(error: Exception, began: bool) -> UsageError | None:
+    """The error to show in place of one that a library raised; None where it is no mistake of the user.
+
+    Args:
+        error: as it was caught.
+        began: whether an optimizer step has been taken. From then on only what Lightning itself calls a
+            misconfiguration is one: anything else may be a fault of the program or the machine.
+    """
+    if isinstance(error, (UserError, Stopped, OSError)):
+        return None
+    misconfigured = isinstance(error, MisconfigurationException)
+    if not misconfigured and (began or not raised_by_a_library(error)):
+        return None
+    said = " ".join(str(error).split()) or type(error).__name__
+    advice = next((mend for pattern, mend in ADVICE.items() if re.search(pattern, said)), None)
+    return UsageError(
+        f"{said.rstrip('.')}. {advice or 'Change or leave out that option'} (--debug shows the traceback)."
+    )
+
+
+def raised_by_a_library(error: Exception) -> bool:
+    """Whether the innermost line is in a library; not in our code or a user's, and not in what joins the ranks."""
+    frames = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    if any("distributed" in parts and "torch" in parts for parts in frames):
+        return False
+    return bool(frames) and package_of(frames[-1]) in LIBRARIES
+
+
+def package_of(parts: tuple[str, ...]) -> str | None:
+    """The package of a file below site-packages, given by the parts of its path; None of others."""
+    if "site-packages" not in parts:
+        return None
+    return parts[len(parts) - parts[::-1].index("site-packages")]
