@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"checkpointing"} | LAUNCHING | DATA_AND_MODELS,
     "callbacks": {"checkpointing", "results"} | LAUNCHING,
     "library": set(),
-    "cli": ROOMS | {"library"} | DATA_AND_MODELS,
+    "cli": ROOMS | {"library", "models.kernels"} | DATA_AND_MODELS,
     "doctor": LAUNCHING,
     "bench": {"callbacks", "trainer"} | DATA_AND_MODELS,
     "compare": ROOMS | {"doctor"},

@@ -34,7 +34,14 @@ def run_facts(trainer: pl.Trainer) -> dict[str, Any]:
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each fact that has changed; those that were not noted then are not known to have."""
     return [
-        f"{name} was {then[name]} and is {now[name]} now; {INEXACT.get(name, ROUNDING)}"
+        f"{name} was {in_words(then[name])} and is {in_words(now[name])} now; {INEXACT.get(name, ROUNDING)}"
         for name in sorted(then.keys() & now.keys())
         if then[name] != now[name]
     ]
+
+
+def in_words(fact: Any) -> str:
+    """A fact as text; of switches by name, those that are on."""
+    if not isinstance(fact, dict):
+        return str(fact)
+    return ", ".join(sorted(name for name, on in fact.items() if on)) or "none"

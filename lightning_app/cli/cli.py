@@ -47,6 +47,7 @@ from lightning_app.results.write_results import write_results
 from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
+from models.kernels.in_use import kernels_in_use
 
 log = logging.getLogger(__name__)
 CHECKED = ("validate", "test", "predict")  # verbs that measure a checkpoint
@@ -201,7 +202,11 @@ class CLI(LightningCLI):
             StopRequest(self.signals, os.environ),
             watch,
             identity,
-            {"data": self.datamodule.packed.content, "classes": self.datamodule.packed.classes},
+            {
+                "data": self.datamodule.packed.content,
+                "classes": self.datamodule.packed.classes,
+                "kernels": kernels_in_use(),
+            },
         )
 
     def _check(self) -> None:

@@ -22,7 +22,7 @@ from lightning_app.errors import UsageError
 from lightning_app.trainer.trainer import as_list
 
 # What the model logs, and so what a callback of Lightning can monitor.
-METRICS = ("train/loss", *(f"val/{name}" for name in ("acc", "top3", "ece", "loss")))
+METRICS = ("train/loss", *(f"val/{name}" for name in ("acc", "top3", "ece", "loss", "balanced_acc", "f1")))
 NO_PLACE: dict[type, str] = {
     BatchSizeFinder: "would change data.batch_size, which is part of what a run is and of its schedule. Choose one "
     "with python -m lightning_app bench, and set data.batch_size",
@@ -43,7 +43,7 @@ def check_trainer_options(trainer: Namespace) -> None:
         )
     if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
         raise UsageError(
-            f"--trainer.precision is {trainer.precision}; the images, the metrics and the averaged weights are float32: "
+            f"--trainer.precision is {trainer.precision}; images, metrics and averaged weights are float32: "
             "use 32-true, or bf16-mixed or 16-mixed, which compute in fewer bits where that is safe."
         )
     if any(isinstance(plugin, AsyncCheckpointIO) for plugin in as_list(trainer.plugins)):

@@ -54,7 +54,7 @@ def test_a_value_that_is_no_finite_number_is_never_the_best(first: float) -> Non
 def test_without_validation_there_is_no_best_and_with_one_the_metric_has_to_be_there() -> None:
     assert best_of("val/acc", "max", [{"train/loss": 1.0}]) is None
     with pytest.raises(
-        UsageError, match="checkpoint.monitor is val/f1, which was not logged; expected one of .*val/acc"
+        UsageError, match=r"checkpoint.monitor is val/f1, which was not logged; expected one of .*val/acc"
     ):
         best_of("val/f1", "max")
 
@@ -69,7 +69,7 @@ def test_the_choice_goes_on_from_what_was_saved() -> None:
 
 
 def test_a_loss_with_the_highest_as_the_best_is_an_error() -> None:
-    with pytest.raises(UsageError, match="would keep the worst checkpoint; add --checkpoint.mode min"):
+    with pytest.raises(UsageError, match=r"would keep the worst checkpoint; add --checkpoint.mode min"):
         SavingOptions(monitor="val/loss")
 
 
