@@ -35,7 +35,7 @@ from lightning_app.cli.options import add_options
 from lightning_app.cli.parser import Parser
 from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
 from lightning_app.cli.trainer_checks import check_averages, check_monitor, check_trainer_options
-from lightning_app.errors import Finished, UsageError
+from lightning_app.errors import Finished, UsageError, UserError
 from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.specs.slurm import allocation
@@ -71,11 +71,12 @@ class CLI(LightningCLI):
             ) from error
         except Exception as error:
             began = self._began()
-            if not (mistake := option_error(error, began)):
-                raise
-            if self.run and not began and self.trainer.is_global_zero:
+            mistake = option_error(error, began)
+            if self.run and not began and self.trainer.is_global_zero and (mistake or isinstance(error, UserError)):
                 self.run.discard()
-            raise mistake from error
+            if mistake:
+                raise mistake from error
+            raise
         finally:
             if self.run:
                 self.run.runs.let_go()
