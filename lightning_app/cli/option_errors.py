@@ -15,7 +15,7 @@ LIBRARIES = ("lightning", "lightning_utilities", "torch", "torchmetrics", "torch
 # How to mend what their own message leaves open. The first pattern that is found in it counts.
 ADVICE = {
     r"Interval\.step": "Give the Timer its interval: init_args: {duration: ..., interval: step}.",
-    r"view size is not compatible": "torch.optim.LBFGS cannot step a network in channels_last; choose another optimizer.",
+    r"view size is not compatible": "LBFGS cannot step a network in channels_last; choose another optimizer.",
     r"SparseAdam": "Choose an optimizer for dense gradients, for example torch.optim.AdamW.",
     r"`?psutil`?": "Install it: pip install psutil",
     r"`?wandb`?": "Install it: pip install wandb",
