@@ -118,8 +118,10 @@ class StepBoundary(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.checkpoints.saving:  # not one that a user's own callback asked for, anywhere within a step
-            checkpoint["run"] = {"options": self.identity.dump(), "facts": self.facts | run_facts(trainer)}
+        facts = self.facts | run_facts(trainer)
+        # A user's own callback may save anywhere within a step: such a file can be measured, but not resumed.
+        checkpoint["run"] = {"options": self.identity.dump(), "facts": facts, "resumable": self.checkpoints.saving}
+        if self.checkpoints.saving:
             lightning_patches.rewind(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(

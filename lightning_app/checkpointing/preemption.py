@@ -12,6 +12,7 @@ import re
 import signal
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from types import FrameType
@@ -49,7 +50,9 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def listen(self, *signals: int) -> None:
-        """Take over these signals."""
+        """Take over these signals; in a thread, where Python lets nobody do so, they stay the program's."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in signals:
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue

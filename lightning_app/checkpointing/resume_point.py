@@ -54,6 +54,11 @@ class ResumePoints:
         theirs = identity_in(checkpoint)
         if theirs is None:
             raise CheckpointError(f"{path} was not made by a fit of this program.")
+        if not checkpoint["run"].get("resumable", True):
+            raise CheckpointError(
+                f"{path} was saved by another callback of a run (ModelCheckpoint, say) within a step, where no run can "
+                "go on exactly; resume from a step-*.ckpt of the run's checkpoints. test, validate and predict take it."
+            )
         if theirs != self.identity:
             differences = in_words(theirs.differences(self.identity))
             raise CheckpointError(f"{path} is of a run with other options: {differences}.")

@@ -204,11 +204,19 @@ def test_the_averaged_weights_are_what_was_kept(run_folder: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["test", "validate", "predict"])
 def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing_here(
-    verb: str, run_folder: Path, card: dict[str, Any], empty_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    verb: str,
+    run_folder: Path,
+    card: dict[str, Any],
+    cache_dir: str,
+    empty_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     copy = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("copy") / "run"))
     checkpoint = copy / "checkpoints/best.ckpt"
-    cli = CLI([verb, "--config", str(run_folder / "config.yaml"), "--ckpt_path", str(checkpoint)], started=0.0)
+    # With the run's config; or without one, and with initial weights that are not there: the checkpoint knows.
+    config = ["--config", str(run_folder / "config.yaml")]
+    alone = ["--data.cache_dir", cache_dir, "--trainer.precision", "32-true", "--model.weights", "gone.pth"]
+    cli = CLI([verb, *(config if verb == "predict" else alone), "--ckpt_path", str(checkpoint)], started=0.0)
     assert confusion_of(cli, verb) == card["confusion"]["val" if verb == "validate" else "test"]
     assert list(empty_folder.iterdir()) == []
     if verb == "predict":

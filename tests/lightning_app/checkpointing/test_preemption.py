@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,13 @@ def test_one_signal_is_given_back_while_the_others_are_listened_to() -> None:
     assert signals.received == signal.SIGUSR1
     signals.restore()
     assert signal.getsignal(signal.SIGUSR1) is before[signal.SIGUSR1]
+
+
+def test_in_a_thread_the_signals_stay_the_programs() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(StopSignals().listen, signal.SIGTERM).result()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])

@@ -274,6 +274,13 @@ def test_a_path_of_a_run_with_other_options_names_them(tmp_path: Path) -> None:
         started(tmp_path, str(path))
 
 
+def test_a_path_of_another_callbacks_checkpoint_names_what_can_be_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "epoch=1-step=20.ckpt"
+    write_checkpoint({"global_step": 20, "run": {"options": OPTIONS.dump(), "resumable": False}}, path)
+    with pytest.raises(UsageError, match=r"saved by another callback .* resume from a step-\*\.ckpt"):
+        started(tmp_path / "run", str(path))
+
+
 def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing.ckpt cannot be read"):
         started(tmp_path, str(tmp_path / "nothing.ckpt"))
