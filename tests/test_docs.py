@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,27 @@ def test_the_network_of_the_example_gives_logits() -> None:
     network = names["tiny_net"](num_classes=4)
     assert head_name(network) == "4"
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 4)
+
+
+WALKED = re.compile(r"`((?:lightning_app|models|datamodules|serve)/[\w./]+\.py):([\w.]+)`")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_functions_that_are_named_are_there(document: Path) -> None:
+    gone = []
+    for file, name in WALKED.findall(prose(document)):
+        tree: Any = ast.parse((REPOSITORY / file).read_text())
+        for part in name.split("."):
+            tree = next((node for node in getattr(tree, "body", ()) if getattr(node, "name", "") == part), None)
+        if tree is None:
+            gone.append(f"{file}:{name}")
+    assert gone == []
+
+
+def test_no_walk_enters_a_file_twice() -> None:
+    design = (REPOSITORY / "docs/design.md").read_text().split("## Walks")[1].split("## Add something")[0]
+    walks = design.split("\n\n**")[1:]
+    assert len(walks) == 3
+    for walk in walks:
+        files = re.findall(r"^\d+\. `([\w./]+?)(?::[\w.]+)?`", walk, flags=re.MULTILINE)
+        assert len(files) == len(set(files)) >= 6
