@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.backbones import build_backbone
 from models.kernels.batch_norm import fuse_batch_norms
 from models.kernels.depthwise import replace_depthwise
+from models.kernels.norm_depthwise import join_norm_depthwise
 
 # Channel means and deviations of ImageNet, which torchvision's weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -42,6 +43,7 @@ class Network(nn.Module):
         if kernels:
             replace_depthwise(self.backbone)
             fuse_batch_norms(self.backbone)
+            join_norm_depthwise(self.backbone)
         self.scale: Tensor
         self.offset: Tensor
         mean_, std_ = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]

@@ -38,6 +38,7 @@ class FusedBatchNorm(nn.BatchNorm2d):
     def __init__(self, norm: nn.BatchNorm2d, bounds: tuple[float, float] = UNBOUNDED) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.weight, self.bias = norm.weight, norm.bias
+        self.training = norm.training
         for name, buffer in norm.named_buffers():
             setattr(self, name, buffer)
         self.bounds, self.activated = bounds, False
@@ -48,11 +49,11 @@ class FusedBatchNorm(nn.BatchNorm2d):
         if not (self.training and decays and self.weight.dtype == torch.float32 and takes(images)):
             return super().forward(images)
         normalised, mean, var = _BatchNorm.apply(images, self.weight, self.bias, self.eps, *self.bounds)
-        self._track(mean, var, images.numel() // self.num_features)
+        self.track(mean, var, images.numel() // self.num_features)
         self.activated = True
         return normalised
 
-    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
         """Move the running statistics, as torch does: their variance is the unbiased one."""
         assert self.running_mean is not None
         assert self.running_var is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.kernels import batch_norm, compiling, depthwise
+from models.kernels import batch_norm, compiling, depthwise, norm_depthwise
 
 
 def kernels_in_use() -> dict[str, bool]:
@@ -14,4 +14,5 @@ def kernels_in_use() -> dict[str, bool]:
     return {
         "batch_norm": compiling.load(batch_norm.SOURCE, "-DELEMENT_BITS=32") is not None,
         "depthwise": compiling.load(depthwise.SOURCE, "-DELEMENT_BITS=32") is not None,
+        "norm_depthwise": compiling.load(norm_depthwise.SOURCE, "-DELEMENT_BITS=32") is not None,
     }

@@ -210,12 +210,12 @@ def test_switched_off_all_is_torchs_own_to_the_bit_and_a_runs_facts_say_so(switc
     fuse_batch_norms(ours)
     images = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     assert torch.equal(ours(images), plain(images))
-    assert kernels_in_use() == {"batch_norm": False, "depthwise": False}
+    assert kernels_in_use() == {"batch_norm": False, "depthwise": False, "norm_depthwise": False}
 
 
 @needs_compiler
 def test_with_a_compiler_the_kernels_are_in_use() -> None:
-    assert kernels_in_use() == {"batch_norm": True, "depthwise": True}
+    assert kernels_in_use() == {"batch_norm": True, "depthwise": True, "norm_depthwise": True}
 
 
 @needs_compiler
