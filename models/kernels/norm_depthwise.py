@@ -51,7 +51,7 @@ def apply(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Mod
     assert isinstance(first, FusedBatchNorm)
     assert isinstance(depthwise, Depthwise)
     assert isinstance(second, FusedBatchNorm)
-    output, *statistics = _NormDepthwise.apply(
+    output, mean1, var1, mean2, var2 = _NormDepthwise.apply(
         images,
         *(first.weight, first.bias, first.eps, first.bounds),
         *(depthwise.weight, depthwise.stride[0]),
@@ -59,8 +59,8 @@ def apply(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Mod
         second.running_mean,
     )
     channels = images.shape[1]
-    first.track(*statistics[:2], images.numel() // channels)
-    second.track(*statistics[2:], output.numel() // channels)
+    first.track(mean1, var1, images.numel() // channels)
+    second.track(mean2, var2, output.numel() // channels)
     return output
 
 
