@@ -30,16 +30,23 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
     """
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
-        raise ModelError(f"unknown backbone {name}: {hint}")
+    check_name(name)
     options: dict[str, Any] = ONE_ANSWER.get(name, {}) | ({} if dropout is None else {"dropout": dropout})
     try:
         return models.get_model(name, weights=None, num_classes=num_classes, **options)
     except TypeError as error:
         raise ModelError(f"backbone {name} takes no dropout rate ({error}); leave model.dropout at null.") from error
+
+
+def check_name(name: str) -> None:
+    """Raise a ModelError where no network has this name."""
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
+        raise ModelError(f"unknown backbone {name}: {hint}")
 
 
 def head_name(network: nn.Module) -> str:

@@ -15,13 +15,16 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from models.backbones import head_name, load_tensors
+from models.backbones import check_name, head_name, load_tensors
 from models.card import WEIGHTS, read_card
 from models.errors import ModelError
 
 IMAGENET = "imagenet"  # torchvision's first edition
 FIRST_EDITION = "IMAGENET1K_V1"
-EXPECTED = "imagenet, an edition of torchvision's (IMAGENET1K_V2, DEFAULT), none, or the path of a file or an artifact"
+EXPECTED = (
+    "imagenet, none, or the path of a .safetensors, .pth or .ckpt file or of an artifact; or a torchvision edition "
+    "such as IMAGENET1K_V2"
+)
 # torchvision's builders turn ImageNet's normalisation into the one that these were trained with, (x - 0.5) / 0.5.
 HALVED = ("googlenet", "inception_v3")
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # their further answers, which we build them without
@@ -54,8 +57,9 @@ def read_pretrained(backbone: str, weights: str) -> Pretrained:
         weights: `imagenet`, an edition of torchvision's, a .safetensors, .pth or .ckpt file, or an artifact's folder.
 
     Raises:
-        ModelError: there are none, they cannot be read, or they are of another backbone.
+        ModelError: there is no such backbone, there are no weights, they cannot be read, or are of another backbone.
     """
+    check_name(backbone)
     path = Path(weights)
     if weights == IMAGENET or not (path.suffix or os.sep in weights or path.exists()):
         return imagenet(backbone, FIRST_EDITION if weights == IMAGENET else weights)

@@ -98,7 +98,7 @@ def test_weights_that_do_not_fit_leave_the_network_as_it_was(trained: dict[str, 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no weights at .*/nowhere\.pth: expected imagenet, an edition"):
+    with pytest.raises(ModelError, match=r"no weights at .*/nowhere\.pth: expected imagenet, none, or the path"):
         load(build_backbone("resnet18", 2), "resnet18", str(tmp_path / "nowhere.pth"))
 
 
@@ -209,6 +209,11 @@ def test_code_in_torchvisions_cache_is_refused_and_never_runs(empty_cache: Path,
 def test_a_backbone_without_first_edition_imagenet_weights_is_named() -> None:
     with pytest.raises(ModelError, match="torchvision has no ImageNet weights of the first edition for vit_h_14"):
         read_pretrained("vit_h_14", "imagenet")
+
+
+def test_an_unknown_backbone_names_the_nearest_before_any_weights_are_looked_for() -> None:
+    with pytest.raises(ModelError, match=r"unknown backbone mobilenetv2: did you mean mobilenet_v2\?"):
+        read_pretrained("mobilenetv2", "imagenet")
 
 
 def test_a_word_that_is_no_edition_lists_those_that_there_are() -> None:
