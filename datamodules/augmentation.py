@@ -136,7 +136,8 @@ class Augment:
         """
         maps = []
         if self.pad_crop:
-            pixels = torch.floor(draws[:, [SHIFT_X, SHIFT_Y]] * (2 * self.pad_crop + 1)) - self.pad_crop
+            # A slice: for a list of columns, a GPU would wait for the list.
+            pixels = torch.floor(draws[:, SHIFT_X : SHIFT_Y + 1] * (2 * self.pad_crop + 1)) - self.pad_crop
             maps.append(shift(pixels * 2 / stored_size))
         if self.crop_scale < 1:
             maps.append(crop(*self.window(draws), draws[:, CROP_X], draws[:, CROP_Y]))

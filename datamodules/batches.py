@@ -92,7 +92,7 @@ class BatchMaker:
 
     def _augmented(self, size: int, *spans: slice) -> tuple[Tensor, Tensor]:
         """The images at positions of the epoch's order, and their rows."""
-        order, draws = (torch.cat([values[span] for span in spans]) for values in self.drawn)
+        order, draws = (together([values[span] for span in spans]) for values in self.drawn)
         rows = self.rows["train"][order]
         return self.augment(self.gather(rows), draws, size), rows
 
@@ -124,6 +124,11 @@ class BatchMaker:
 def span_of(shard: Shard) -> slice:
     """The positions of a shard; where it has none, one image to pad with."""
     return slice(shard.start, shard.stop) if shard.stop > shard.start else slice(0, 1)
+
+
+def together(parts: list[Tensor]) -> Tensor:
+    """Parts in one, without a copy of a single one."""
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def before(shard: Shard, span: slice) -> slice:

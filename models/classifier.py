@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.backbones import head_name
 from models.batch import Batch, as_batch, images_of
+from models.compiled import CompiledNetwork, CompileMode
 from models.errors import ModelError
 from models.metrics import EvalMetrics, ImagePredictions, majority_share, reset, scalars
 from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
@@ -47,6 +48,8 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: in training; validation and test losses are plain cross-entropy.
         mean: channel means for normalisation, of pixels in [0, 1]; null is what the weights were trained with.
         std: channel deviations for normalisation; null likewise.
+        compile: null, or torch.compile's mode for the network, which compiles each size of images when it first comes;
+            `eager` and `aot_eager` are its backends for debugging.
         optimizer: class_path and init_args of a torch optimizer.
         lr_scheduler: class_path and init_args of a schedule; null keeps the rate.
     """
@@ -63,6 +66,7 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: float = 0.0,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        compile: CompileMode | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01, fused=True),
         lr_scheduler: LRSchedulerCallable | None = lambda optimizer: OneCycle(optimizer),
     ) -> None:
@@ -84,6 +88,7 @@ class ImageClassifier(pl.LightningModule):
         self.network = Network(backbone, num_classes, self.mean, self.std, dropout)
         if pretrained:
             log.info(load_weights(self.network.backbone, pretrained))
+        self.compiled = None if compile is None else CompiledNetwork(self.network, compile)
         for name in freeze_layers:
             self._layer(name).requires_grad_(False)
         if freeze_backbone:
@@ -154,7 +159,7 @@ class ImageClassifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Pixels float [n, 3, size, size] in [0, 1] to logits [n, num_classes]."""
-        return self.network(images)
+        return self.network(images) if self.compiled is None else self.compiled(images)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch, self.trainer.world_size)

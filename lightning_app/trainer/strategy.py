@@ -27,6 +27,9 @@ class RankedDDPStrategy(DDPStrategy):
 
     Lightning multiplies nodes by devices, which is wrong then: shards would silently never be visited
     (lightning/pytorch/strategies/ddp.py, distributed_sampler_kwargs).
+
+    DDP averages gradients over ranks. That the average is the gradient of the global batch, whatever the shards' sizes,
+    is the work of the loss: models/classifier.py, training_step.
     """
 
     @property

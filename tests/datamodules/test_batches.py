@@ -184,3 +184,38 @@ def test_balanced_batches_follow_the_balanced_order_on_any_number_of_ranks(
     found = [part.rows[: part.counted] for step in zip(*ranks, strict=True) for part in step]
     assert torch.equal(torch.cat(found), expected)
     assert labels[expected].bincount().tolist() in ([18, 19], [19, 18])
+
+
+class Kernels(TorchDispatchMode):
+    """Counts operations that run something on the device: all but views and empty tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.count += not (function.is_view or "empty" in function.name() or "lift_fresh" in function.name())
+        return result
+
+
+@pytest.mark.parametrize(
+    ("augment", "most"),
+    [
+        (Augment(), 40),
+        (Augment(crop_scale=0.3, rotation=15, pad_crop=0), 75),
+        (Augment(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), 105),
+    ],
+    ids=["flip and shift", "crop and rotation", "colour"],
+)
+def test_a_batch_takes_few_kernels(
+    packed: PackedImages, augment: Augment, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, each costs some microseconds to launch, whatever its size."""
+    monkeypatch.setattr("datamodules.batches.fits", lambda images, device: True)
+    batches = BatchMaker(packed, {"train": torch.arange(TRAIN)}, 5, augment, torch.device("meta"))
+    shard = Shard("train", 0, 0, 8, 8, 8)
+    batches.make(shard, 12)  # the first one brings the epoch's draws
+    with Kernels() as kernels:
+        batches.make(shard, 12)
+    assert kernels.count <= most

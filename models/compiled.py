@@ -1,0 +1,53 @@
+"""torch.compile for the network, a graph for each size of images."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+CompileMode = Literal[
+    "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "eager", "aot_eager"
+]  # fmt: skip
+BACKENDS = ("eager", "aot_eager")
+GRAPHS = 64  # training and evaluation at each size of a growing list; torch's own limit is 8, then it stops compiling
+
+
+class CompiledNetwork:
+    """Calls a network through torch.compile. Its modules and the names of its tensors stay as they are.
+
+    Args:
+        network: compiled in place; its copies and what is pickled of it are not.
+        mode: torch.compile's, or the name of one of its backends for debugging.
+    """
+
+    def __init__(self, network: nn.Module, mode: CompileMode) -> None:
+        self.network, self.mode = network, mode
+        self.seen: set[tuple[Any, ...]] = set()
+        limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+        setattr(torch._dynamo.config, limit, max(GRAPHS, getattr(torch._dynamo.config, limit)))
+        how: dict[str, Any] = {"backend": mode} if mode in BACKENDS else {"mode": mode}
+        network.compile(dynamic=False, **how)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float [n, 3, size, size] to logits; the first of each shape takes as long as it takes to compile."""
+        key = (self.network.training, *images.shape)
+        if key in self.seen:
+            return self.network(images)
+        began = time.perf_counter()
+        logits = self.network(images)
+        self.seen.add(key)
+        purpose, seconds = "training" if self.network.training else "evaluation", time.perf_counter() - began
+        log.info(f"compile: {purpose}, {len(images)} images of {images.shape[-1]} pixels: {seconds:.1f} s")
+        return logits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickle, whose network is not compiled."""
+        return {"network": self.network, "mode": self.mode}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["network"], state["mode"])  # type: ignore[misc]  # compiles the copy
