@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datamodules.sources.brightness import DEEP_MODES, to_eight_bits
+from datamodules.sources.budget import Budget
 
 # Pillow's names, the frequent ones first. Not among them: EPS, which starts Ghostscript, and documents and films.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF", "ICO", "PCX", "TGA")
@@ -42,13 +43,16 @@ def pixel_limit(megapixels: float | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def decode_image(data: bytes, size: int, formats: tuple[str, ...] | None = None) -> np.ndarray:
+def decode_image(
+    data: bytes, size: int, formats: tuple[str, ...] | None = None, budget: Budget | None = None
+) -> np.ndarray:
     """Decode an image file and fit it to the stored size.
 
     Args:
         data: the file's bytes.
         size: side of the stored square, in pixels.
         formats: Pillow's names of those that are taken; None takes all of FORMATS.
+        budget: of the bytes that may be decoded at once, by whoever shares it.
 
     Returns:
         uint8 [3, size, size], RGB. Of an animation or a multi-page file, the first image.
@@ -57,9 +61,15 @@ def decode_image(data: bytes, size: int, formats: tuple[str, ...] | None = None)
         OSError, ValueError, SyntaxError: what Pillow raises for a file that is not a readable image.
         PIL.Image.DecompressionBombError: more pixels than Pillow's limit.
     """
-    with open_image(data, formats) as image:
+    with open_image(data, formats) as image, taken(budget, image):
         image.load()
         return np.asarray(fit(to_rgb(image), size)).transpose(2, 0, 1)
+
+
+def taken(budget: Budget | None, image: Image.Image) -> AbstractContextManager[None]:
+    """What decoding takes of a budget: four bytes a pixel, and as many for a copy that is turned or has no gaps."""
+    width, height = image.size
+    return budget.take(8 * width * height) if budget else nullcontext()
 
 
 def open_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image.Image:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.errors import DataError
+from datamodules.sources.budget import Budget
 from datamodules.sources.decoding import decode_image, open_image, pixel_limit
 from datamodules.sources.files import open_files
 from datamodules.sources.files.entry import Entry, Load
@@ -28,6 +29,7 @@ LARGEST_SIZE = 256  # of stored photographs: enough for training at 224
 MEASURED = 100  # images whose size is looked at to choose the stored size
 WAITING_BYTES = 64 << 20  # of files that are read and not yet decoded
 WAITING = 256  # such files
+DECODED_BYTES = 512 << 20  # of images while they are decoded, by all threads
 log = logging.getLogger(__name__)
 Decoded = np.ndarray | Exception
 
@@ -141,11 +143,11 @@ class ImageFolder:
         yield from ((row, DataError(entry.problem)) for row, entry in enumerate(entries) if entry.problem)
         size, seen = self.stored_size, self.files.fingerprint(lambda: entries)
         waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
-        held = 0
+        held, budget = 0, Budget(DECODED_BYTES)
         with pixel_limit(self.reading.max_megapixels), ThreadPoolExecutor(processors()) as pool:
             for name, load in self.files.loads(entry.name for entry in entries if not entry.problem):
                 row = rows[name]
-                waiting.append((row, entries[row].size, pool.submit(decode, load, size)))
+                waiting.append((row, entries[row].size, pool.submit(decode, load, size, budget)))
                 held += entries[row].size
                 while held > WAITING_BYTES or len(waiting) > WAITING:
                     row, freed, future = waiting.popleft()
@@ -172,10 +174,10 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decode(load: Load, size: int) -> Decoded:
+def decode(load: Load, size: int, budget: Budget) -> Decoded:
     """A stored image, or why there is none."""
     try:
-        return decode_image(load(), size)
+        return decode_image(load(), size, budget=budget)
     except Exception as error:  # Pillow's plugins raise anything for a broken file; the packer lists it by name
         return error
 

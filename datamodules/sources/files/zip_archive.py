@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import lzma
 import zipfile
 import zlib
@@ -17,6 +18,14 @@ ZIP_SUFFIX = ".zip"
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 UTF8_NAME, ENCRYPTED = 0x800, 0x1  # flags
 COMPRESSIONS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd", 99: "AES encryption"}
+
+
+log = logging.getLogger(__name__)
+
+
+def is_told(info: zipfile.ZipInfo) -> bool:
+    """Whether there is no doubt about a member's name."""
+    return bool(info.flag_bits & UTF8_NAME) or info.filename.isascii()
 
 
 class ZipArchive:
@@ -40,6 +49,11 @@ class ZipArchive:
         """By name; of those with one name the last counts."""
         infos = [info for info in self._archive.infolist() if self._readable(info)]
         names = [self._name(info) for info in infos]
+        if guessed := sum(name == info.filename and not is_told(info) for name, info in zip(names, infos, strict=True)):
+            log.warning(
+                f"{guessed} names in {self.path} are in an encoding that is not told and not UTF-8: characters may be "
+                "wrong. data.names_encoding sets it (shift_jis, gbk or cp1252, say)."
+            )
         if any("\\" in name for name in names) and not any("/" in name for name in names):
             names = [name.replace("\\", "/") for name in names]  # by programs for Windows that do not know better
         return {name.removeprefix("./"): info for name, info in zip(names, infos, strict=True)}
@@ -72,7 +86,7 @@ class ZipArchive:
         return True
 
     def _name(self, info: zipfile.ZipInfo) -> str:
-        if info.flag_bits & UTF8_NAME or info.filename.isascii():
+        if is_told(info):
             return info.filename
         raw = info.filename.encode("cp437")  # as which zipfile has read it
         for encoding in filter(None, (self.names_encoding, "utf-8")):

@@ -261,7 +261,9 @@ def test_a_folder_that_cannot_be_listed_says_so(
 @pytest.mark.parametrize(
     ("encoding", "option"), [("utf-8", None), ("shift_jis", "shift_jis"), ("gbk", "gbk"), ("cp437", None)]
 )
-def test_names_of_a_zip_in_other_encodings(encoding: str, option: str | None, tmp_path: Path) -> None:
+def test_names_of_a_zip_in_other_encodings(
+    encoding: str, option: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     name = {"cp437": "caf\u00e9/1.txt"}.get(encoding, "\u8868/1.txt")  # in Shift-JIS its second byte is a backslash
     with zipfile.ZipFile(tmp_path / "names.zip", "w") as archive:
         archive.writestr("x" * len(name.encode(encoding)), b"one")
@@ -269,6 +271,7 @@ def test_names_of_a_zip_in_other_encodings(encoding: str, option: str | None, tm
     (tmp_path / "names.zip").write_bytes(data)
     files = open_files(tmp_path / "names.zip", option)
     assert contents(files, [name]) == {name: b"one"}
+    assert ("1 names in" in caplog.text) == (encoding == "cp437")  # which was only guessed
 
 
 def test_names_that_are_not_in_the_said_encoding_are_an_error(tmp_path: Path) -> None:
