@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from lightning_app.files import sync
 from models.backbones import load_tensors
 from models.card import CARD, SCHEMA, WEIGHTS, read_card
+from models.errors import ModelError
 from models.network import Network
 from models.weights import check_fit, read_weights
 
@@ -32,13 +33,16 @@ def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     logits [n, number of classes]. Its backbone is torchvision's own, so it can be traced, exported and quantised.
 
     Raises:
-        ModelError: no artifact there, a damaged one, or one of a newer schema.
+        ModelError: no artifact there, a damaged one, one with links, one of a newer schema, or weights that are not
+            all finite.
     """
     card = read_card(Path(folder))
     network = Network(card["backbone"], len(card["classes"]), card["mean"], card["std"], kernels=False)
     weights = Path(folder) / WEIGHTS
     state = read_weights(weights)
     check_fit(network.backbone.state_dict(), state, set(), str(weights))
+    if broken := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        raise ModelError(f"{weights} is NaN or infinite in {', '.join(broken[:3])}: its training diverged.")
     load_tensors(network.backbone, state)
     return network.eval(), card
 
@@ -59,11 +63,12 @@ def save_artifact(
     temporary.mkdir(parents=True)
     state = {name: tensor.contiguous().cpu() for name, tensor in network.backbone.state_dict().items()}
     try:
-        save_file(state, temporary / WEIGHTS)
         for name, content in (pictures or {}).items():
             (temporary / name).parent.mkdir(exist_ok=True)
             (temporary / name).write_bytes(content)
         (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
+        save_file(state, temporary / WEIGHTS)
+        shutil.copymode(temporary / CARD, temporary / WEIGHTS)  # safetensors makes it the owner's alone
         for path in (temporary, *temporary.rglob("*")):
             sync(path)
         put_in_place(temporary, folder)

@@ -6,6 +6,7 @@ import argparse
 import getpass
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from serve.app.sockets import listen
 log = logging.getLogger("serve")
 MAX_THREADS = 4  # unless asked for: a login node has many cores, and many users
 PASSWORD = "SERVE_PASSWORD"
+ROOT_PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 RANGES: dict[str, tuple[float, float]] = {
     "port": (0, 65_535),
     "threads": (1, 1024),
@@ -79,6 +81,9 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="0 takes a free one (default: 7860)")
     parser.add_argument("--user", help=f"ask visitors for this name and the password in ${PASSWORD}")
+    parser.add_argument("--root_path", default="", help="prefix that a proxy shows the page under, as /node/n1/7860")
+    parser.add_argument("--allowed_host", action="append", default=[], help="a name that a proxy gives this server")
+    parser.add_argument("--no_downloads", action="store_true", help="keep the model: visitors may only try it")
     parser.add_argument("--threads", type=int, help=f"of the network (default: the cores, up to {MAX_THREADS})")
     parser.add_argument("--max_megabytes", type=float, default=20, help="size of an upload (default: 20)")
     parser.add_argument("--max_megapixels", type=float, default=40, help="size of a picture (default: 40)")
@@ -87,11 +92,13 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise a UsageError for a number that cannot be."""
+    """Raise a UsageError for a value that cannot be."""
     for name, (low, high) in RANGES.items():
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name} is {value:g}; expected {low:g} to {high:,g}.")
+    if options.root_path and not ROOT_PATH.fullmatch(options.root_path):
+        raise UsageError(f"--root_path is {options.root_path!r}; expected a path such as /node/n1/7860.")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -109,10 +116,11 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads or min(usable_cores(), MAX_THREADS))
     classifier = Classifier(folder)
     classifier.accelerate()
-    from serve.app.server import serve
+    from serve.app.server import Access, serve
     from serve.app.uploads.pictures import Limits
 
-    serve(classifier, Limits(options.max_megabytes, options.max_megapixels), auth, listening)
+    access = Access(auth, options.root_path, tuple(options.allowed_host), not options.no_downloads)
+    serve(classifier, Limits(options.max_megabytes, options.max_megapixels), access, listening)
 
 
 def latest(runs_dir: Path) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from datamodules.geometry import resample
 from models.artifact import EXAMPLES, load_artifact
 from models.errors import ModelError
+from serve.error_text import reason
 from serve.onnx_pipeline import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
 
 log = logging.getLogger(__name__)
@@ -77,10 +78,25 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.trained, self.card = load_artifact(folder)
-        if missing := {"input_size", "stored_size"} - self.card.keys():
-            raise ModelError(f"{folder}/model.json lacks {', '.join(sorted(missing))}; train again to get them.")
+        if missing := [name for name in ("input_size", "stored_size") if self.card.get(name) is None]:
+            raise ModelError(f"{folder}/model.json lacks {', '.join(missing)}; train again to get them.")
         self.reference = Pipeline(self.trained, self.card["input_size"])
         self.pipeline: Pipeline | OnnxPipeline = self.reference
+        self.onnx: bytes | None = None  # the pipeline's file, where ONNX Runtime answers
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Raise a ModelError where the network cannot answer at this size, or answers with no number."""
+        grey = np.full((1, 3, self.stored_size, self.stored_size), 128, dtype=np.uint8)
+        try:
+            found = self.probabilities(grey)
+        except (RuntimeError, ValueError, AssertionError) as error:  # of torchvision's networks
+            raise ModelError(
+                f"the {self.card['backbone']} of {self.folder} cannot take {self.reference.input_size} x "
+                f"{self.reference.input_size} pixels ({reason(error)})."
+            ) from error
+        if not found.isfinite().all():
+            raise ModelError(f"the weights of {self.folder} give probabilities that are NaN: its training diverged.")
 
     def accelerate(self) -> None:
         """Go over to ONNX Runtime, which folds and fuses what torch runs layer by layer; takes some seconds.
@@ -90,7 +106,8 @@ class Classifier:
         size = self.stored_size
         images = np.random.default_rng(0).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
         try:
-            quick = OnnxPipeline(onnx_bytes(self.reference, size), torch.get_num_threads())
+            content = onnx_bytes(self.reference, size)
+            quick = OnnxPipeline(content, torch.get_num_threads())
             worst = largest_difference(quick, self.reference, images)
         except ModelError as error:
             log.info("inference: by torch, layer by layer (%s)", error)
@@ -99,7 +116,7 @@ class Classifier:
             log.info("inference: by torch, layer by layer (ONNX Runtime's answers differ by %.1e)", worst)
             return
         log.info("inference: by ONNX Runtime (answers differ from torch's by %.1e)", worst)
-        self.pipeline = quick
+        self.pipeline, self.onnx = quick, content
 
     @property
     def classes(self) -> list[str]:
@@ -127,11 +144,12 @@ class Classifier:
         uncertain = None
         if chosen is not None:
             # Without a threshold that ensures the precision, no answer is certain.
-            uncertain = chosen["threshold"] is None or max(probabilities) < chosen["threshold"]
+            uncertain = chosen["threshold"] is None or not max(probabilities) >= chosen["threshold"]
         return Prediction(dict(zip(self.classes, probabilities, strict=True)), uncertain)
 
     def examples(self) -> list[tuple[dict[str, Any], Path]]:
         """Test images that came with the artifact and are still there: what is known of each, and its file."""
         # By the last part of its name: a card that somebody else wrote shall not reach out of the folder.
-        named = [(entry, self.folder / EXAMPLES / Path(entry["file"]).name) for entry in self.card.get("examples", [])]
+        entries = [{"label": "?", "predicted": "?"} | entry for entry in self.card.get("examples", [])]
+        named = [(entry, self.folder / EXAMPLES / Path(entry["file"]).name) for entry in entries]
         return [(entry, path) for entry, path in named if path.is_file()]

@@ -8,15 +8,19 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from datamodules.geometry import resample
 from models.errors import ModelError
 from models.network import Network
+from serve.classifier import Classifier
 
 # Black, violet, red, orange, yellow: rises in lightness, so it reads in grayscale too.
 RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
 OPACITY = 0.5
+DIMMED = 0.55  # share of black over what the network did not see
+LARGEST = 1024  # pixels a side
 
 
 def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
@@ -72,16 +76,53 @@ def last_map(backbone: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def overlay(stored: np.ndarray, heat: Tensor, side: int) -> Image.Image:
-    """Lay the heat over the picture.
+def map_size(network: Network, size: int) -> int:
+    """Side of the map at an input size; 0 where the backbone has none."""
+    try:
+        return min(class_map(network, torch.zeros(1, 3, size, size), 0).shape)
+    except ModelError:
+        return 0
+
+
+def explanation(classifier: Classifier, stored: np.ndarray, picture: Image.Image) -> Image.Image:
+    """What spoke for the prediction, laid over the picture that it is of.
 
     Args:
-        stored: uint8 [3, S, S].
-        heat: float [h, h] in [0, 1].
-        side: of the result, in pixels.
+        classifier: predicts.
+        stored: the stored image, uint8 [3, S, S]: the picture's centre square.
+        picture: RGB, upright, of any size.
     """
-    picture = Image.fromarray(stored.transpose(1, 2, 0)).resize((side, side), Image.Resampling.BICUBIC)
+    pixels = resample(torch.from_numpy(stored.copy())[None].float() / 255, classifier.card["input_size"])
+    label = classifier.classes.index(classifier.prediction(stored).label)
+    return overlay(picture, gradcam(classifier.trained, pixels, label))
+
+
+def overlay(picture: Image.Image, heat: Tensor) -> Image.Image:
+    """Lay heat over the square in the middle, frame it, and dim what the network did not see.
+
+    Args:
+        picture: RGB.
+        heat: float [h, h] in [0, 1].
+
+    Returns:
+        The picture at its own size, if that is up to 1024 pixels a side.
+    """
+    shown = picture.copy()
+    shown.thumbnail((LARGEST, LARGEST), Image.Resampling.BICUBIC)
+    side = min(shown.size)
+    left, top = (shown.width - side) // 2, (shown.height - side) // 2
+    square = shown.crop((left, top, left + side, top + side))
+    result = Image.blend(shown, Image.new("RGB", shown.size), DIMMED)
+    result.paste(Image.blend(square, colored(heat, side), OPACITY), (left, top))
+    if shown.width != shown.height:
+        frame = (left, top, left + side - 1, top + side - 1)
+        ImageDraw.Draw(result).rectangle(frame, outline="white", width=max(side // 150, 1))
+    return result
+
+
+def colored(heat: Tensor, side: int) -> Image.Image:
+    """Heat, float [h, h] in [0, 1], in colours."""
     shares = F.interpolate(heat[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0].numpy()
     stops = np.linspace(0, 1, len(RAMP))
     colors = np.stack([np.interp(shares, stops, channel) for channel in RAMP.T], axis=-1)
-    return Image.blend(picture, Image.fromarray(colors.round().astype(np.uint8)), OPACITY)
+    return Image.fromarray(colors.round().astype(np.uint8))

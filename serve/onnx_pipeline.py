@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ def session(content: bytes, threads: int) -> InferenceSession:
 
 
 @torch.inference_mode()
-def largest_difference(found: OnnxPipeline, expected: nn.Module, images: np.ndarray) -> float:
+def largest_difference(found: Callable[[Tensor], Tensor], expected: nn.Module, images: np.ndarray) -> float:
     """The largest difference of two pipelines' probabilities on stored images."""
     stored = torch.from_numpy(images)
     return (found(stored) - expected(stored)).abs().max().item()

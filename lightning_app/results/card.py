@@ -74,6 +74,8 @@ def provenance(run: FinishedRun) -> dict[str, Any]:
         "steps_of_the_run": run.trainer.global_step,
         "seconds": round(run.seconds, 1),
         "images_per_second": run.images_per_second,
+        "initial_weights": Path(run.model.hparams["weights"]).name,
+        "batch_size": run.data.batch_size,
         "data": run.data.packed.folder.name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }

@@ -1,32 +1,31 @@
-"""What the page and the API do with a picture: one request after another, in a thread of its own."""
+"""What the page and the API do with a picture: clients take turns, and large pictures wait apart from small ones."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
-import torch
+import numpy as np
 from PIL import Image
 
-from datamodules.geometry import resample
-from models.errors import ModelError
+from serve.app.fair_queue import Busy, FairQueue
 from serve.app.panels.answer import NOTHING_YET, answer_html, refusal_html
-from serve.app.uploads.pictures import Limits, PictureError, read_picture
+from serve.app.uploads.pictures import Limits, PictureError, check_header, decode, decode_whole, read_upload
 from serve.classifier import Classifier, Prediction
-from serve.gradcam import gradcam, overlay
+from serve.gradcam import LARGEST, explanation, map_size
 
-SHOWN = 3  # classes
-OVERLAY_SIDE = 448  # pixels
-T = TypeVar("T")
+SMALLEST_MAP = 4  # cells a side: a coarser map says nothing of where the network looked
+LARGE = 2e6  # pixels to decode, from which on a picture waits in the queue of the large ones
 
 
 class Demo:
-    """What the page does, one request after the other in a thread of its own: so the number of threads is bounded.
+    """Answers for one model.
+
+    Two queues, each with one thread, so that a visitor with a huge picture keeps only others with huge ones waiting.
+    The network itself runs in the first alone.
 
     Args:
         classifier: the model.
@@ -35,49 +34,58 @@ class Demo:
 
     def __init__(self, classifier: Classifier, limits: Limits) -> None:
         self.classifier, self.limits = classifier, limits
-        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self.map_size = map_size(classifier.trained, classifier.card["input_size"])
+        self.quick, self.slow = FairQueue("model"), FairQueue("large pictures")
 
-    async def in_turn(self, work: Callable[[], T]) -> T:
-        """Do it in the worker."""
-        return await asyncio.get_running_loop().run_in_executor(self.worker, work)
-
-    def judge(self, path: str) -> tuple[Prediction, float]:
-        """The answer for a file, and how many milliseconds it took.
+    async def predict(self, client: str, content: bytes) -> tuple[Prediction, float]:
+        """The prediction for a file's bytes, and how many milliseconds of work it took.
 
         Raises:
-            PictureError: no picture that we take; the file is deleted.
+            PictureError: no picture that we accept.
+            Busy: too many requests are waiting.
         """
-        started = time.perf_counter()
-        stored = self.read(path)
-        return self.classifier.prediction(stored), 1000 * (time.perf_counter() - started)
+        stored, spent = await self._decoded(client, content)
+        prediction, more = await self.quick.run(client, lambda: timed(lambda: self.classifier.prediction(stored)))
+        return prediction, 1000 * (spent + more)
 
-    def read(self, path: str) -> Any:
-        """The stored image of an uploaded file."""
-        try:
-            return read_picture(Path(path), self.classifier.stored_size, self.limits)
-        except PictureError:
-            Path(path).unlink(missing_ok=True)
-            raise
+    async def explain(self, client: str, content: bytes) -> Image.Image:
+        """Grad-CAM of the prediction, over the picture.
 
-    async def show(self, path: str | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """For the page: prediction, the Grad-CAM button and an empty overlay."""
+        Raises:
+            PictureError, Busy: as above.
+        """
+        stored, _ = await self._decoded(client, content)
+        picture = await self.slow.run(client, lambda: decode_whole(content, LARGEST))
+        return await self.quick.run(client, lambda: explanation(self.classifier, stored, picture))
+
+    async def _decoded(self, client: str, content: bytes) -> tuple[np.ndarray, float]:
+        """The stored image, and the seconds that it took."""
+        size = self.classifier.stored_size
+        work, first = await self.quick.run(client, lambda: timed(lambda: check_header(content, self.limits)))
+        queue = self.slow if work > LARGE else self.quick
+        stored, second = await queue.run(client, lambda: timed(lambda: decode(content, size)))
+        return stored, first + second
+
+    async def show(self, path: str | None, request: gr.Request) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """For the page: the answer, the Grad-CAM button and an empty map."""
         hidden = gr.update(visible=False, value=None)
+        ready = gr.update(interactive=self.map_size >= SMALLEST_MAP)
         if path is None:
             return NOTHING_YET, gr.update(interactive=False), hidden
         try:
-            prediction, milliseconds = await self.in_turn(lambda: self.judge(path))
-        except PictureError as error:
+            prediction, milliseconds = await self._predict_upload(path, request)
+        except (PictureError, Busy) as error:
             return refusal_html(str(error)), gr.update(interactive=False), hidden
-        html = answer_html(prediction, SHOWN, milliseconds, self.classifier.card.get("uncertain"))
-        return html, gr.update(interactive=True), hidden
+        html = answer_html(prediction, milliseconds, self.classifier.card)
+        return html, ready, hidden
 
-    async def classify(self, path: str | None) -> dict[str, Any]:
+    async def classify(self, path: str | None, request: gr.Request) -> dict[str, Any]:
         """For programs: label, confidence, uncertain, probabilities, milliseconds."""
         if path is None:
             raise gr.Error("No picture was sent.", print_exception=False)
         try:
-            prediction, milliseconds = await self.in_turn(lambda: self.judge(path))
-        except PictureError as error:
+            prediction, milliseconds = await self._predict_upload(path, request)
+        except (PictureError, Busy) as error:
             raise gr.Error(str(error), print_exception=False) from error
         return {
             "label": prediction.label,
@@ -87,23 +95,36 @@ class Demo:
             "milliseconds": round(milliseconds, 2),
         }
 
-    async def explain(self, path: str | None) -> dict[str, Any]:
-        """The Grad-CAM overlay for the answer."""
+    async def show_explanation(self, path: str | None, request: gr.Request) -> dict[str, Any]:
+        """For the page: the Grad-CAM map."""
         if path is None:
             raise gr.Error("Choose a picture first.", print_exception=False)
         try:
-            return gr.update(value=await self.in_turn(lambda: self.look(path)), visible=True)
-        except (PictureError, ModelError) as error:
+            picture = await self.explain(client_of(request), read_upload(Path(path), self.limits))
+        except (PictureError, Busy) as error:
             raise gr.Error(str(error), print_exception=False) from error
+        return gr.update(value=picture, visible=True)
 
-    def look(self, path: str) -> Image.Image:
-        """The picture as the network saw it, with what spoke for its answer."""
-        stored, model = self.read(path), self.classifier
-        pixels = resample(torch.from_numpy(stored.copy())[None].float() / 255, model.card["input_size"])
-        label = model.classes.index(model.prediction(stored).label)
-        return overlay(stored, gradcam(model.trained, pixels, label), OVERLAY_SIDE)
+    async def _predict_upload(self, path: str, request: gr.Request) -> tuple[Prediction, float]:
+        """As predict; a file that is refused is deleted."""
+        try:
+            return await self.predict(client_of(request), read_upload(Path(path), self.limits))
+        except PictureError:
+            Path(path).unlink(missing_ok=True)
+            raise
 
     def example(self, event: gr.SelectData) -> Image.Image:
         """The picture of the example that was clicked."""
         with Image.open(self.classifier.examples()[event.index][1]) as image:
             return image.convert("RGB")
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What work gives, and the seconds that it took."""
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def client_of(request: gr.Request) -> str:
+    """The client's address."""
+    return request.client.host if request.client else ""

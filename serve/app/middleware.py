@@ -6,23 +6,37 @@ links, and talks to Hugging Face. None of them is of use here.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PAGE = r"|health|config/?|theme\.css|favicon\.ico|robots\.txt|manifest\.json|login/?|logout|(?:static|assets|svelte)/.+"
+from serve.app.hosts import Hosts
+from serve.app.login import Login
+
+# What Gradio's page asks for in any state, by its front end (templates/frontend/assets, index-*.js): `app_id` every two
+# seconds when the connection was lost, until it gets an answer and loads the page again; `reset` after `cancel`.
+PAGE = (
+    r"|health|classify|openapi\.json|config/?|theme\.css|favicon\.ico|robots\.txt|manifest\.json|login/?|logout"
+    r"|(?:static|assets|svelte)/.+|download/[\w.]+"
+)
 API = (
-    r"info/?|upload|upload_progress|queue/(?:join|data|status)|call/(?:v2/)?\w+/?|call/\w+/\w+|file=(?!\w+:).+"
-    r"|heartbeat/\w+|cancel|user/?|login_check/?|theme\.css"
+    r"info/?|upload|upload_progress|queue/(?:join|data|status)|call/(?:v2/)?classify(?:/\w*)?|file=(?!\w+:).+"
+    r"|heartbeat/\w+|cancel|reset/?|app_id/?|user/?|login_check/?|theme\.css"
 )
 # An empty alternative is the page itself.
 ROUTES = re.compile(rf"/(?:{PAGE}|gradio_api/(?:{API}))", re.ASCII)
-UPLOAD = "/gradio_api/upload"
+UPLOADS = {"/gradio_api/upload", "/classify"}
+OPEN = {"/health", "/login", "/logout", "/favicon.ico", "/robots.txt"}  # without a login
 ENVELOPE = 64_000  # bytes around a picture, and of what is none: multipart headers, JSON
 PATIENCE = 10  # times the limit
+STALLED_SECONDS, BODY_SECONDS = 30.0, 300.0  # without a byte; in all
 # The browser, too, goes nowhere else.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -32,52 +46,92 @@ POLICY = (
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
 }
 
 
 class RequestFilter:
-    """ASGI middleware.
+    """ASGI middleware: the first to see a request.
 
     Args:
-        app: what is guarded.
+        app: gets what is left.
         max_body: bytes that an upload may have.
+        hosts: names of this server.
+        root_path: prefix that a proxy shows the page under; it may keep it in the requests, or take it away.
+        login: who is let in; None is everybody.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int) -> None:
-        self.app, self.max_body = app, max_body
+    def __init__(self, app: ASGIApp, max_body: int, hosts: Hosts, root_path: str = "", login: Login | None = None):
+        self.app, self.max_body, self.hosts = app, max_body, hosts
+        self.root_path, self.login = root_path, login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
             return
-        if not ROUTES.fullmatch(scope["path"]):
-            await PlainTextResponse("There is nothing here.\n", 404)(scope, receive, send)
+        scope["path"] = path = without_prefix(scope["path"], self.root_path)
+        scope["raw_path"] = quote(path).encode()
+        send = with_policy(send)
+        refusal = await self._refusal(path, HTTPConnection(scope), scope["method"])
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
-        limit = self.max_body * (scope["path"] == UPLOAD) + ENVELOPE
-        await self.app(scope, counted(receive, limit), with_policy(send))
+        limit = self.max_body * (path in UPLOADS) + ENVELOPE
+        await self.app(scope, bounded(receive, limit), send)
+
+    async def _refusal(self, path: str, request: HTTPConnection, method: str) -> Response | None:
+        if fault := self.hosts.fault(method, request.headers):
+            return JSONResponse({"detail": fault}, 403)
+        if not ROUTES.fullmatch(path):
+            if path.startswith("/gradio_api/call/"):
+                return JSONResponse({"detail": "There is no such endpoint; expected api_name=/classify."}, 404)
+            return PlainTextResponse("There is nothing here.\n", 404)
+        if self.login is None or path in OPEN or await self.login.knows(request):
+            return None
+        if path == "/":
+            return RedirectResponse(f"{self.root_path}/login", 303)
+        return JSONResponse({"detail": "Log in first, or send name and password (curl -u)."}, 401)
 
 
-def counted(receive: Receive, limit: int) -> Receive:
-    """Receive, until it is too much: a length need not be declared, or true.
+def without_prefix(path: str, prefix: str) -> str:
+    """A path as the application knows it."""
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        return path[len(prefix) :] or "/"
+    return path
+
+
+def bounded(receive: Receive, limit: int) -> Receive:
+    """Receive, until it is too much or takes too long: a length need not be declared, or true.
 
     What follows is thrown away, within reason: who is still sending would not hear the refusal.
     """
-    seen = 0
+    seen, complete = 0, False
+    until = time.monotonic() + BODY_SECONDS
 
-    async def receive_counted() -> Message:
-        nonlocal seen
-        message = await receive()
+    async def receive_bounded() -> Message:
+        nonlocal seen, complete
+        if complete:
+            return await receive()  # waits for the client to leave
+        message = await in_time(receive, until)
         seen += len(message.get("body", b""))
-        if seen <= limit:
-            return message
-        while message.get("more_body") and seen <= PATIENCE * limit:
-            message = await receive()
+        while seen > limit and message.get("more_body") and seen <= PATIENCE * limit:
+            message = await in_time(receive, until)
             seen += len(message.get("body", b""))
-        raise HTTPException(413, f"At most {max(limit - ENVELOPE, ENVELOPE) / 1e6:g} MB are taken.")
+        if seen > limit:
+            raise HTTPException(413, f"At most {max(limit - ENVELOPE, ENVELOPE) / 1e6:g} MB are accepted.")
+        complete = not message.get("more_body")
+        return message
 
-    return receive_counted
+    return receive_bounded
+
+
+async def in_time(receive: Receive, until: float) -> Message:
+    """The next part of a body; raises an HTTPException where it stalls, or where all of it takes too long."""
+    try:
+        return await asyncio.wait_for(receive(), min(STALLED_SECONDS, max(until - time.monotonic(), 0)))
+    except asyncio.TimeoutError:
+        raise HTTPException(408, "The request came too slowly.") from None
 
 
 def with_policy(send: Send) -> Send:

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from serve.app.demo import Demo
+from serve.app.demo import SMALLEST_MAP, Demo
 from serve.app.panels.answer import NOTHING_YET
-from serve.app.panels.card import card_html, headline
-from serve.app.uploads.picture_input import picture_input
+from serve.app.panels.card import card_html, headline, title
+from serve.app.panels.templates import render
+from serve.app.uploads.picture_input import ONLY_UPLOADS, is_upload, picture_input
+from serve.app.uploads.pictures import Limits
 from serve.classifier import Classifier
 
-QUEUE = 64  # requests that may wait
+QUEUE = 512  # events that Gradio may hold; our own queues refuse earlier
+SCRIPT = Path(__file__).with_name("page.js")
 
 
-def page(demo: Demo) -> gr.Blocks:
-    """The whole page."""
-    model = demo.classifier
-    title = f"{model.card['backbone']}: what is it?"
-    with gr.Blocks(title=title, analytics_enabled=False, fill_width=False) as blocks:
-        gr.HTML(headline(model.card))
+def page(demo: Demo, downloads: Sequence[tuple[str, str]] = ()) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        demo: what it does.
+        downloads: files that the card offers, and what they are.
+    """
+    card = demo.classifier.card
+    parameters = sum(each.numel() for each in demo.classifier.trained.parameters())
+    with gr.Blocks(title=title(card), analytics_enabled=False, fill_width=False) as blocks:
+        gr.HTML(headline(card))
         with gr.Tab("Try it"):
             try_it(demo)
         with gr.Tab("Model card"):
-            gr.HTML(card_html(model.card))
-    return blocks.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
+            gr.HTML(card_html(card, parameters, downloads))
+    tell_what_is_missing(blocks)
+    return blocks.queue(max_size=QUEUE, default_concurrency_limit=None, api_open=False)
+
+
+def tell_what_is_missing(blocks: gr.Blocks) -> None:
+    """Tell a client that sends too little, or no upload; Gradio tells its own log, with a traceback."""
+    check_count = blocks.validate_inputs
+
+    def validate_inputs(block_fn: Any, inputs: list[Any]) -> None:
+        try:
+            check_count(block_fn, inputs)
+        except ValueError as error:
+            raise gr.Error(" ".join(str(error).split()), print_exception=False) from None
+        pairs = zip(block_fn.inputs, inputs, strict=False)
+        if any(isinstance(block, gr.Image) and not is_upload(sent) for block, sent in pairs):
+            raise gr.Error(ONLY_UPLOADS, print_exception=False)
+
+    setattr(blocks, "validate_inputs", validate_inputs)  # noqa: B010  # of this page alone
+
+
+def script(limits: Limits) -> str:
+    """The page's own script, for its head."""
+    code = SCRIPT.read_text().replace("%MAX_BYTES%", str(limits.bytes)).replace("%MAX_TEXT%", f"{limits.megabytes:g}")
+    return f"<script>{code}</script>"
 
 
 def try_it(demo: Demo) -> None:
@@ -37,15 +70,19 @@ def try_it(demo: Demo) -> None:
                 sources=["upload", "webcam", "clipboard"],
                 height=320,
                 elem_id="picture",
-                placeholder="Drop a picture here, or click to choose one",
+                placeholder="Drop a picture here, paste one with Ctrl+V, or click to choose one",
                 buttons=["fullscreen"],
             )
+            gr.HTML('<p role="alert"></p>', elem_id="notice")
             gallery = examples_gallery(demo.classifier)
         with gr.Column(scale=4, min_width=300):
-            prediction = gr.HTML(NOTHING_YET, elem_id="verdict")
-            explain = gr.Button("Where did it look?", interactive=False, elem_id="explain")
+            answer = gr.HTML(NOTHING_YET, elem_id="verdict")
+            with gr.Row():
+                explain = gr.Button("Where did it look?", interactive=False, elem_id="explain")
+                clear = gr.Button("Clear", elem_id="clear")
+            gr.HTML(legend(demo), elem_id="legend")
             heat = gr.Image(
-                label="Grad-CAM: bright places spoke for it",
+                label="Grad-CAM",
                 visible=False,
                 interactive=False,
                 format="png",
@@ -53,12 +90,19 @@ def try_it(demo: Demo) -> None:
                 buttons=["fullscreen"],
             )
     on_page: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    picture.change(demo.show, picture, [prediction, explain, heat], **on_page)
-    explain.click(demo.explain, picture, heat, **on_page)
+    picture.change(demo.show, picture, [answer, explain, heat], **on_page)
+    explain.click(demo.show_explanation, picture, heat, **on_page)
+    clear.click(lambda: None, None, picture, **on_page)
     if gallery is not None:
         gallery.select(demo.example, None, picture, **on_page)
-    answer = gr.JSON(visible=False)
-    gr.Button(visible=False).click(demo.classify, picture, answer, api_name="classify", concurrency_id="model")
+    found = gr.JSON(visible=False)
+    gr.Button(visible=False).click(demo.classify, picture, found, api_name="classify")
+
+
+def legend(demo: Demo) -> str:
+    """What the map means, or why there is none."""
+    size, cells = demo.classifier.card["input_size"], demo.map_size
+    return render("legend.html", cells=cells, size=size, offered=cells >= SMALLEST_MAP)
 
 
 def examples_gallery(model: Classifier) -> gr.Gallery | None:
@@ -68,7 +112,7 @@ def examples_gallery(model: Classifier) -> gr.Gallery | None:
         return None
     return gr.Gallery(
         [(str(path), caption(entry)) for entry, path in examples],
-        label="Test images that it was never trained on",
+        label="Test images, never used in training",
         columns=6,
         height="auto",
         object_fit="cover",
@@ -83,4 +127,4 @@ def caption(entry: dict[str, Any]) -> str:
     """What is below an example."""
     if entry["label"] == entry["predicted"]:
         return f"✓\N{NO-BREAK SPACE}{entry['label']}"
-    return f"✗\N{NO-BREAK SPACE}{entry['label']}, taken for {entry['predicted']}"
+    return f"✗\N{NO-BREAK SPACE}{entry['label']}, predicted as {entry['predicted']}"

@@ -19,6 +19,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 import models.artifact
 from models.artifact import load_artifact, save_artifact
+from models.card import read_card
 from models.errors import ModelError
 from models.network import Network
 
@@ -90,7 +91,7 @@ def test_an_artifact_of_a_newer_schema_is_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{half a", "no model artifact at"),
+        ("{half a", "is no model card: Invalid JSON"),
         ("[]", "is no model card: expected backbone, classes, mean, std"),
         ('{"schema": 1, "backbone": "resnet18", "classes": []}', "is no model card: it lacks mean, std"),
     ],
@@ -221,3 +222,67 @@ def test_a_mnasnet_is_loaded_though_a_file_has_no_versions(tmp_path: Path) -> No
     card = CARD | {"backbone": "mnasnet0_5"}
     save_artifact(tmp_path / "model", Network("mnasnet0_5", 3), card)
     assert load_artifact(tmp_path / "model")[1]["backbone"] == "mnasnet0_5"
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "schema: Input should be a valid integer; found None": {"schema": None},
+    "classes: Input should be a valid array; found 5": {"classes": 5},
+    "classes.1: Input should be a valid string; found 2": {"classes": ["a", 2, "c"]},
+    "classes: Value error, 'a' is there twice; found ['a', 'b', 'a']": {"classes": ["a", "b", "a"]},
+    "classes.0: Value error, it has a control character; found 'a\\x00b'": {"classes": ["a\0b", "b", "c"]},
+    "input_size: Input should be a valid integer; found '64'": {"input_size": "64"},
+    "input_size: Input should be less than or equal to 4096; found 20000": {"input_size": 20000},
+    "stored_size: Input should be greater than or equal to 1; found 0": {"stored_size": 0},
+    "mean.2: Field required; found [0.1, 0.2]": {"mean": [0.1, 0.2]},
+    "std.0: Input should be greater than 0.000001; found 0": {"std": [0, 1, 1]},
+    "std.1: Input should be a finite number; found nan": {"std": [1.0, float("nan"), 1.0]},
+    "metrics: Input should be an object; found None": {"metrics": None},
+    "metrics.test/acc: Input should be a valid number; found 'high'": {"metrics": {"test/acc": "high"}},
+    "confusion.test: expected 3 rows of 3 counts, as there are classes": {"confusion": {"test": [[1, 2], [3, 4]]}},
+    "uncertain.precision: Field required; found {'threshold': 0.5}": {"uncertain": {"threshold": 0.5}},
+    "provenance.data.str: Input should be a valid string; found ['a']": {"provenance": {"data": ["a"]}},
+    "examples.0.file: Input should be a valid string; found 5": {"examples": [{"file": 5}]},
+}
+
+
+@pytest.mark.parametrize("said", BROKEN)
+def test_a_card_that_is_none_is_told_in_one_line_with_the_place(said: str, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(CARD | BROKEN[said]))
+    with pytest.raises(ModelError) as error:
+        read_card(tmp_path)
+    assert str(error.value) == f"{tmp_path}/model.json is no model card: {said}."
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"[]", b'{"x":' + b"[" * 200_000, '{"é": 1}'.encode("latin-1")])
+def test_what_is_no_json_object_is_told_in_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.json is no model card: .*\.$"):
+        read_card(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors", "examples/00.png"])
+def test_a_link_in_an_artifact_is_refused(name: str, saved: Path) -> None:
+    path = saved / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to("/etc/hostname")
+    with pytest.raises(ModelError, match=f"{name} is a link or no regular file"):
+        load_artifact(saved)
+
+
+def test_weights_that_are_no_numbers_are_refused(saved: Path) -> None:
+    broken = network(0)
+    broken.backbone.classifier[1].weight.data[1, 5] = float("nan")
+    save_artifact(saved, broken, CARD)
+    with pytest.raises(ModelError, match=r"is NaN or infinite in classifier\.1\.weight: its training diverged"):
+        load_artifact(saved)
+
+
+def test_all_files_of_an_artifact_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o026)
+    try:
+        save_artifact(tmp_path / "model", network(0), CARD, {"examples/00.png": b"content"})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert modes == dict.fromkeys(["00.png", "model.json", "weights.safetensors"], 0o640)

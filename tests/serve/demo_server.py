@@ -18,6 +18,7 @@ from typing import BinaryIO
 from gradio_api import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[2]
+PORT = ("--port", "0")  # a free one
 
 
 @dataclass
@@ -62,7 +63,7 @@ def running(model: Path, temporary: Path, *options: str, **env: str) -> Iterator
         line = server.process.stdout.readline()  # it says where it is when it listens
         address = re.search(r"http://\S+", line)
         assert address, f"the demo did not start: {line}{server.said()}"
-        server.url = address[0]
+        server.url = address[0].rstrip("/")
         yield server
 
 
@@ -76,7 +77,7 @@ def starting(model: Path, temporary: Path, *options: str, **env: str) -> Iterato
     """The same, not waiting until it answers."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serve", "--model", str(model), "--port", "0", *options],
+            [sys.executable, "-m", "serve", "--model", str(model), *(() if "--port" in options else PORT), *options],
             cwd=REPOSITORY,
             env=os.environ | {"TMPDIR": str(temporary)} | env,
             stdout=subprocess.PIPE,

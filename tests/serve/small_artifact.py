@@ -15,13 +15,15 @@ from models.network import Network
 
 HOSTILE_NAME = "<img src=x onerror=alert(1)> ${value} {{value}}"
 CLASSES = ["cat", "dog", HOSTILE_NAME, "frog", "ship"]
-STORED, INPUT = 24, 64
+STORED, INPUT = 24, 128  # whose map is 4 x 4
 
 
 def card(**changed: Any) -> dict[str, Any]:
     """What a finished fit would leave."""
     count = len(CLASSES)
-    confusion = [[9 if row == column else row + column for column in range(count)] for row in range(count)]
+    # Not symmetric, and another for each split: what is swapped is seen.
+    confusion = [[9 if row == column else 2 * row + column for column in range(count)] for row in range(count)]
+    validation = [[7 if row == column else row + 2 * column for column in range(count)] for row in range(count)]
     return {
         "backbone": "mobilenet_v2",
         "classes": CLASSES,
@@ -29,8 +31,8 @@ def card(**changed: Any) -> dict[str, Any]:
         "stored_size": STORED,
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
-        "metrics": {"test/acc": 0.5, "test/loss": 1.25, "val/acc": 0.5, "val/loss": 1.5},
-        "confusion": {"test": confusion, "val": confusion},
+        "metrics": {"test/acc": 0.5, "test/loss": 1.25, "val/acc": 0.625, "val/loss": 1.5},
+        "confusion": {"test": confusion, "val": validation},
         "uncertain": {"precision": 0.95, "threshold": 0.9, "reached": 0.96, "passing": 50, "images": 100},
         "curves": {"train/loss": [[1, 2.0], [9, 1.0]], "val/acc": [[5, 0.4], [9, 0.5]], "test/acc": [[9, 0.5]]},
         "provenance": {"data": "toys-0123", "date": "2026-11-24"},

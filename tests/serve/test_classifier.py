@@ -82,7 +82,7 @@ def test_what_is_uncertain_is_below_the_threshold_of_validation(tmp_path: Path) 
     assert [found.uncertain for found in model.predictions(stored)] == [value < middle for value in confidences]
 
 
-@pytest.mark.parametrize(("chosen", "uncertain"), [(None, None), ({"threshold": None}, True)])
+@pytest.mark.parametrize(("chosen", "uncertain"), [(None, None), ({"precision": 0.95, "threshold": None}, True)])
 def test_without_a_threshold_nothing_is_certain_and_without_validation_nothing_is_said(
     chosen: Any, uncertain: bool | None, tmp_path: Path
 ) -> None:
@@ -171,5 +171,14 @@ def test_answering_needs_neither_lightning_nor_the_program_nor_gradio(artifact: 
         [sys.executable, "-c", code, str(artifact)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     imported = set(process.stdout.split())
-    assert imported & {"lightning", "torchmetrics", "jsonargparse", "lightning_app", "gradio", "onnxruntime"} == set()
+    assert imported & {"lightning", "torchmetrics", "jsonargparse", "gradio", "onnxruntime"} == set()
     assert INPUT > STORED
+
+
+def test_a_network_that_cannot_take_its_input_size_is_refused_at_the_start(artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"the vit_b_16 of .* cannot take 128 x 128 pixels"):
+        Classifier(write_artifact(tmp_path / "model", backbone="vit_b_16"))
+
+
+def test_probabilities_that_are_no_numbers_are_never_confident(artifact: Path) -> None:
+    assert Classifier(artifact)._judge([float("nan")] * 5).uncertain is True

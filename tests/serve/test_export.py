@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 import yaml
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.numpy import load_file
-from small_artifact import CLASSES, stored_images, write_artifact
+from small_artifact import CLASSES, card, stored_images, write_artifact
 
 import serve.onnx_pipeline
 from lightning_app.__main__ import main
 from serve.classifier import Classifier
+from serve.export.model_card import model_card
+from serve.export.quantization import Comparison
 from serve.onnx_pipeline import onnx_bytes
 
 
@@ -124,7 +129,7 @@ def test_the_card_is_one_of_hugging_faces_filled_from_the_run(artifact: Path, tm
     [result] = content["model-index"][0]["results"]
     assert result["dataset"] == {"name": "toys", "type": "toys-0123"}
     assert {"type": "accuracy", "name": "test accuracy", "value": 0.5} in result["metrics"]
-    for said in ("| accuracy | 0.5000 | 0.5000 |", "confidence of 90.00%", "2026-11-24", *CLASSES):
+    for said in ("| accuracy | 0.5000 | 0.6250 |", "confidence of 90.00%", "2026-11-24", *CLASSES):
         assert said in text
 
 
@@ -154,3 +159,93 @@ def test_the_cards_lines_for_onnx_run(
     np.testing.assert_allclose(
         names["probabilities"][0], Classifier(artifact).probabilities(stored[None])[0], atol=1e-4
     )
+
+
+def classes_on_disk(root: Path, artifact: Path) -> Path:
+    """Images in val/ and test/, the latter labelled as the network sees them."""
+    model, rng = Classifier(artifact), np.random.default_rng(0)
+    for split, count in (("val", 8), ("test", 12)):
+        images = rng.integers(0, 256, (count, 3, 4, 4), dtype=np.uint8).repeat(6, axis=2).repeat(6, axis=3)
+        for number, (image, found) in enumerate(zip(images, model.predictions(images), strict=True)):
+            name = found.label if split == "test" else ("cat", "dog")[number % 2]
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose class names can be those of folders."""
+    return write_artifact(tmp_path_factory.mktemp("plain") / "model", classes=["cat", "dog", "cow", "frog", "ship"])
+
+
+def test_int8_is_measured_beside_fp32_and_refused_where_it_loses_too_much(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = classes_on_disk(tmp_path / "images", plain)
+    options = ["--onnx", "--int8", "--images", str(images)]
+    assert export(plain, tmp_path / "out", *options, "--max_loss", "-200") == 2
+    assert "points of accuracy, more than --max_loss -200; not written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+    assert export(plain, tmp_path / "out", *options, "--max_loss", "-200", "--force") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"int8 beside fp32 on 12 test images: accuracy [\d.]+ beside 1\.0000 \([+-][\d.]+ points\)", said)
+    fp32, int8 = (tmp_path / "out/model.onnx").read_bytes(), (tmp_path / "out/model.int8.onnx").read_bytes()
+    assert len(int8) < 0.4 * len(fp32)
+    stored = stored_images(4)
+    expected = Classifier(plain).probabilities(stored).numpy()
+    [found] = onnxruntime.InferenceSession(int8).run(None, {"images": stored})
+    assert np.abs(found - expected).max() < 0.25  # the same network, coarser
+    assert np.abs(found.sum(axis=1) - 1).max() < 1e-3  # the softmax is in fp32
+
+
+def test_loss_is_what_fp32_gets_right_more() -> None:
+    worse = Comparison(images=200, right=(180, 141), megabytes=(9.3, 2.6), milliseconds=(2.0, 1.0))
+    assert worse.loss == 19.5
+    assert "accuracy 0.7050 beside 0.9000 (-19.50 points); 2.6 MB beside 9.3" in str(worse)
+    assert "one picture 1.00 ms beside 2.00" in str(worse)
+
+
+def test_int8_without_images_to_measure_with_is_wrong_usage(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(artifact, tmp_path / "out", "--int8") == 2
+    assert "--int8 needs --images: a folder or archive with val/<class>/*" in capsys.readouterr().err
+
+
+def test_onnx_knows_its_classes_and_sizes(artifact: Path, tmp_path: Path) -> None:
+    assert export(artifact, tmp_path / "out", "--onnx") == 0
+    known = onnxruntime.InferenceSession(tmp_path / "out/model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(known["classes"]) == CLASSES
+    assert (known["stored_size"], known["input_size"]) == ("24", "128")
+    assert json.loads(known["card"])["metrics"]["test/acc"] == 0.5
+
+
+def test_torch_export_gives_the_same_answers_for_any_batch(artifact: Path, tmp_path: Path) -> None:
+    assert export(artifact, tmp_path / "out", "--pt2") == 0
+    module = torch.export.load(tmp_path / "out/model.pt2").module()
+    for count in (1, 3):
+        stored = stored_images(3)[:count]
+        expected = Classifier(artifact).probabilities(stored)
+        torch.testing.assert_close(module(torch.from_numpy(stored)), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (None, "mobilenet_v2, trained, for 5 classes"),
+        ("none", "mobilenet_v2, trained from random weights, for 5 classes"),
+        ("imagenet", "mobilenet_v2, fine-tuned from torchvision's ImageNet weights, for 5 classes"),
+    ],
+)
+def test_the_card_says_what_training_began_with_and_the_hub_reads_it(weights: str | None, said: str) -> None:
+    content = model_card(
+        card(provenance={"data": "toys-0123", "initial_weights": weights, "epochs": 3}), ["model.onnx"]
+    )
+    assert said in content
+    data = ModelCard(content, ignore_metadata_errors=False).data
+    assert (data.license, data.datasets, data.pipeline_tag) == ("unknown", ["toys"], "image-classification")
+    assert data.eval_results[0].metric_type == "accuracy"
+    assert data.to_dict()["hyperparameters"]["epochs"] == 3

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from models.errors import ModelError
 from models.network import Network
-from serve.gradcam import class_map, gradcam, overlay
+from serve.gradcam import class_map, gradcam, map_size, overlay
 
 
 def network(backbone: str) -> Network:
@@ -57,13 +58,26 @@ def test_a_picture_about_which_nothing_speaks_is_evenly_cold() -> None:
     assert gradcam(model, torch.rand(1, 3, 64, 64), 0).abs().max() == 0
 
 
-def test_the_overlay_is_bright_where_it_is_hot() -> None:
-    heat = torch.zeros(64, 64)
-    heat[:, 32:] = 1
-    stored = torch.full((3, 8, 8), 128, dtype=torch.uint8).numpy()
-    grey = overlay(stored, heat, 100).convert("L")
-    assert grey.size == (100, 100)
-    assert grey.getpixel((90, 50)) > grey.getpixel((10, 50)) + 80
+def test_the_overlay_lies_on_the_square_in_the_middle_of_the_picture_and_is_bright_where_it_is_hot() -> None:
+    heat = torch.zeros(4, 4)
+    heat[:, 2:] = 1
+    picture = Image.new("RGB", (200, 100), (128, 128, 128))
+    grey = overlay(picture, heat).convert("L")
+    assert grey.size == (200, 100)
+    assert grey.getpixel((140, 50)) > grey.getpixel((60, 50)) + 80
+    outside = [grey.getpixel((x, 50)) for x in (10, 45, 155, 190)]
+    assert len(set(outside)) == 1  # dimmed alike
+    assert outside[0] < 70
+    assert grey.getpixel((50, 50)) == grey.getpixel((149, 50)) == 255  # the frame
+
+
+def test_a_large_picture_is_shown_smaller() -> None:
+    assert overlay(Image.new("RGB", (1500, 3000)), torch.zeros(4, 4)).size == (512, 1024)
+
+
+def test_the_side_of_the_map_is_that_of_the_last_layer_and_none_without_one() -> None:
+    assert [map_size(network("mobilenet_v2"), size) for size in (64, 128)] == [2, 4]
+    assert map_size(network("vit_b_16"), 224) == 0
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_artifact import CLASSES, stored_images
 
 from lightning_app.__main__ import main
 from lightning_app.results.examples import as_png
 from serve.classifier import Classifier
 
+REPOSITORY = Path(__file__).parents[2]
 NAMES = ["b.png", "a/c.png", "a/a.PNG", "d.png"]
 IN_A_FOLDER = ["a/a.PNG", "a/c.png", "b.png", "d.png"]
 
@@ -35,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 def label(artifact: Path, to: Path, *inputs: Path | str, code: int = 0) -> list[dict]:
     """Rows of the table."""
-    options = ["--model", str(artifact), "--to", str(to), "--batch_size", "3"]
+    options = ["--model", str(artifact), "--to", str(to), "--batch_size", "3", "--force"]
     assert run(["label", *map(str, inputs), *options]) == code
     if to.suffix == ".jsonl":
         return [json.loads(line) for line in to.read_text().splitlines()]
@@ -123,12 +129,13 @@ def test_what_macos_adds_to_a_zip_is_no_picture(artifact: Path, folder: Path, tm
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_a_name_that_is_not_utf8_is_written_as_it_is(ending: str, artifact: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_table_is_utf8_whatever_a_name_is(ending: str, artifact: Path, folder: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     (folder / "b.png").rename(folder / name)
     to = tmp_path / f"out.{ending}"
     assert run(["label", str(folder / name), "--model", str(artifact), "--to", str(to)]) == 0
-    assert (b"caf\xe9.png" if ending == "csv" else b"caf\\udce9.png") in to.read_bytes()
+    assert (rb"caf\xe9.png" if ending == "csv" else rb"caf\\xe9.png") in to.read_bytes()
+    assert to.read_text(encoding="utf-8")
 
 
 def test_a_table_that_cannot_be_written_is_told_before_the_model_is_loaded(
@@ -150,7 +157,7 @@ def test_a_table_that_fails_half_way_leaves_the_one_of_before(
     to = tmp_path / "out.csv"
     to.write_text("of before")
     monkeypatch.setattr(Classifier, "predictions", full)
-    assert run(["label", str(folder), "--model", str(artifact), "--to", str(to)]) == 2
+    assert run(["label", str(folder), "--model", str(artifact), "--to", str(to), "--force"]) == 2
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"out.csv"}
     assert to.read_text() == "of before"
 
@@ -180,3 +187,109 @@ def test_another_ending_is_wrong_usage(
 ) -> None:
     assert run(["label", str(folder), "--model", str(artifact), "--to", str(tmp_path / "out.xlsx")]) == 2
     assert "ends in none of .csv, .jsonl" in capsys.readouterr().err
+
+
+def test_a_table_that_is_there_is_not_overwritten(
+    artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.csv").write_text("of before")
+    assert run(["label", str(folder), "--model", str(artifact), "--to", str(tmp_path / "out.csv")]) == 2
+    assert capsys.readouterr().err == f"error: --to {tmp_path}/out.csv is there already; --force overwrites it.\n"
+    assert (tmp_path / "out.csv").read_text() == "of before"
+
+
+def test_each_column_has_the_probability_of_its_class_whatever_the_rank(artifact: Path, folder: Path) -> None:
+    [row] = label(artifact, folder / "out.csv", folder / "b.png")
+    [expected] = Classifier(artifact).probabilities(stored_images(1)).tolist()
+    assert sorted(expected, reverse=True) != expected  # else rank and class would be the same
+    assert [float(row[f"p({name})"]) for name in CLASSES] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_done_when_told_to_stop_is_kept_and_gone_on_with(
+    number: signal.Signals,
+    ending: str,
+    artifact: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = [str(folder / name) for name in NAMES]
+    whole, to = tmp_path / f"whole.{ending}", tmp_path / f"out.{ending}"
+    same = ["--model", str(artifact), "--batch_size", "1"]
+    options = [*same, "--to", str(to)]
+    assert run(["label", *files, *same, "--to", str(whole)]) == 0
+    predict = Classifier.predictions
+
+    def stopped_at_the_second(model: Classifier, stored: np.ndarray) -> list:
+        if np.array_equal(stored[0], stored_images(4)[1]):
+            signal.raise_signal(number)
+        return predict(model, stored)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "predictions", stopped_at_the_second)
+        assert run(["label", *files, *options]) == 128 + number
+    assert f"stopped: 1 of 4 rows are in {to}.partial; --resume goes on" in capsys.readouterr().out
+    assert not to.exists()
+
+    assert run(["label", *files, *options]) == 2  # neither lost nor taken for complete
+    assert run(["label", *files[1:], *options, "--resume"]) == 2  # without the one that is done
+    with open(f"{to}.partial", "ab") as partial:
+        partial.write(b"cut sho")
+    assert run(["label", *files, *options, "--resume"]) == 0
+    assert to.read_bytes() == whole.read_bytes()
+    assert not Path(f"{to}.partial").exists()
+
+
+def test_a_list_of_paths_and_standard_input_are_inputs(
+    artifact: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(folder / name) for name in NAMES]
+    (tmp_path / "list.txt").write_text("\n".join(paths) + "\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\0".join(paths[:2]).encode())))
+    rows = label(artifact, tmp_path / "out.csv", tmp_path / "list.txt", "-")
+    assert [row["path"] for row in rows] == paths + paths[:2]
+
+
+def test_pictures_of_other_kinds_are_rows_and_what_is_left_out_is_counted(
+    artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    Image.effect_noise((50, 40), 60).save(folder / "web.jfif", "JPEG")
+    (folder / "data.json").touch()
+    (folder / "more.txt").touch()
+    rows = label(artifact, tmp_path / "out.csv", folder, code=1)
+    assert {Path(row["path"]).name: bool(row["error"]) for row in rows if Path(row["path"]).name[0] in "pw"} == {
+        "phone.HEIC": True,
+        "web.jfif": False,
+    }
+    assert capsys.readouterr().err.endswith("left out 3 files: 2 not images (.txt), 1 not images (.json)\n")
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text(
+    artifact: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "b.png").rename(folder / "=1+cmd.png")
+    monkeypatch.chdir(folder)
+    [row] = label(artifact, folder / "out.csv", "=1+cmd.png")
+    assert row["path"] == "'=1+cmd.png"
+
+
+def test_a_pipe_is_no_input(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    options = ["--model", str(artifact), "--to", str(tmp_path / "out.csv")]
+    assert run(["label", str(tmp_path / "pipe.png"), *options]) == 2
+    assert f"{tmp_path}/pipe.png is no regular file" in capsys.readouterr().err
+
+
+def test_a_wrong_path_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from lightning_app.__main__ import main\n"
+        "code = main(['label', 'nowhere', '--model', 'nowhere'])\n"
+        "sys.exit(code if 'torch' not in sys.modules else 'torch was imported')\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (process.returncode, process.stderr.count("\n")) == (2, 1), process.stderr

@@ -1,122 +1,120 @@
-"""The model card as HTML: metrics, confusion matrix, curves, provenance. All text from the artifact is escaped."""
+"""The headline and the model card as HTML, from what an artifact records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
+from serve.app.panels.templates import render
 from serve.app.panels.training_curves import curves_svg
-from serve.card_text import METRICS, preparation, uncertain
+from serve.card_text import LIMITS, METRICS, SPLITS, data_name, loading_code, preparation, uncertain
 
 MAX_IN_MATRIX = 30  # classes; beyond, the worst confusions are listed
 WORST = 20
-SPLITS = {"test": "test", "val": "validation"}
+NAMED = 12  # classes in the headline
+
+
+def title(card: dict[str, Any]) -> str:
+    """What this is, for the headline and the browser's tab."""
+    data = data_name(card)
+    return f"{data} image classifier" if data else "Image classifier"
 
 
 def headline(card: dict[str, Any]) -> str:
-    """Title and what to expect, for the top of the page."""
-    return (
-        f'<header class="headline"><h1>What is it?</h1><p><b>{escape(card["backbone"])}</b> tells '
-        f"{named(card['classes'])} apart{escape(measured(card))}.</p></header>"
+    """What it tells apart, and how well."""
+    return render(
+        "headline.html",
+        title=title(card),
+        classes=named(card["classes"]),
+        accuracy=accuracy(card),
+        backbone=card["backbone"],
     )
 
 
 def named(classes: list[str]) -> str:
     """The classes, or how many there are."""
-    if len(classes) > 12:
+    if len(classes) > NAMED or len(classes) < 2:
         return f"{len(classes)} classes"
-    return escape(", ".join(classes[:-1]) + " and " + classes[-1])
+    return ", ".join(classes[:-1]) + " and " + classes[-1]
 
 
-def measured(card: dict[str, Any]) -> str:
-    """How good it is, in words."""
-    counts = card.get("confusion", {}).get("test")
-    if not counts:
-        return ""
-    right, total = sum(row[place] for place, row in enumerate(counts)), sum(map(sum, counts))
-    return f"; {right:,} of {total:,} test images right ({100 * right / total:.2f}%)"
+def accuracy(card: dict[str, Any]) -> str:
+    """The accuracy and what it was measured on, or nothing."""
+    for split, words in SPLITS.items():
+        if counts := card.get("confusion", {}).get(split):
+            right, total = sum(row[place] for place, row in enumerate(counts)), max(sum(map(sum, counts)), 1)
+            return f"Accuracy on {total:,} {words} images: {100 * right / total:.2f}%."
+    return ""
 
 
-def card_html(card: dict[str, Any]) -> str:
-    """The whole tab."""
-    first = next((split for split in SPLITS if f"{split}/acc" in card["metrics"]), "test")
-    parts = [section(f"Measured on {SPLITS[first]} images", metrics_html(card) + paragraph(uncertain(card)))]
-    for split, counts in card.get("confusion", {}).items():
-        if split == "test" or "test" not in card["confusion"]:
-            parts.append(section(f"What is taken for what ({SPLITS[split]} images)", confusion_html(counts, card)))
-    if card.get("curves"):
-        parts.append(section("Training", curves_svg(card["curves"])))
-    parts.append(section("How a picture is prepared", paragraph(preparation(card))))
-    parts.append(section("Where it comes from", provenance_html(card.get("provenance", {}))))
-    return f'<article class="card">{"".join(parts)}</article>'
+def card_html(card: dict[str, Any], parameters: int = 0, downloads: Sequence[tuple[str, str]] = ()) -> str:
+    """The whole tab.
 
-
-def section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
-def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
-
-
-def table(rows: Iterable[tuple[str, Any]]) -> str:
-    """Names and values."""
-    lines = "".join(
-        f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(plain(value))}</td></tr>"
-        for name, value in rows
-        if value is not None
+    Args:
+        card: the artifact's.
+        parameters: of the network.
+        downloads: names and descriptions of files below download/.
+    """
+    metrics = card.get("metrics", {})
+    confusion = card.get("confusion", {})
+    split = next((split for split in SPLITS if f"{split}/acc" in metrics), "test")
+    shown = next((split for split in SPLITS if split in confusion), None)
+    large = len(card["classes"]) > MAX_IN_MATRIX
+    counts = confusion[shown] if shown else []
+    per_class = card.get("per_class_accuracy", {}).get(split, {})
+    curves = curves_svg(card["curves"]) if card.get("curves") else ""
+    return render(
+        "card.html",
+        split_name=SPLITS[split],
+        tiles=tiles(metrics),
+        uncertain=uncertain(card),
+        per_class_split=SPLITS[split],
+        per_class=[(name, share) for name, share in per_class.items() if share is not None and share == share],
+        classes=card["classes"],
+        matrix=matrix(counts, card["classes"], SPLITS[shown]) if shown and not large else None,
+        worst=worst(counts, card["classes"]) if shown and large else [],
+        worst_split=SPLITS[shown] if shown else "",
+        curves=Markup(curves),  # numbers, and names that the schema allows
+        preparation=preparation(card),
+        limits=LIMITS,
+        downloads=downloads,
+        code=loading_code(card),
+        provenance=provenance(card, parameters),
     )
-    return f'<table class="facts">{lines}</table>'
 
 
-def plain(value: Any) -> str:
-    """A value for people."""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def provenance_html(provenance: dict[str, Any]) -> str:
-    """What is known of the run."""
-    date = {"date": str(provenance["date"]).replace("T", " ").replace("+00:00", " UTC")} if "date" in provenance else {}
-    return table((provenance | date).items())
-
-
-def metrics_html(card: dict[str, Any]) -> str:
-    """One tile per metric of the test split, with that of validation below."""
-    tiles = []
+def tiles(metrics: dict[str, float]) -> list[dict[str, str]]:
+    """One for each metric: that of the test split, with that of validation below."""
+    found = []
     for name, words in METRICS.items():
-        values = {split: card["metrics"][key] for split in SPLITS if (key := f"{split}/{name}") in card["metrics"]}
+        values = [metrics[key] for split in SPLITS if (key := f"{split}/{name}") in metrics]
         if values:
-            first, *others = [f"{value:.3f}" if name == "loss" else f"{100 * value:.2f}%" for value in values.values()]
-            below = f"<small>validation {others[0]}</small>" if others else ""
-            tiles.append(f'<div class="tile"><b>{first}</b><span>{words}</span>{below}</div>')
-    return f'<div class="tiles">{"".join(tiles)}</div>'
+            first, *others = [f"{value:.3f}" if name == "loss" else f"{100 * value:.2f}%" for value in values]
+            found.append({"name": words, "value": first, "validation": others[0] if others else ""})
+    return found
 
 
-def confusion_html(counts: list[list[int]], card: dict[str, Any]) -> str:
-    """The matrix, or the worst confusions where it would be too large."""
-    classes = card["classes"]
-    if len(classes) > MAX_IN_MATRIX:
-        return worst_html(counts, classes)
-    head = "".join(f"<th scope='col'><span>{escape(name)}</span></th>" for name in classes)
+def matrix(counts: list[list[int]], classes: list[str], split: str) -> dict[str, Any]:
+    """Rows of cells, each shaded by its share of its row."""
     rows = []
     for truth, (name, row) in enumerate(zip(classes, counts, strict=True)):
         total = max(sum(row), 1)
-        cells = "".join(cell_html(count, count / total, truth == column) for column, count in enumerate(row))
-        rows.append(f"<tr><th scope='row'>{escape(name)}</th>{cells}</tr>")
-    return (
-        '<div class="scroll"><table class="confusion"><caption>Rows are true classes, columns predictions.</caption>'
-        f"<tr><th></th>{head}</tr>{''.join(rows)}</table></div>"
-    )
+        cells = [
+            {
+                "count": count,
+                "right": truth == column,
+                "shade": min((count / total) ** 0.5, 1),
+                "title": f"{count} of {total} {name} predicted as {classes[column]}",
+            }
+            for column, count in enumerate(row)
+        ]
+        rows.append({"name": name, "cells": cells})
+    return {"split": split, "rows": rows}
 
 
-def cell_html(count: int, share: float, right: bool) -> str:
-    """A count, shaded by its share of the row."""
-    style = f"--share:{min(share**0.5, 1):.3f}"
-    return f'<td class="{"right" if right else "wrong"}" style="{style}">{count or ""}</td>'
-
-
-def worst_html(counts: list[list[int]], classes: list[str]) -> str:
+def worst(counts: list[list[int]], classes: list[str]) -> list[tuple[str, int]]:
     """The most frequent confusions."""
     pairs = [
         (count, truth, column)
@@ -124,7 +122,21 @@ def worst_html(counts: list[list[int]], classes: list[str]) -> str:
         for column, count in enumerate(row)
         if count and truth != column
     ]
-    return table(
-        (f"{classes[truth]}, taken for {classes[column]}", count)
+    return [
+        (f"{classes[truth]}, predicted as {classes[column]}", count)
         for count, truth, column in sorted(pairs, reverse=True)[:WORST]
-    )
+    ]
+
+
+def provenance(card: dict[str, Any], parameters: int) -> list[tuple[str, str]]:
+    """What is known of the network and of the run that trained it."""
+    known = dict(card.get("provenance", {}))
+    if "date" in known:
+        known["date"] = str(known["date"]).replace("T", " ").replace("+00:00", " UTC")
+    size = {"parameters": f"{parameters:,} ({4 * parameters / 1e6:.1f} MB in fp32)"} if parameters else {}
+    rows = {"backbone": card["backbone"], **size, "licence": card.get("license") or "not stated", **known}
+    return [
+        (name.replace("_", " "), f"{value:.5g}" if isinstance(value, float) else str(value))
+        for name, value in rows.items()
+        if value is not None
+    ]

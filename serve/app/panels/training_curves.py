@@ -23,7 +23,7 @@ def curves_svg(curves: Mapping[str, Curve]) -> str:
     lowest = min((value for curve in accuracies.values() for _, value in curve), default=0.0)
     panels = [
         panel(losses, "cross-entropy (nats)", 0, highest),
-        panel(accuracies, "images right (%)", lowest // 20 * 20 if lowest < 100 else 80, 100),
+        panel(accuracies, "accuracy (%)", lowest // 20 * 20 if lowest < 100 else 80, 100),
     ]
     return f'<div class="curves">{"".join(panels)}</div>'
 
@@ -66,7 +66,7 @@ def grid(low: float, high: float, up: Scale) -> str:
 
 def draw(name: str, points: list[tuple[float, float]]) -> str:
     """A curve; points where there are few."""
-    kind = MARKS[name]
+    kind = MARKS.get(name, "line")
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     line = f'<polyline class="{kind}" points="{path}"/>' if kind != "point" and len(points) > 1 else ""
     if kind == "thin":
@@ -80,6 +80,6 @@ def draw(name: str, points: list[tuple[float, float]]) -> str:
 def legend(curves: Mapping[str, Curve]) -> str:
     """Which mark is which, above the plot."""
     return "".join(
-        f'<text class="axis" x="{LEFT + place * LEGEND}" y="36">{SYMBOLS[MARKS[name]]} {name}</text>'
+        f'<text class="axis" x="{LEFT + place * LEGEND}" y="36">{SYMBOLS[MARKS.get(name, "line")]} {name}</text>'
         for place, name in enumerate(curves)
     )

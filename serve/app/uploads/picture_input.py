@@ -14,6 +14,11 @@ import gradio as gr
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 
+ONLY_UPLOADS = (
+    "Only uploaded pictures are accepted, no addresses and no other files. In Python: "
+    'client.predict(handle_file("cat.jpg"), api_name="/classify").'
+)
+
 
 def picture_input(**options: Any) -> gr.Image:
     """A picture from upload, webcam or clipboard, handed over as the path of its file.
@@ -45,6 +50,11 @@ def picture_input(**options: Any) -> gr.Image:
     return picture
 
 
+def is_upload(sent: Any) -> bool:
+    """Whether a client has sent what handle_file gives, or nothing."""
+    return sent is None or (isinstance(sent, dict) and isinstance(sent.get("path"), str))
+
+
 def path_of(payload: ImageData | None) -> str | None:
     """What our functions get."""
     return None if payload is None else payload.path
@@ -58,4 +68,4 @@ def check_uploaded(path: str | Path | None) -> None:
     """
     folder = Path(get_upload_folder()).resolve()
     if path is not None and not Path(path).resolve().is_relative_to(folder):
-        raise gr.Error("Only uploaded pictures are taken, no addresses, no other files.", print_exception=False)
+        raise gr.Error(ONLY_UPLOADS, print_exception=False)

@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.sources.decoding import decode_image
+from datamodules.sources.decoding import decode_image, to_rgb
 from serve.error_text import reason
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content; the name of a file says nothing
-SCANS = 100  # of a progressive JPEG, which has ten: each costs a walk over the whole picture, and 12 bytes of the file
+USUAL_SCANS = 10  # of a progressive JPEG
+SCANS = 100  # at most: each costs a walk over the whole picture, and 12 bytes of the file
+START_OF_JPEG = b"\xff\xd8"
 START_OF_SCAN = b"\xff\xda"  # within a scan, 0xff is followed by 0
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # ISO 23008-12, as iPhones take pictures
+TAKE_JPEG = (
+    "This is a HEIC picture. Send a JPEG: on an iPhone, Settings > Camera > Formats > Most Compatible; or open the "
+    "picture, take a screenshot and send that."
+)
 SPOKEN = "PNG, JPEG, WebP or BMP"
 
 
@@ -43,42 +50,77 @@ class Limits:
 def read_picture(path: Path, size: int, limits: Limits) -> np.ndarray:
     """Read an uploaded file to a stored image, as packing does: uint8 [3, size, size].
 
-    Of an animation the first frame is taken.
+    Of an animation the first frame is decoded.
 
     Raises:
         PictureError: too large, not one of the four formats, damaged, or deleted in the meantime.
     """
-    if not path.exists():
-        raise PictureError("The picture is kept for some minutes only; choose it again.")
-    found = path.stat().st_size
-    if found > limits.bytes:
-        raise PictureError(f"The file has {found / 1e6:.1f} MB; at most {limits.megabytes:g} MB are taken.")
-    data = path.read_bytes()
-    check_header(data, limits)
+    content = read_upload(path, limits)
+    check_header(content, limits)
+    return decode(content, size)
+
+
+def read_upload(path: Path, limits: Limits) -> bytes:
+    """The bytes of an uploaded file."""
+    try:
+        found = path.stat().st_size
+        if found > limits.bytes:
+            raise PictureError(f"The file has {found / 1e6:.1f} MB; at most {limits.megabytes:g} MB are accepted.")
+        return path.read_bytes()
+    except OSError:
+        raise PictureError("The picture is kept for some minutes only; choose it again.") from None
+
+
+def decode(data: bytes, size: int) -> np.ndarray:
+    """Decode a picture whose header was checked."""
     try:
         return decode_image(data, size, FORMATS)  # the same formats: some files are pictures in two
     except Exception as error:  # Pillow's plugins raise anything for a broken or hostile file
         raise PictureError(f"The picture is damaged or not complete ({reason(error)}).") from error
 
 
-def check_header(data: bytes, limits: Limits) -> None:
-    """Raise a PictureError by what the first bytes say of format and size; Pillow decodes no pixel for that."""
+def decode_whole(data: bytes, largest: int) -> Image.Image:
+    """The whole picture, upright RGB, reduced to `largest` pixels a side."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+            picture = to_rgb(image)
+    except Exception as error:  # as above
+        raise PictureError(f"The picture is damaged or not complete ({reason(error)}).") from error
+    picture.thumbnail((largest, largest), Image.Resampling.BICUBIC)
+    return picture
+
+
+def check_header(data: bytes, limits: Limits) -> float:
+    """How many pixels are to be decoded, a JPEG's once for every ten scans; Pillow decodes none to find out.
+
+    Raises:
+        PictureError: not one of the four formats, damaged, or too much to decode.
+    """
     if not data:
         raise PictureError(f"The file is empty; expected a {SPOKEN} picture.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below Pillow's
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                (width, height), kind = image.size, image.format
+                width, height = image.size
     except Image.DecompressionBombError:
         raise PictureError(f"The picture is far larger than {limits.megapixels:g} megapixels.") from None
     except Image.UnidentifiedImageError:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+            raise PictureError(TAKE_JPEG) from None
         raise PictureError(f"This is not a {SPOKEN} picture, whatever its name says.") from None
     except Exception as error:  # as above
         raise PictureError(f"The picture's header is damaged ({reason(error)}).") from error
     if width * height > limits.megapixels * 1e6:
         raise PictureError(
-            f"The picture has {width} x {height} pixels; at most {limits.megapixels:g} megapixels are taken."
+            f"The picture has {width} x {height} pixels; at most {limits.megapixels:g} megapixels are accepted."
         )
-    if kind == "JPEG" and (scans := data.count(START_OF_SCAN)) > SCANS:
-        raise PictureError(f"The JPEG has {scans:,} scans; at most {SCANS} are taken. Save it again.")
+    # By content: Pillow calls a JPEG with a second picture MPO, and decodes it as any other.
+    scans = data.count(START_OF_SCAN) if data.startswith(START_OF_JPEG) else 0
+    work = width * height * max(scans / USUAL_SCANS, 1)
+    if scans > SCANS or work > 4 * limits.megapixels * 1e6:
+        raise PictureError(
+            f"The JPEG has {scans:,} scans of {width} x {height} pixels, which takes too long to decode. Save it again."
+        )
+    return work

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, MISSING, Visit, visit
-from demo_server import Server
+from demo_server import Server, running
+from gradio_api import PATIENCE_S
+from PIL import Image
 from small_artifact import CLASSES, HOSTILE_NAME, stored_images
 
 from lightning_app.results.examples import as_png
@@ -56,7 +59,7 @@ def test_an_uploaded_picture_gets_three_labels_and_the_other_tab_the_card(
     seen.page.locator("#picture input[type=file]").set_input_files(picture)
     assert labels(seen) == expected_labels(artifact, 2)
     assert seen.page.locator("#verdict .answer").inner_text() == expected_labels(artifact, 2)[0]
-    assert "uncertain" in seen.page.locator("#verdict .chip").inner_text()  # random weights are never that sure
+    assert "Uncertain" in seen.page.locator("#verdict .chip").inner_text()  # random weights are never that sure
     assert "ms from file to answer" in seen.page.locator("#verdict .time").inner_text()
 
     seen.page.get_by_role("tab", name="Model card").click()
@@ -114,7 +117,94 @@ def test_class_names_are_text_and_nothing_else(seen: Visit) -> None:
     seen.page.get_by_role("tab", name="Model card").click()
     seen.page.locator(".card .confusion").wait_for()
     assert HOSTILE_NAME in seen.page.locator(".card .confusion").inner_text()
+    assert seen.page.title() == "toys image classifier"
     assert seen.page.locator("img[src=x]").count() == 0
+
+
+def test_the_map_lies_over_the_visitors_own_picture(seen: Visit, tmp_path: Path) -> None:
+    Image.effect_noise((300, 200), 60).save(tmp_path / "wide.png")
+    seen.page.locator("#picture input[type=file]").set_input_files(tmp_path / "wide.png")
+    labels(seen)
+    seen.page.locator("#explain").click()
+    seen.page.wait_for_function("document.querySelector('#heat img')?.naturalWidth > 0")
+    size = "[document.querySelector('#heat img').naturalWidth, document.querySelector('#heat img').naturalHeight]"
+    assert seen.page.evaluate(size) == [300, 200]
+    assert "4 x 4 cells" in seen.page.locator("#legend").inner_text()
+
+
+def test_the_width_stays_whatever_is_shown(seen: Visit, picture: Path) -> None:
+    def widths() -> list[float]:
+        return [
+            round(seen.page.locator(each).bounding_box()["width"]) for each in ("#picture", "#verdict", ".headline")
+        ]
+
+    empty = widths()
+    seen.page.locator("#picture input[type=file]").set_input_files(picture)
+    labels(seen)
+    assert widths() == empty
+    seen.page.get_by_role("tab", name="Model card").click()
+    seen.page.locator(".card").wait_for()
+    assert round(seen.page.locator(".headline").bounding_box()["width"]) == empty[2]
+
+
+def test_tabs_are_in_the_address_and_follow_the_arrow_keys(seen: Visit) -> None:
+    def selected() -> str:
+        return seen.page.locator("[role=tab][aria-selected=true]").inner_text()
+
+    seen.page.get_by_role("tab", name="Model card").click()
+    assert seen.page.url.endswith("#model-card")
+    seen.page.reload()
+    seen.page.locator(".card").wait_for()
+    assert selected() == "Model card"
+    seen.page.get_by_role("tab", name="Model card").focus()
+    seen.page.keyboard.press("ArrowRight")  # round to the first
+    assert (selected(), seen.page.url.rpartition("#")[2]) == ("Try it", "try-it")
+    seen.page.go_back()
+    seen.page.locator(".card").wait_for()
+    assert selected() == "Model card"
+
+
+def test_what_is_pasted_with_the_keyboard_is_classified_also_in_place_of_another(seen: Visit, artifact: Path) -> None:
+    paste = """([bytes, type]) => {
+        const data = new DataTransfer();
+        if (bytes) data.items.add(new File([new Uint8Array(bytes)], "pasted", {type}));
+        document.body.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true}));
+    }"""
+    for place in (3, 1):
+        seen.page.evaluate(paste, [list(as_png(stored_images(4)[place])), "image/png"])
+        seen.page.get_by_role("status").get_by_text(expected_labels(artifact, place)[0]).first.wait_for()
+        assert labels(seen) == expected_labels(artifact, place)
+    seen.page.evaluate(paste, [None, ""])
+    assert "What was pasted is no picture" in seen.page.locator("#notice").inner_text()
+
+
+def test_a_file_that_is_too_large_is_refused_with_the_limit(seen: Visit, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(bytes(20_000_001))
+    seen.page.locator("#picture input[type=file]").set_input_files(tmp_path / "large.png")
+    assert seen.page.locator("#notice").inner_text() == "The file has 20.0 MB; at most 20 MB are accepted."
+
+
+def test_clear_empties_the_page(seen: Visit, picture: Path) -> None:
+    seen.page.locator("#picture input[type=file]").set_input_files(picture)
+    labels(seen)
+    seen.page.locator("#clear").click()
+    seen.page.locator("#verdict .waiting").wait_for()
+    seen.page.locator("#picture input[type=file]").wait_for(state="attached")
+
+
+def test_after_a_restart_of_the_server_the_page_recovers(artifact: Path, tmp_path: Path) -> None:
+    with running(artifact, tmp_path) as first, visit(first.url) as seen:
+        seen.page.locator("#examples .thumbnail-item").nth(1).click()
+        assert labels(seen) == expected_labels(artifact, 1)
+        first.process.send_signal(signal.SIGTERM)
+        first.process.wait(timeout=PATIENCE_S)
+        seen.page.locator("#explain").click()  # only now does the page see that nobody is there
+        seen.page.get_by_text("Connection Lost").wait_for()
+        seen.complaints.clear()
+        with running(artifact, tmp_path, "--port", first.url.rpartition(":")[2]):
+            seen.page.locator("#verdict .waiting").wait_for()  # it has loaded itself again
+            seen.page.locator("#examples .thumbnail-item").nth(3).click()
+            assert labels(seen) == expected_labels(artifact, 3)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -44,10 +44,10 @@ def test_what_is_read_is_what_packing_stores(kind: str, mode: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (bytes(1_000_001), r"The file has 1\.0 MB; at most 1 MB are taken"),
+        (bytes(1_000_001), r"The file has 1\.0 MB; at most 1 MB are accepted"),
         (b"", "The file is empty"),
         (b"<svg/>", "This is not a PNG, JPEG, WebP or BMP picture, whatever its name says"),
-        (png(1001, 1000, b""), r"The picture has 1001 x 1000 pixels; at most 1 megapixels are taken"),
+        (png(1001, 1000, b""), r"The picture has 1001 x 1000 pixels; at most 1 megapixels are accepted"),
         (png(60_000, 60_000, b""), "far larger than 1 megapixels"),
         (encoded(Image.new("RGB", (9, 9)), "GIF"), "This is not a PNG"),
         (encoded(Image.new("RGB", (9, 9)), "TIFF"), "This is not a PNG"),
@@ -78,7 +78,7 @@ def scans(count: int) -> bytes:
 
 @pytest.mark.usefixtures("no_decoding")
 def test_a_jpeg_that_is_walked_over_without_end_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"The JPEG has \d+ scans; at most 100 are taken"):
+    with pytest.raises(PictureError, match=r"The JPEG has \d+ scans of 200 x 200 pixels, which takes too long"):
         read_picture(written(tmp_path, scans(100)), 32, LIMITS)
 
 
@@ -137,3 +137,23 @@ def test_damage_is_told_in_words(tmp_path: Path) -> None:
 def test_a_picture_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="choose it again"):
         read_picture(tmp_path / "gone.png", 32, LIMITS)
+
+
+def with_a_second_picture(jpeg: bytes) -> bytes:
+    """A JPEG with an MPF segment (CIPA DC-007) that names two pictures: Pillow calls it MPO."""
+    entry = struct.pack("<IIIHH", 0x030000, 1000, 0, 0, 0) + struct.pack("<IIIHH", 0, 1000, 1000, 0, 0)
+    fields = [(0xB000, 7, 4, b"0100"), (0xB001, 4, 1, struct.pack("<I", 2)), (0xB002, 7, len(entry), None)]
+    offset = 8 + 2 + 12 * len(fields) + 4  # of the entries: behind header and directory
+    packed = [struct.pack("<HHI", *field[:3]) + (field[3] or struct.pack("<I", offset)) for field in fields]
+    directory = struct.pack("<H", len(fields)) + b"".join(packed) + bytes(4)
+    body = b"MPF\0II*\0" + struct.pack("<I", 8) + directory + entry
+    return jpeg[:2] + b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+@pytest.mark.usefixtures("no_decoding")
+def test_a_jpeg_that_pillow_calls_by_another_name_has_the_same_limit_of_scans(tmp_path: Path) -> None:
+    content = with_a_second_picture(scans(100))
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "MPO"
+    with pytest.raises(PictureError, match=r"The JPEG has \d+ scans of 200 x 200 pixels, which takes too long"):
+        read_picture(written(tmp_path, content), 32, LIMITS)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import httpx
 import numpy as np
+import onnxruntime
 import pytest
 from demo_server import REPOSITORY, Server, running, starting
 from gradio_api import PATIENCE_S, Api, Refused, client
@@ -151,7 +158,7 @@ def test_an_upload_that_is_too_large_is_refused_and_not_kept(server: Server, htt
 
 def test_a_large_body_is_refused_wherever_it_is_sent(http: httpx.Client) -> None:
     answer = http.post("/gradio_api/queue/join", content=bytes(100_000))  # nothing but a picture needs so much
-    assert (answer.status_code, answer.json()) == (413, {"detail": "At most 0.064 MB are taken."})
+    assert (answer.status_code, answer.json()) == (413, {"detail": "At most 0.064 MB are accepted."})
 
 
 def test_the_number_of_threads_is_bounded(server: Server, api: Api) -> None:
@@ -194,13 +201,93 @@ def test_listening_to_everybody_without_a_password_is_warned_of(artifact: Path, 
 
 def test_with_a_user_nothing_is_to_be_had_without_the_password(artifact: Path, tmp_path: Path) -> None:
     with running(artifact, tmp_path, "--user", "visitor", SERVE_PASSWORD="open sesame") as server:
-        http = client(server.url)
-        assert http.post("/gradio_api/upload", files={"files": b"x"}).status_code == 401
-        assert "open sesame" not in http.get("/").text
+        http, other = client(server.url), client(server.url)
+        for method, path in (
+            ("POST", "/gradio_api/upload"),
+            ("POST", "/classify"),
+            ("POST", "/gradio_api/cancel"),
+            ("GET", "/gradio_api/heartbeat/a"),
+            ("GET", "/config"),
+        ):
+            assert http.request(method, path).status_code == 401
+        assert http.get("/").headers["location"] == "/login"
+        page = http.get("/login").text
+        assert "<title>Log in" in page
+        assert "open sesame" not in page
         assert http.post("/login", data={"username": "visitor", "password": "guess"}).status_code == 400
-        assert http.post("/login", data={"username": "visitor", "password": "open sesame"}).status_code == 200
+        server.wait_until_it_says("wrong name or password from 127.0.0.1 (name 'visitor')")
+        for each in (http, other):
+            assert each.post("/login", data={"username": "visitor", "password": "open sesame"}).status_code == 200
+            assert each.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
+        assert other.get("/logout").status_code == 405  # an image on a foreign page could ask for it
+        assert other.post("/logout").headers["location"] == "/login"
+        assert other.post("/gradio_api/upload", files={"files": b"x"}).status_code == 401
         assert http.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
         assert client(server.url).get("/health").status_code == 200
+        picture = {"file": as_png(stored_images(1)[0])}
+        assert client(server.url).post("/classify", files=picture, auth=("visitor", "open sesame")).status_code == 200
+
+
+def test_the_model_can_be_taken_along_without_its_test_images(http: httpx.Client, artifact: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(http.get("/download/artifact.zip").content)) as archive:
+        assert sorted(archive.namelist()) == ["README.md", "model.json", "weights.safetensors"]
+        assert "examples" not in json.loads(archive.read("model.json"))
+        assert archive.read("weights.safetensors") == (artifact / "weights.safetensors").read_bytes()
+    session = onnxruntime.InferenceSession(http.get("/download/model.onnx").content)
+    [found] = session.run(None, {"images": stored_images(2)})
+    np.testing.assert_allclose(found, Classifier(artifact).probabilities(stored_images(2)), atol=1e-4)
+    assert http.get("/download/model.json").status_code == 404
+
+
+NGINX = """\
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{
+    listen 127.0.0.1:{port};
+    location {prefix}/ {{ proxy_pass {url}; proxy_set_header Host $http_host; proxy_buffering off; }}
+  }}
+}}
+"""
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here; apt-get install nginx-light")
+def test_behind_a_proxy_that_keeps_a_prefix_page_and_api_work(artifact: Path, tmp_path: Path) -> None:
+    prefix = "/node/n1/7860"
+    (tmp_path / "uploads").mkdir()
+    with running(artifact, tmp_path / "uploads", "--root_path", prefix) as server:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        url = server.url.removesuffix(prefix)
+        (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, prefix=prefix, url=url))
+        proxy = subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error")])
+        try:
+            http = client(f"http://127.0.0.1:{port}{prefix}")
+            wait_until_it_listens(port)
+            page = http.get("/").text
+            assert f"http://127.0.0.1:{port}{prefix}" in page  # its root, which the page asks below
+            assets = re.findall(r'(?:src|href)="([^"]*assets/[^"]+)"', page)
+            assert assets
+            assert http.get(httpx.URL(f"http://127.0.0.1:{port}{prefix}/").join(assets[0])).status_code == 200
+            stored = stored_images(1)[0]
+            label = Classifier(artifact).prediction(stored).label
+            assert Api(f"http://127.0.0.1:{port}{prefix}").classify(as_png(stored))["label"] == label
+            assert http.post("/classify", files={"file": as_png(stored)}).json()["label"] == label
+            assert client(f"http://127.0.0.1:{port}").get("/").status_code == 404
+        finally:
+            proxy.terminate()
+            proxy.wait(timeout=PATIENCE_S)
+
+
+def wait_until_it_listens(port: int) -> None:
+    """Try until a connection is accepted."""
+    for _ in range(1000):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"nobody listens on {port}")
 
 
 def start(*options: str) -> subprocess.CompletedProcess[str]:
@@ -237,3 +324,69 @@ def test_a_model_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
 
 def test_the_input_is_larger_than_what_is_stored() -> None:
     assert INPUT > STORED  # so that the tests above include the resampling
+
+
+def test_one_post_answers_in_json_and_says_what_is_wrong(server: Server, http: httpx.Client, artifact: Path) -> None:
+    model, stored = Classifier(artifact), stored_images(3)[2]
+    answer = http.post("/classify", files={"file": ("cat.png", as_png(stored))}).json()
+    expected = model.prediction(stored)
+    assert (answer["label"], answer["uncertain"]) == (expected.label, expected.uncertain)
+    assert [each["label"] for each in answer["top"]] == [name for name, _ in expected.ranked(3)]
+    assert answer["confidence"] == answer["top"][0]["probability"] == pytest.approx(expected.confidence, abs=1e-4)
+    assert list(http.get("/openapi.json").json()["paths"]) == ["/health", "/classify"]
+    two = http.post("/classify", files=[("file", b"x"), ("file", b"y")])
+    assert (two.status_code, two.json()["detail"][:38]) == (400, "Send one picture as a form: curl -F fi")
+    svg = http.post("/classify", files={"file": b"<svg/>"})
+    assert svg.status_code == 422
+    assert svg.json() == {"detail": "This is not a PNG, JPEG, WebP or BMP picture, whatever its name says."}
+    assert http.post("/classify", files={"file": bytes(20_000_001)}).status_code == 413
+    assert http.post("/classify").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (["/etc/hostname"], "Only uploaded pictures are accepted"),
+        ([5], "Only uploaded pictures are accepted"),
+        ([{"url": 5}], "Only uploaded pictures are accepted"),
+        ([], "didn't receive enough input values"),
+    ],
+)
+def test_a_call_that_sends_no_upload_is_told_so_and_leaves_no_traceback(
+    data: list, said: str, server: Server, http: httpx.Client
+) -> None:
+    asked = http.post("/gradio_api/call/classify", json={"data": data}).json()
+    assert said in http.get(f"/gradio_api/call/classify/{asked['event_id']}").text
+    assert "Traceback" not in server.said()
+
+
+def test_an_endpoint_that_is_none_is_named_with_the_one_that_is(server: Server, http: httpx.Client) -> None:
+    answer = http.post("/gradio_api/call/predict", json={"data": []})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404,
+        "There is no such endpoint; expected api_name=/classify.",
+    )
+    assert "Traceback" not in server.said()
+
+
+def test_names_that_are_not_ours_and_pages_from_elsewhere_are_refused(http: httpx.Client) -> None:
+    assert http.get("/health", headers={"Host": "evil.example:7860"}).status_code == 403  # DNS rebinding
+    assert http.get("/health", headers={"Host": "localhost:7860"}).status_code == 200
+    picture = {"file": as_png(stored_images(1)[0])}
+    for origin, code in (("http://evil.example", 403), ("null", 403), (str(http.base_url).rstrip("/"), 200)):
+        assert http.post("/classify", files=picture, headers={"Origin": origin}).status_code == code
+
+
+def test_connections_that_say_half_of_something_keep_nobody_out(server: Server) -> None:
+    url = httpx.URL(server.url)
+    held = []
+    try:
+        for _ in range(600):  # more than one address may have
+            held.append(socket.create_connection((url.host, url.port), timeout=PATIENCE_S))
+            held[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: b")
+        assert client(server.url).get("/health").status_code == 200
+        assert [each.recv(1) for each in held[:50]] == [b""] * 50  # the oldest went first, the others by the timeout
+    finally:
+        for each in held:
+            each.close()
+    assert len(server.said()) < 10_000

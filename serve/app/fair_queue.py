@@ -1,0 +1,79 @@
+"""Who is served next: clients take turns, and what is slow waits apart from what is quick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from lightning_app.errors import UserError
+
+CAPACITY, SHARE = 256, 128  # jobs that may wait, of all clients and of one
+T = TypeVar("T")
+
+
+class Busy(UserError):
+    """Too many requests are waiting; the message is for the client."""
+
+
+class Job(NamedTuple):
+    """Something to do, and whom to tell."""
+
+    work: Callable[[], Any]
+    done: asyncio.Future[Any]
+
+
+class FairQueue:
+    """Runs jobs one at a time in a thread of its own; clients that wait take turns, whoever has asked more often.
+
+    All methods are called in one event loop.
+
+    Args:
+        name: of the thread.
+        capacity, share: how many jobs may wait, of all clients and of one.
+    """
+
+    def __init__(self, name: str, capacity: int = CAPACITY, share: int = SHARE) -> None:
+        self.capacity, self.share = capacity, share
+        self.waiting: dict[str, deque[Job]] = {}  # by client, in the order of their turns
+        self.running = False
+        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, client: str, work: Callable[[], T]) -> T:
+        """Wait for this client's turn, then for the work.
+
+        Raises:
+            Busy: too much is waiting already.
+        """
+        own = self.waiting.get(client, ())
+        if len(own) >= self.share or sum(map(len, self.waiting.values())) >= self.capacity:
+            raise Busy("Too many requests are waiting; try again in a minute.")
+        job = Job(work, asyncio.get_running_loop().create_future())
+        self.waiting.setdefault(client, deque()).append(job)
+        self._start_next()
+        return await job.done
+
+    def _start_next(self) -> None:
+        while self.waiting and not self.running:
+            client = next(iter(self.waiting))
+            jobs = self.waiting.pop(client)
+            job = jobs.popleft()
+            if jobs:
+                self.waiting[client] = jobs  # to the end of the line
+            if not job.done.cancelled():  # its client has not left
+                self.running = True
+                started = asyncio.get_running_loop().run_in_executor(self.worker, job.work)
+                started.add_done_callback(partial(self._finish, job))
+
+    def _finish(self, job: Job, finished: asyncio.Future[Any]) -> None:
+        self.running = False
+        error = finished.exception()
+        if not job.done.cancelled():
+            if error is None:
+                job.done.set_result(finished.result())
+            else:
+                job.done.set_exception(error)
+        self._start_next()

@@ -1,0 +1,55 @@
+"""Clients take turns, and no client can fill the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from serve.app.fair_queue import Busy, FairQueue
+
+
+def test_clients_take_turns_whoever_asked_more_often() -> None:
+    async def serve() -> list[str]:
+        queue, gate, order = FairQueue("test"), threading.Event(), []
+        asked = [queue.run("greedy", gate.wait)]
+        asked += [queue.run("greedy", lambda number=number: order.append(f"greedy {number}")) for number in range(3)]
+        asked += [queue.run(name, lambda name=name: order.append(name)) for name in ("ann", "bob", "ann")]
+        tasks = [asyncio.ensure_future(each) for each in asked]
+        await asyncio.sleep(0)  # all have asked
+        gate.set()
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(serve()) == ["greedy 0", "ann", "bob", "greedy 1", "ann", "greedy 2"]
+
+
+def test_one_client_may_wait_for_its_share_and_all_for_the_capacity() -> None:
+    async def serve() -> list[object]:
+        queue, gate = FairQueue("test", capacity=3, share=2), threading.Event()
+        clients = ["first", "greedy", "greedy", "greedy", "ann", "bob"]
+        tasks = [asyncio.ensure_future(queue.run(client, gate.wait)) for client in clients]
+        await asyncio.sleep(0)
+        gate.set()
+        return [type(found) for found in await asyncio.gather(*tasks, return_exceptions=True)]
+
+    assert asyncio.run(serve()) == [bool, bool, bool, Busy, bool, Busy]
+
+
+def test_what_nobody_waits_for_any_more_is_not_done_and_an_error_is_its_clients_alone() -> None:
+    async def serve() -> list[object]:
+        queue, gate, done = FairQueue("test"), threading.Event(), []
+        running = asyncio.ensure_future(queue.run("ann", gate.wait))
+        left = asyncio.ensure_future(queue.run("ann", lambda: done.append("left")))
+        failing = asyncio.ensure_future(queue.run("ann", lambda: 1 / 0))
+        last = asyncio.ensure_future(queue.run("bob", lambda: done.append("last")))
+        await asyncio.sleep(0)
+        left.cancel()
+        gate.set()
+        with pytest.raises(ZeroDivisionError):
+            await failing
+        await asyncio.gather(running, last)
+        return done
+
+    assert asyncio.run(serve()) == ["last"]
