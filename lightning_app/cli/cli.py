@@ -32,7 +32,7 @@ from lightning_app.cli.fit_run import FitRun, check_goes_on, require_own_process
 from lightning_app.cli.loggers import all_loggers
 from lightning_app.cli.option_errors import option_error
 from lightning_app.cli.options import add_options
-from lightning_app.cli.parser import Parser
+from lightning_app.cli.parser import Parser, not_read
 from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
 from lightning_app.cli.trainer_checks import check_averages, check_monitor, check_trainer_options
 from lightning_app.errors import Finished, UsageError, UserError
@@ -113,6 +113,8 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Lightning's; but validate, test and predict begin with the options of their checkpoint's run."""
         assert isinstance(args, list)
+        if ignored := not_read(os.environ):
+            log.warning(ignored)
         verb, *given = args
         path = None if verb == "fit" else checkpoint_path(given)
         if path is None:

@@ -19,7 +19,7 @@ MOVED = {
     ),
     "lightning_app.callbacks.pictures.Pictures": "lightning_app.callbacks.tensorboard_images.Pictures",
     "lightning_app.callbacks.plain_progress.PlainProgress": "lightning_app.callbacks.progress_lines.PlainProgress",
-    "lightning_app.loggers.PatientLogger": "lightning_app.results.loggers.PatientLogger",
+    "lightning_app.loggers.PatientLogger": "lightning_app.results.loggers.RetryingTensorBoardLogger",
     "lightning_app.ddp.RankedDDPStrategy": "lightning_app.trainer.strategy.RankedDDPStrategy",
     "lightning_app.checkpoint.ChecksummedIO": "lightning_app.checkpointing.checkpoint_io.ChecksummedIO",
 }

@@ -30,6 +30,22 @@ TYPES = {
 }
 
 
+# What other LightningCLIs and Lightning's own Trainer read; here config files and the command line say it all.
+IN_ENVIRONMENT = re.compile(r"PL_(TRAINER|FIT|VALIDATE|TEST|PREDICT)_\w+")
+
+
+def not_read(environ: Iterable[str]) -> str:
+    """A warning for options in environment variables; empty where there are none.
+
+    Args:
+        environ: names of the variables.
+    """
+    names = sorted(name for name in environ if IN_ENVIRONMENT.fullmatch(name))
+    return f"{', '.join(names)}: options are not read from the environment; give them as --trainer.<option>" * bool(
+        names
+    )
+
+
 class Parser(LightningArgumentParser):
     """Raises a UsageError for options that cannot be had."""
 

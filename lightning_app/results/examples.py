@@ -32,7 +32,7 @@ def choose_examples(
         return [], {}
     labels, predicted = outcomes["labels"].cpu().numpy(), outcomes["predicted"].cpu().numpy()
     right = labels == predicted
-    hits, misses = (a_class_at_a_time(labels, which) for which in (right, ~right))
+    hits, misses = (interleave_classes(labels, which) for which in (right, ~right))
     names, classes = data.packed.names(), data.packed.classes
     entries: list[dict[str, Any]] = []
     pictures: dict[str, bytes] = {}
@@ -52,7 +52,7 @@ def choose_examples(
     return entries, pictures
 
 
-def a_class_at_a_time(labels: np.ndarray, among: np.ndarray) -> list[int]:
+def interleave_classes(labels: np.ndarray, among: np.ndarray) -> list[int]:
     """Places where bool `among` [N] holds: the first of each class, then the second of each, and so on."""
     turns: dict[int, int] = {}
     order = []

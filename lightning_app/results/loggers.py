@@ -29,22 +29,22 @@ def run_loggers(runs_dir: str, name: str, start: Start, epoch: Callable[[], int]
     """
     # Hides what an earlier attempt logged of steps that come again.
     purge_step = start.step if start.again else None
-    tensorboard = PatientLogger(
+    tensorboard = RetryingTensorBoardLogger(
         runs_dir, name=name, version=start.version, default_hp_metric=False, purge_step=purge_step
     )
     return [tensorboard, MetricsCSVLogger(Path(tensorboard.log_dir), start.step, epoch)]
 
 
-class PatientLogger(TensorBoardLogger):
+class RetryingTensorBoardLogger(TensorBoardLogger):
     """A TensorBoardLogger that warns if the disk is full or the folder gone, and catches up once that is over."""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         if self._experiment is None:
-            from lightning_app.results.tensorboard_events import PatientWriter  # takes as long to import as torch's
+            from lightning_app.results.tensorboard_events import RetryingWriter  # takes as long to import as torch's
 
-            self._experiment = PatientWriter(self.log_dir, **self._kwargs)
+            self._experiment = RetryingWriter(self.log_dir, **self._kwargs)
         return self._experiment
 
     @rank_zero_only

@@ -59,7 +59,7 @@ class EventFile:
         return beginning.getvalue()
 
 
-class PatientWriter(SummaryWriter):
+class RetryingWriter(SummaryWriter):
     """torch's SummaryWriter, over an EventFile."""
 
     def _get_file_writer(self) -> FileWriter:

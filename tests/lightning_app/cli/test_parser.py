@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_app.cli.parser import in_plain_words
+from lightning_app.cli.parser import in_plain_words, not_read
 
 UNION = """\
 Parser key "trainer.callbacks":
@@ -30,3 +30,9 @@ Parser key "trainer.callbacks":
 def test_a_class_that_cannot_be_made_is_named_with_the_reason(path: str, problem: str) -> None:
     said = in_plain_words(UNION.format(path=path, problem=problem), [])
     assert said == f"trainer.callbacks has {path}, which cannot be made: {problem}."
+
+
+def test_options_in_environment_variables_are_said_to_be_ignored() -> None:
+    assert not_read(["PL_GLOBAL_SEED", "PATH", "XPL_TRAINER_X"]) == ""
+    said = not_read(["PL_TRAINER_MAX_EPOCHS", "PL_FIT__MODEL__DROPOUT", "PL_GLOBAL_SEED"])
+    assert said.startswith("PL_FIT__MODEL__DROPOUT, PL_TRAINER_MAX_EPOCHS: options are not read")

@@ -8,7 +8,7 @@ import torch
 
 from datamodules.datamodule import ImageData
 from datamodules.sources.decoding import decode_image
-from lightning_app.results.examples import HITS, MISSES, a_class_at_a_time, as_png, choose_examples
+from lightning_app.results.examples import HITS, MISSES, as_png, choose_examples, interleave_classes
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def outcomes(data: ImageData, wrong: int) -> dict[str, torch.Tensor]:
 
 def test_the_first_of_each_class_come_before_the_second_of_any() -> None:
     labels = np.array([1, 1, 0, 2, 1, 0])
-    assert a_class_at_a_time(labels, labels >= 0) == [2, 0, 3, 5, 1, 4]
-    assert a_class_at_a_time(labels, labels == 1) == [0, 1, 4]
+    assert interleave_classes(labels, labels >= 0) == [2, 0, 3, 5, 1, 4]
+    assert interleave_classes(labels, labels == 1) == [0, 1, 4]
 
 
 @pytest.mark.parametrize(("wrong", "misses"), [(0, 0), (3, 3), (100, MISSES)])

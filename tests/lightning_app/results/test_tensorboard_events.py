@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from equality import events
 
-from lightning_app.results.tensorboard_events import PatientWriter
+from lightning_app.results.tensorboard_events import RetryingWriter
 
 
 def test_events_that_could_not_be_written_are_written_later_and_it_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = PatientWriter(str(tmp_path))
+    writer = RetryingWriter(str(tmp_path))
     [file] = tmp_path.iterdir()
     writer.add_scalar("loss", 0.0, 0)
     writer.flush()
@@ -31,7 +31,7 @@ def test_events_that_could_not_be_written_are_written_later_and_it_is_said_once(
 
 def test_after_a_folder_vanished_events_go_into_a_whole_file_of_the_same_name(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    writer = PatientWriter(str(folder))
+    writer = RetryingWriter(str(folder))
     [file] = folder.iterdir()
     writer.add_scalar("loss", 0.0, 0)
     writer.close()
@@ -47,7 +47,7 @@ def test_after_a_folder_vanished_events_go_into_a_whole_file_of_the_same_name(tm
 
 def test_steps_that_come_again_are_hidden_as_torch_hides_them(tmp_path: Path) -> None:
     for purge_step, steps in ((None, (0, 1, 2)), (1, (1,))):
-        writer = PatientWriter(str(tmp_path), purge_step=purge_step)
+        writer = RetryingWriter(str(tmp_path), purge_step=purge_step)
         for step in steps:
             writer.add_scalar("loss", float(step), step)
         writer.close()
