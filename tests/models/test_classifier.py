@@ -20,7 +20,9 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from datamodules.augmentation import Augment
 from datamodules.batches import ImageBatch
+from datamodules.datamodule import ImageData
 from models.classifier import ImageClassifier
 from models.errors import ModelError
 from models.optimization import total_steps
@@ -474,3 +476,24 @@ def test_accuracy_no_better_than_the_largest_class_is_said(caplog: pytest.LogCap
             model.test_step(batch_of(images, labels, 5, 5), 0)
             model.on_test_epoch_end()
             assert ("no better than that of always answering the largest class" in caplog.text) == said
+
+
+def test_every_augmentation_and_a_balanced_order_train_together(tmp_path: Path) -> None:
+    augment = Augment(crop_scale=0.7, trivial_augment=True, erasing=0.5, mixup=0.2, cutmix=1.0)
+    data = ImageData(
+        "digits", batch_size=8, image_size=32, augment=augment, balanced=True, cache_dir=str(tmp_path / "packed")
+    )
+    batches: list[ImageBatch] = []
+
+    class Noted(ImageClassifier):
+        def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+            batches.append(batch)
+            return super().training_step(batch, batch_idx)
+
+    torch.manual_seed(0)
+    model = Noted(10, backbone="shufflenet_v2_x0_5", weights="none")
+    plain_trainer(tmp_path, limit_train_batches=3, limit_val_batches=0).fit(model, datamodule=data)
+    assert len(batches) == 6
+    assert all(batch.mixed_labels is not None and 0 <= batch.own_share <= 1 for batch in batches)
+    assert len({batch.own_share for batch in batches}) == 6
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
