@@ -10,6 +10,7 @@ from lightning_app.bench.ratios import Figures
 from lightning_app.errors import UsageError
 from lightning_app.trainer.machine import Machine
 
+CONTESTANTS = "lightning_app.bench.contestants"
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 # Of a round's time. The program has five contestants that take turns.
 SHARES = {"original": 1.0, "program": 4.0, "ranks": 2.0, "serving": 1.0}
@@ -62,13 +63,19 @@ class Part:
         size = ["--batch_size", str(shape.batch_size), "--image_size", str(shape.image_size)]
         timed = ["--seconds", f"{seconds:.1f}", "--device", self.device]
         if self.name == "original":
-            return ["lightning_app.bench.original_loop", "--steps", str(shape.original_steps), *size, *timed]
+            return [
+                "lightning_app.bench.contestants.original_loop",
+                "--steps",
+                str(shape.original_steps),
+                *size,
+                *timed,
+            ]
         if self.name == "program":
             steps = ["--steps", str(shape.steps), "--precision", self.precision]
-            return ["lightning_app.bench.step_timing", *steps, *size, *timed]
+            return ["lightning_app.bench.contestants.step_timing", *steps, *size, *timed]
         if self.name == "ranks":
-            return [*TORCHRUN, "lightning_app.bench.rank_scaling", *size, "--seconds", f"{seconds:.1f}"]
-        return ["lightning_app.bench.serving"]
+            return [*TORCHRUN, "lightning_app.bench.contestants.rank_scaling", *size, "--seconds", f"{seconds:.1f}"]
+        return ["lightning_app.bench.contestants.serving"]
 
 
 def choose_parts(names: Sequence[str], device: str, precision: str, machine: Machine) -> list[Part]:

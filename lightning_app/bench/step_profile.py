@@ -13,8 +13,8 @@ import lightning.pytorch as pl
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from lightning_app.bench.contestants.step_timing import clock
 from lightning_app.bench.random_data import CLASSES, NoiseData
-from lightning_app.bench.step_timing import clock
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.trainer.trainer import Trainer

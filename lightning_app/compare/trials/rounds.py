@@ -153,4 +153,4 @@ def original_command(settings: Settings, recipe: Recipe) -> list[str]:
     """The plain loop of `make bench`."""
     steps = -(-settings.original_steps // settings.rounds)
     shape = ["--batch_size", str(recipe.batch_size), "--image_size", str(recipe.image_size)]
-    return [sys.executable, "-m", "lightning_app.bench.original_loop", "--steps", str(steps), *shape]
+    return [sys.executable, "-m", "lightning_app.bench.contestants.original_loop", "--steps", str(steps), *shape]

@@ -127,7 +127,7 @@ def test_no_time_for_anything_is_an_error() -> None:
         Schedule([ORIGINAL], SHAPE, rounds=1, seconds=60.0, clock=fake.clock, run=fake.run).measure()
 
 
-@pytest.mark.parametrize("program", [["startup", "mpirun"], ["serving"]], ids=" ".join)
+@pytest.mark.parametrize("program", [["startup", "mpirun"], ["contestants.serving"]], ids=" ".join)
 def test_a_program_of_the_bench_that_fails_is_one_error(
     program: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from datamodules.augmentation import Augment
-from lightning_app.bench.step_timing import AUGMENTS
+from lightning_app.bench.contestants.step_timing import AUGMENTS
 from lightning_app.cli.cli import CLI
 from lightning_app.cli.config_files import MOVED, find_config, resolve_configs
 from lightning_app.errors import UsageError

@@ -24,7 +24,7 @@ SAID = re.compile(r"served / plain: median ([\d.]+) times as fast, batches ([\d.
 
 def main() -> None:
     """Print, as JSON, how many times as fast it is."""
-    parser = argparse.ArgumentParser(prog="python -m lightning_app.bench.serving", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lightning_app.bench.contestants.serving", description=__doc__)
     parser.parse_args()
     try:
         print(json.dumps(measure()))

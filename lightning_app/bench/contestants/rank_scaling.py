@@ -1,6 +1,6 @@
 """Two ranks of one run beside two independent ones: what they have to wait for each other.
 
-    torchrun --standalone --nproc-per-node 2 -m lightning_app.bench.rank_scaling
+    torchrun --standalone --nproc-per-node 2 -m lightning_app.bench.contestants.rank_scaling
 
 Each process has an equal part of the cores and of the batch, and takes steps in turn with and without DDP around the
 same model; both start every turn together. Rank 0 prints JSON: images/s of all processes, by contestant.

@@ -49,15 +49,19 @@ class Pictures(Dataset):
         return self.transform(self.pictures[index]), int(self.labels[index])
 
 
-def main() -> None:
-    """Train for some steps and print images/s, the seconds of each step, and how it ran, as JSON."""
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: a GPU if there is one)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="no step that would end later is begun")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train for some steps and print images/s, the seconds of each step, and how it ran, as JSON."""
+    options = parse()
     began = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu")
     images = (options.steps + WARMUP_STEPS) * options.batch_size
