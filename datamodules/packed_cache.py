@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -24,6 +25,8 @@ import numpy as np
 from datamodules.errors import DataError
 
 FORMAT = 3
+NAMES_IN_ERROR = 20
+MEND = "\nMend or remove them, or set data.on_bad_image: skip to train without them."
 CHECKED = ("images.npy", "labels.npy", "names.json", "report.json")
 
 
@@ -158,6 +161,32 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def check_unreadable(packed: PackedImages, skip_bad: bool, log: Callable[[str], None]) -> None:
+    """Images that cannot be read: logged when they may be skipped, else one error that names them.
+
+    Raises:
+        DataError: they may not be skipped, or without them a class has no training image.
+    """
+    found = unreadable_images(packed.report(), len(packed.labels))
+    if not skip_bad:
+        raise DataError(found + MEND)
+    left = np.bincount(packed.labels[packed.rows("train")], minlength=len(packed.classes))
+    if not left.all():
+        emptied = ", ".join(name for name, count in zip(packed.classes, left, strict=True) if not count)
+        raise DataError(
+            f"{found}\nWithout them, no training image is left of {emptied}: mend them, or remove the class."
+        )
+    log(f"skipping: {found}")
+
+
+def unreadable_images(report: Report, total: int) -> str:
+    """Their number, and the first ones with the reasons."""
+    bad = report["unreadable"]
+    names = "\n  ".join(f"{name}: {reason}" for name, reason in bad[:NAMES_IN_ERROR])
+    more = f"\n  and {len(bad) - NAMES_IN_ERROR} more" if len(bad) > NAMES_IN_ERROR else ""
+    return f"{len(bad)} of {total} images cannot be read:\n  {names}{more}"
 
 
 def other_caches(packed: PackedImages) -> dict[Path, int]:

@@ -25,17 +25,19 @@ from datamodules.errors import DataError
 from datamodules.packed_cache import (
     CHECKED,
     FORMAT,
+    MEND,
     Meta,
     PackedImages,
     Report,
+    check_unreadable,
     open_packed,
     other_caches,
     sha256_of,
+    unreadable_images,
 )
 from datamodules.sources.source import Listing, Source
 from lightning_app.files import replace_file, sync
 
-NAMES_IN_ERROR = 20
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # NFS and Lustre, by their mount options
 Log = Callable[[str], None]
 
@@ -62,7 +64,7 @@ def open_or_pack(
     if not folder.exists():
         with building(folder, log):
             if not folder.exists():
-                pack(source, dataset, folder, log, progress)
+                pack(source, dataset, folder, skip_bad, log, progress)
                 tell_of_others(open_packed(folder), log)
     packed = open_packed(folder)
     if packed.meta["skipped"]:
@@ -70,7 +72,7 @@ def open_or_pack(
     return packed
 
 
-def pack(source: Source, dataset: str, folder: Path, log: Log, progress: bool) -> None:
+def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, progress: bool) -> None:
     """Build a cache in a temporary folder and rename it to `folder`."""
     listing = source.listing()
     size = source.stored_size
@@ -90,9 +92,12 @@ def pack(source: Source, dataset: str, folder: Path, log: Log, progress: bool) -
         report = Report(
             notes=listing.notes,
             ignored=listing.ignored,
-            unreadable=[(listing.names[row], bad[row]) for row in sorted(bad)],
+            unreadable=[(listing.names[row], str(bad[row]) or type(bad[row]).__name__) for row in sorted(bad)],
             equal=equal_images(listing, labels, hashes),
         )
+        if not skip_bad and any(isinstance(error, OSError) and error.errno for error in bad.values()):
+            # What the system refuses today it may give tomorrow, with the fingerprint unchanged: keep nothing.
+            raise DataError(unreadable_images(report, shape[0]) + MEND)
         replace_file(temporary / "report.json", json.dumps(report, indent=1).encode())
         meta = Meta(
             format=FORMAT,
@@ -134,7 +139,7 @@ def megabytes(shape: tuple[int, ...]) -> str:
 
 def write_images(
     source: Source, path: Path, shape: tuple[int, ...], hashes: np.ndarray, progress: bool
-) -> dict[int, str]:
+) -> dict[int, Exception]:
     """Write images.npy row by row, and the hash of each row's bytes to `hashes`, uint64 [N].
 
     Returns:
@@ -142,7 +147,7 @@ def write_images(
     """
     from tqdm import tqdm
 
-    bad = dict.fromkeys(range(shape[0]), "it went while the others were packed")
+    bad: dict[int, Exception] = dict.fromkeys(range(shape[0]), DataError("it went while the others were packed"))
     row_bytes = int(np.prod(shape[1:]))
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -154,7 +159,7 @@ def write_images(
             source.images(), total=shape[0], unit="image", disable=None if progress else True, mininterval=0.5
         ):
             if isinstance(image, Exception):
-                bad[row] = str(image) or type(image).__name__
+                bad[row] = image
                 continue
             pixels = np.ascontiguousarray(image).data
             file.seek(start + row * row_bytes)
@@ -177,27 +182,6 @@ def equal_images(listing: Listing, labels: np.ndarray, hashes: np.ndarray) -> li
         if earlier[0] != split:
             found.append((split, name, *earlier))
     return found
-
-
-def check_unreadable(packed: PackedImages, skip_bad: bool, log: Log) -> None:
-    """Images that cannot be read: logged when they may be skipped, else one error that names them.
-
-    Raises:
-        DataError: they may not be skipped, or without them a class has no training image.
-    """
-    bad = packed.report()["unreadable"]
-    names = "\n  ".join(f"{name}: {reason}" for name, reason in bad[:NAMES_IN_ERROR])
-    more = f"\n  and {len(bad) - NAMES_IN_ERROR} more" if len(bad) > NAMES_IN_ERROR else ""
-    found = f"{len(bad)} of {len(packed.labels)} images cannot be read:\n  {names}{more}"
-    if not skip_bad:
-        raise DataError(f"{found}\nMend or remove them, or set data.on_bad_image: skip to train without them.")
-    left = np.bincount(packed.labels[packed.rows("train")], minlength=len(packed.classes))
-    if not left.all():
-        emptied = ", ".join(name for name, count in zip(packed.classes, left, strict=True) if not count)
-        raise DataError(
-            f"{found}\nWithout them, no training image is left of {emptied}: mend them, or remove the class."
-        )
-    log(f"skipping: {found}")
 
 
 def tell_of_others(packed: PackedImages, log: Log) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -272,6 +273,23 @@ def test_what_was_packed_beside_unreadable_images_is_not_packed_again(
     assert pack(spoilt, skip_bad=True).meta["skipped"] == 3
     with pytest.raises(DataError, match=r"^3 of 10 images cannot be read"):
         pack(spoilt)
+
+
+def test_what_the_system_refused_once_is_tried_again(
+    make_folder: MakeFolder, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, real = make_folder(), Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "1.png" and path.parent.name == "cat":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refused)
+        with pytest.raises(DataError, match=r"2 of 10 images cannot be read(.|\n)*1\.png: .*Permission denied"):
+            pack(root)
+    assert pack(root).meta["skipped"] == 0
 
 
 def test_skipping_may_not_empty_a_class(make_folder: MakeFolder, pack: Pack) -> None:
