@@ -40,12 +40,15 @@ class Part:
         seconds: its limit.
         commands: run one after the other; the first that fails ends the part.
         stop_at: SIGTERM is sent to the first command when its output contains this.
+        environ: added to the environment.
+        codes: exit codes of the commands so far.
     """
 
     name: str
     seconds: float
     commands: Sequence[Sequence[str]]
     stop_at: str = ""
+    environ: dict[str, str] = field(default_factory=dict)
     codes: list[int] = field(default_factory=list)
 
 
@@ -107,7 +110,9 @@ def parts(options: argparse.Namespace) -> list[Part]:
         Part("profile", 30, [profile]),
     ]
     for part in every:
-        part.seconds *= DRY_RUN_PATIENCE if options.dry_run else 1
+        if options.dry_run:
+            part.seconds *= DRY_RUN_PATIENCE
+            part.environ = {"LAPTOP_TO_CLUSTER_GPU_DRY_RUN": "1"}
     return [part for part in every if not options.parts or part.name in options.parts]
 
 
@@ -135,16 +140,18 @@ def run(part: Part, log: Path) -> bool:
     with open(log, "w") as file:
         for index, command in enumerate(part.commands):
             expected = STOPPED if part.stop_at and index == 0 else 0
-            code = tee(command, file.write, deadline, part.stop_at if index == 0 else "")
+            code = tee(command, part.environ, file.write, deadline, part.stop_at if index == 0 else "")
             part.codes.append(code)
             if code != expected and not (code == 5 and part.name == "tests"):  # pytest's 5: nothing was selected
                 return False
     return True
 
 
-def tee(command: Sequence[str], write: Callable[[str], object], deadline: float, stop_at: str) -> int:
+def tee(
+    command: Sequence[str], extra: dict[str, str], write: Callable[[str], object], deadline: float, stop_at: str
+) -> int:
     """Run one command; returns its exit code."""
-    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | extra
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
