@@ -58,7 +58,7 @@ def fit(
     if ended.code:
         raise error_of(ended)
     if ended.folder is None:
-        raise Stopped("an earlier attempt of this job finished this run: nothing was left to do.")
+        raise Stopped("there is no run: it was a dev run, or an earlier attempt of this job finished it.")
     return read_run(ended.folder)
 
 

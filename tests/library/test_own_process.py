@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -84,6 +85,27 @@ def test_what_the_program_prints_appears_here_and_its_code_comes_back(capsys: py
     assert (said.out.count("\n"), said.err) == (1, ended.errors)
     run_program(["validat"], show=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_interrupt_reaches_the_program_which_may_save_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(io.StringIO):
+        """Ctrl-C as the first line is shown."""
+
+        def write(self, text: str) -> int:
+            if text == "ready\n":
+                raise KeyboardInterrupt
+            return super().write(text)
+
+    code = (
+        "import signal, sys, time\n"
+        "def save(*_): print('saved', flush=True); sys.exit(75)\n"
+        "signal.signal(signal.SIGINT, save); print('ready', flush=True); time.sleep(60)"
+    )
+    process = python(code, tmp_path)
+    monkeypatch.setattr(sys, "stdout", shown := Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        own_process.wait(process, show=True)
+    assert (process.returncode, shown.getvalue()) == (75, "saved\n")
 
 
 def test_a_path_that_this_process_imports_from_is_the_programs_too(monkeypatch: pytest.MonkeyPatch) -> None:
