@@ -130,7 +130,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         version = check_card(content).version
     except ValueError as error:
         raise ModelError(f"{folder / CARD} is no model card: {error}.") from error
-    if version > SCHEMA:
+    if version > SCHEMA:  # what is new in it is allowed for, what has changed its type is an error above
         raise ModelError(f"{folder} has schema {version}, this program reads up to {SCHEMA}; update the program.")
     return json.loads(content)
 

@@ -59,7 +59,7 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--images",
         type=Path,
-        help="to check with (default: the artifact's test images); for --int8 with val/<class>/* and test/<class>/*",
+        help="to check with (default: the artifact's test images); for --int8 the data set of the training",
     )
     parser.add_argument("--max_loss", type=float, default=MAX_LOSS, help="of int8, in points of accuracy (default: 1)")
     parser.add_argument("--force", action="store_true", help="write int8 whatever it loses")
@@ -71,7 +71,9 @@ def check(options: argparse.Namespace) -> None:
     if options.to.resolve() == options.model.resolve():
         raise UsageError(f"--to {options.to} is the model itself; choose another folder.")
     if options.int8 and options.images is None:
-        raise UsageError("--int8 needs --images: a folder or archive with val/<class>/* and test/<class>/*.")
+        raise UsageError(
+            "--int8 needs --images: the data set, a folder or archive with train/, val/ and test/<class>/*."
+        )
 
 
 def for_runtimes(model: Classifier, options: argparse.Namespace) -> dict[str, bytes]:

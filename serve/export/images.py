@@ -43,7 +43,7 @@ class LabelledImages:
     """The validation and test images of a folder or an archive, as training reads them.
 
     Args:
-        root: with val/<class>/* (or train/) and test/<class>/*.
+        root: the data set, with train/<class>/*, test/<class>/* and perhaps val/.
         model: whose classes they have.
 
     Raises:

@@ -60,8 +60,8 @@ def part_of(path: Path) -> Part:
     """What is to be read below a path."""
     if not path.exists():
         raise DataError(
-            f"there is no {path}; expected an image, a folder, or an archive of images ({ARCHIVES}); or a .txt with a "
-            "path in each line; or - for such lines from standard input."
+            f"there is no {path}; expected an image, a folder, or a {ARCHIVES} archive of images; or a .txt with "
+            "a path in each line; or - for such lines from standard input."
         )
     if not path.is_dir() and not path.is_file():
         raise DataError(f"{path} is no regular file; expected an image, a folder or an archive.")
