@@ -15,6 +15,9 @@ from lightning_app.launchers.detection import this_launch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The programs that tests start use every core; where those are busy, waiting must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Programs that tests start are those beside the tests, and not an installed package.
+REPOSITORY = Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(autouse=True)

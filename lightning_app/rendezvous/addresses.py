@@ -109,14 +109,38 @@ def is_loopback(address: str) -> bool:
 
 
 def slurm_first_host(environ: Mapping[str, str]) -> str:
-    """An address of the first node of this SLURM step, where rank 0 runs.
+    """An address of the node where rank 0 of this SLURM step runs.
 
     The node's name where it can be resolved, else the address by which SLURM itself reaches it.
     """
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
-    host = SLURMEnvironment.resolve_root_node_address(environ["SLURM_STEP_NODELIST"])
+    host = SLURMEnvironment.resolve_root_node_address(slurm_nodes(environ))
     return host if resolve(host) else slurm_node_address(host) or host
+
+
+def slurm_nodes(environ: Mapping[str, str]) -> str:
+    """The nodes of this step, that of rank 0 first.
+
+    With --distribution=arbitrary the ranks are placed in the order of the user's file, which the step's own list, a
+    sorted one, does not tell. sbatch hands the file on as SLURM_ARBITRARY_NODELIST.
+
+    Raises:
+        UsageError: the file cannot be read here.
+    """
+    if not environ.get("SLURM_DISTRIBUTION", "").startswith("arbitrary"):
+        return environ["SLURM_STEP_NODELIST"]
+    hostfile = environ.get("SLURM_HOSTFILE")
+    if not hostfile:
+        return environ.get("SLURM_ARBITRARY_NODELIST") or environ["SLURM_STEP_NODELIST"]
+    try:
+        lines = Path(hostfile).read_text().split()
+    except OSError as error:
+        raise UsageError(
+            f"SLURM_HOSTFILE {hostfile}, which says where rank 0 is, cannot be read on {socket.gethostname()} "
+            f"({error.strerror}); put it where all nodes see it, or set MASTER_ADDR to its first line."
+        ) from error
+    return lines[0] if lines else environ["SLURM_STEP_NODELIST"]
 
 
 def slurm_node_address(node: str) -> str | None:

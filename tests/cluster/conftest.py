@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from parity import run
 
 from slurm import Slurm, cancel_jobs, running_slurm, why_no_slurm
 
+IDLE_IMPORT_SECONDS = 5.0  # with warm caches, on the machine that docs/launchers.md was measured on
 MPICH = Path(sys.prefix) / "mpich"  # where `make mpich` puts it
+
+
+@pytest.fixture(scope="session")
+def slowness() -> float:
+    """How many times longer than on an idle machine things take here now, by what a rank imports; at least 1."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import lightning.pytorch, torchvision"], check=True, timeout=600)
+    return max(1.0, (time.monotonic() - started) / IDLE_IMPORT_SECONDS)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from equality import curves, different_states, events
+from equality import curves, different_states, events, last_checkpoint
 from killing import Moment, descendants, run_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -94,6 +94,14 @@ def assert_same(folder: Path, whole: Path) -> None:
     assert different_states(killed, whole) == []
     assert curves(killed) == curves(whole)
     assert events(killed) == events(whole)
+    assert_complete(killed)
+
+
+def assert_complete(run: Path) -> None:
+    """What the options ask for, so that two runs that are wrong alike are not taken for right."""
+    assert last_checkpoint(run)["global_step"] == STEPS
+    logged = {name: [int(row["step"]) for row in curves(run) if name in row] for name in ("train/loss", "val/acc")}
+    assert logged == {"train/loss": list(range(2, STEPS, 3)), "val/acc": list(range(7, STEPS, 8))}
 
 
 def whole_run(launcher: list[str], folder: Path, cache: Path) -> Path:

@@ -16,6 +16,7 @@ from lightning_app.rendezvous.addresses import (
     outgoing_address,
     own_address,
     slurm_first_host,
+    slurm_nodes,
 )
 
 
@@ -78,6 +79,20 @@ def test_the_first_host_of_a_step_is_that_of_its_own_list(monkeypatch: pytest.Mo
     monkeypatch.setattr(addresses, "resolve", lambda host: [(socket.AF_INET, ("10.0.0.9", 9))])
     environ = {"SLURM_STEP_NODELIST": "gpu[09-11,20]", "SLURM_JOB_NODELIST": "gpu[01-20]"}
     assert slurm_first_host(environ) == "gpu09"
+
+
+def test_rank_0_of_an_arbitrary_distribution_is_where_the_user_s_file_begins(tmp_path: Path) -> None:
+    hostfile = tmp_path / "hosts"
+    hostfile.write_text("gpu20\ngpu09\ngpu10\n")
+    step = {"SLURM_STEP_NODELIST": "gpu[09-10,20]", "SLURM_HOSTFILE": str(hostfile)}
+    assert slurm_nodes(step) == "gpu[09-10,20]"  # the file of another step
+    arbitrary = step | {"SLURM_DISTRIBUTION": "arbitrary"}
+    assert slurm_nodes(arbitrary) == "gpu20"
+    hostfile.unlink()
+    with pytest.raises(UsageError, match=r"SLURM_HOSTFILE .*hosts, which says where rank 0 is, cannot be read"):
+        slurm_nodes(arbitrary)
+    del arbitrary["SLURM_HOSTFILE"]
+    assert slurm_nodes(arbitrary | {"SLURM_ARBITRARY_NODELIST": "gpu[20,09-10]"}) == "gpu[20,09-10]"
 
 
 def test_a_node_that_cannot_be_resolved_is_asked_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
