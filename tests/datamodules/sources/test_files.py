@@ -185,6 +185,18 @@ def test_a_link_in_a_tar_has_the_bytes_of_its_target(kind: bytes, tmp_path: Path
     )
 
 
+def test_a_file_that_was_appended_in_place_of_a_link_counts(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "links.tar", "w") as archive:
+        link, mended = tarfile.TarInfo("a.png"), tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "gone.png"
+        archive.addfile(link)
+        mended.size = 3
+        archive.addfile(mended, io.BytesIO(b"abc"))
+    files = open_files(tmp_path / "links.tar")
+    assert [entry.problem for entry in files.entries()] == [""]
+    assert contents(files, ["a.png"]) == {"a.png": b"abc"}
+
+
 def test_a_link_out_of_a_tar_says_so(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "links.tar", "w") as archive:
         link = tarfile.TarInfo("link.png")
