@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from lightning_app.compare.report.comparison import Comparison
 from lightning_app.compare.report.html import render_html
 from lightning_app.compare.report.markdown import render_markdown
 from lightning_app.compare.trials.commands import Launchers, find_launchers
-from lightning_app.compare.trials.modes import Mode, parse_mode, why_unavailable
+from lightning_app.compare.trials.modes import EXPECTED, Mode, parse_mode, why_unavailable
 from lightning_app.compare.trials.recorded import FILE, Results, read
 from lightning_app.compare.trials.rounds import Recipe, Settings, schedule
 from lightning_app.compare.trials.trial import STOPPED_BY, Trial, run_trial
@@ -77,7 +78,7 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--modes", nargs="+", required=True, help="cpu, cpu:T (T threads), gpu, ddp:N (N ranks)")
+    parser.add_argument("--modes", nargs="+", required=True, help=EXPECTED)
     parser.add_argument(
         "--steps", type=int, help="counted steps of each mode (default: 30); with it, whole runs only with --seeds"
     )
@@ -138,7 +139,7 @@ def read_facts(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[s
 def requested_modes(options: argparse.Namespace) -> list[Mode]:
     """The modes in their order, the baseline first."""
     modes = list(dict.fromkeys(parse_mode(text) for text in options.modes))
-    weak = [Mode("ddp", mode.count, weak=True) for mode in modes if mode.kind == "ddp" and options.weak]
+    weak = [replace(mode, weak=True) for mode in modes if mode.kind == "ddp" and options.weak]
     return [*([Mode("original")] if options.against else []), *modes, *weak]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from slurm import Slurm
+from slurm import Slurm, free_ports
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -37,6 +38,57 @@ def test_both_ranks_are_in_the_report_and_their_sum_is_right(
     found = json.loads(done.stdout)
     assert [(rank["launcher"], rank["rank"]) for rank in found["ranks"]] == [(name, 0), (name, 1)]
     assert [(each["backend"], each["right"]) for each in found["reductions"]] == [("gloo", True)]
+
+
+def test_ranks_that_somebody_set_by_hand_are_in_the_report_too(tmp_path: Path) -> None:
+    ranks = [
+        subprocess.Popen(
+            [*DOCTOR, "--json"],
+            env=environ() | {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for (port,) in [free_ports(1)]
+        for rank in ("0", "1")
+    ]
+    found = json.loads(ranks[0].communicate()[0])
+    assert [rank.wait() for rank in ranks] == [0, 0]
+    assert [(rank["launcher"], rank["rank"]) for rank in found["ranks"]] == [("env", 0), ("env", 1)]
+
+
+# A PID namespace for each rank, as a container makes it: neither sees the launcher, nor the other.
+CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="unshare needs root")
+@pytest.mark.parametrize(("launcher", "own"), [("openmpi5", []), ("mpich", ["-env", "LIGHTNING_APP_JOB_ID", "mine"])])
+def test_ranks_in_containers_of_their_own_meet_by_a_name_that_only_their_job_has(
+    launcher: str, own: list[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    words = [*request.getfixturevalue(launcher), "-np", "2", *own, *CONTAINER]
+    done = subprocess.run([*words, *DOCTOR, "--json"], env=environ(), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [rank["rank"] for rank in json.loads(done.stdout)["ranks"]] == [0, 1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="unshare needs root")
+def test_ranks_of_mpich_in_containers_of_their_own_ask_for_a_name(mpich: list[str], tmp_path: Path) -> None:
+    words = [*mpich, "-np", "2", *CONTAINER]
+    done = subprocess.run([*words, *DOCTOR], env=environ(), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "Set LIGHTNING_APP_JOB_ID to any word" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("script"), reason="no script: apt-get install bsdutils")
+def test_a_mistake_typed_into_the_shell_of_an_interactive_step_leaves_the_shell_alone(slurm: Slurm) -> None:
+    typed = f"cd {REPOSITORY}; {shlex.join(DOCTOR[:3])} nonsense\necho still $((40 + 2))\nexit\n"
+    step = subprocess.run(
+        ["script", "-qec", "srun --ntasks=2 --pty bash --norc", "/dev/null"],
+        env=slurm.environ, input=typed, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert "unknown verb nonsense" in step.stdout
+    assert "still 42" in step.stdout
 
 
 def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,24 @@ def stop(number, frame):
 signal.signal(signal.SIGUSR1, stop)
 note("started")
 time.sleep(300)
+"""
+
+# Stands for compare: an attempt ends some runs and waits; the next one has nothing left to do.
+COMPARISON = """\
+import json, os, pathlib, signal, sys, time
+
+notes, results = pathlib.Path(os.environ["PROBE_FOLDER"]), pathlib.Path(sys.argv[sys.argv.index("--to") + 1])
+
+def stop(number, frame):
+    (notes / "told").touch()
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, stop)
+if not (notes / "told").exists():
+    results.mkdir(parents=True)
+    (results / "results.json").write_text(json.dumps({"runs": [{}] * int(os.environ["RUNS"])}))
+    (notes / "waits").touch()
+    time.sleep(300)
 """
 
 cluster = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -133,16 +153,21 @@ def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, sl
     assert (checkout / "runs/quickstart/version_0/model/weights.safetensors").is_file()
 
 
-def probed(slurm: Slurm, checkout: Path, name: str, *options: str) -> tuple[str, Path]:
-    """A job of two ranks that only wait for a signal: its number, and the folder of what they note."""
+def stand_in(checkout: Path, program: str) -> dict[str, str]:
+    """Put another program in the place of ours; returns the variables of a job that runs it."""
     notes, package = checkout / "notes", checkout / "probe/lightning_app"
     notes.mkdir()
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(PROBE)
+    (package / "__main__.py").write_text(program)
+    return {"PROBE_FOLDER": str(notes), "PYTHONPATH": str(package.parent)}
+
+
+def probed(slurm: Slurm, checkout: Path, name: str, *options: str) -> tuple[str, Path]:
+    """A job of two ranks that only wait for a signal: its number, and the folder of what they note."""
+    notes = checkout / "notes"
     words = [*FEWER[name], *options, f"slurm/{name}.slurm"]
-    variables = {"PROBE_FOLDER": str(notes), "PYTHONPATH": str(package.parent)}
-    number = submit(slurm, checkout, words, **variables)
+    number = submit(slurm, checkout, words, **stand_in(checkout, PROBE))
     wait_for(lambda: len(list(notes.glob("started-*"))) == 2, 240, "both ranks run")
     return number, notes
 
@@ -168,3 +193,53 @@ def test_slurm_sends_it_in_time_before_the_limit(name: str, slurm: Slurm, checko
     wait_for(lambda: ended(slurm, number), 240, f"job {number} is over")
     assert len(list(notes.glob("signalled-*"))) == 2
     assert job(slurm, number)["JobState"] == "COMPLETED"
+
+
+@marked
+@pytest.mark.soak
+def test_a_comparison_that_is_told_to_stop_goes_on_in_the_queue_and_leaves_its_report(
+    slurm: Slurm, checkout: Path
+) -> None:
+    recipe = [
+        "--config",
+        "configs/quickstart.yaml",
+        "--data.image_size",
+        "32",
+        "--model.backbone",
+        "shufflenet_v2_x0_5",
+    ]
+    options = [*recipe, "--model.dropout", "null", "--steps", "30", "--rounds", "1"]
+    modes = ["--modes", "cpu", "ddp:2@1", "ddp:2@2"]
+    number = submit(
+        slurm, checkout, ["--ntasks-per-node=2", "--cpus-per-task=1", "slurm/compare.slurm", *options, *modes]
+    )
+    folder = checkout / f"runs/comparisons/slurm-{number}"
+    log = checkout / f"slurm/logs/laptop-to-cluster-compare-{number}.out"
+
+    def runs() -> list[dict[str, Any]]:
+        file = folder / "results.json"
+        return json.loads(file.read_text())["runs"] if file.exists() else []
+
+    wait_for(lambda: bool(runs()), 400, "the first run has ended")
+    slurm.run("scancel", "--batch", "--signal=USR1", number)
+    wait_for(lambda: job(slurm, number)["Restarts"] == "1", 100, "the job is back in the queue")
+    wait_for(lambda: ended(slurm, number), 900, "the comparison is over")
+    assert job(slurm, number)["ExitCode"] == "0:0", log.read_text()[-3000:]
+    assert log.read_text().count("broken off") == 1
+    steps = [(run["mode"], run["launcher"], run["failed"]) for run in runs() if run["part"] == "steps"]
+    assert sorted(steps) == [(mode, "srun", None) for mode in ("cpu", "ddp:2@1", "ddp:2@2", "serial:2")]
+    assert (folder / "report.html").is_file()
+
+
+@marked
+@pytest.mark.parametrize(("runs", "restarts", "code"), [(1, "1", "0:0"), (0, "0", "1:0")])
+def test_a_comparison_is_requeued_while_an_attempt_ends_a_run(
+    runs: int, restarts: str, code: str, slurm: Slurm, checkout: Path
+) -> None:
+    variables = stand_in(checkout, COMPARISON) | {"RUNS": str(runs)}
+    number = submit(slurm, checkout, ["--ntasks-per-node=1", "--cpus-per-task=1", "slurm/compare.slurm"], **variables)
+    wait_for((checkout / "notes/waits").exists, 60, "the comparison runs")
+    slurm.run("scancel", "--batch", "--signal=USR1", number)
+    wait_for(lambda: ended(slurm, number) and job(slurm, number)["ExitCode"] == code, 120, f"it ends with {code}")
+    assert job(slurm, number)["Restarts"] == restarts
+    assert (checkout / "notes/told").exists()

@@ -39,9 +39,10 @@ class Launchers:
         """What comes before `python`; nothing for a process of our own, or ranks that Lightning starts."""
         ranks = mode.count if mode.kind == "ddp" else 1
         if self.srun:
-            each = threads(mode, self.cores if mode.kind == "cpu" else self.cores * self.nodes)
+            each = threads(mode, self.cores if mode.kind == "cpu" else self.cores * (mode.nodes or self.nodes))
+            where = [f"--nodes={mode.nodes}"] if mode.nodes else []
             # --overlap: several serial processes at once are several steps.
-            return [self.srun, "--overlap", f"--ntasks={ranks}", f"--cpus-per-task={min(each, self.cores)}"]
+            return [self.srun, "--overlap", *where, f"--ntasks={ranks}", f"--cpus-per-task={min(each, self.cores)}"]
         if ranks == 1 or not self.mpirun:
             return []
         words = [self.mpirun, "-np", str(ranks)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lightning_app.errors import UsageError
@@ -12,7 +12,7 @@ from lightning_app.trainer.machine import Machine
 from lightning_app.trainer.plan import plan_run
 
 Kind = Literal["cpu", "gpu", "ddp", "serial", "original"]
-EXPECTED = "cpu, cpu:T (T threads), gpu, ddp:N (N ranks)"
+EXPECTED = "cpu, cpu:T (T threads), gpu, ddp:N (N ranks), ddp:N@M (on M nodes of a SLURM job)"
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,21 @@ class Mode:
             `make bench`.
         count: ranks of ddp, processes of serial, threads of cpu (0: all cores); 1 otherwise.
         weak: ddp with a whole batch for each rank.
+        nodes: of a SLURM job that ddp is spread over; 0 leaves that to SLURM.
     """
 
     kind: Kind
     count: int = 1
     weak: bool = False
+    nodes: int = 0
 
     @property
     def name(self) -> str:
         """As it is typed, and called in reports."""
         if self.kind in ("gpu", "original") or (self.kind == "cpu" and not self.count):
             return self.kind
-        return f"{self.kind}:{self.count}" + ("-weak" if self.weak else "")
+        where = f"@{self.nodes}" if self.nodes else ""
+        return f"{self.kind}:{self.count}{where}" + ("-weak" if self.weak else "")
 
     @property
     def processes(self) -> int:
@@ -50,9 +53,9 @@ def parse_mode(text: str) -> Mode:
     Raises:
         UsageError: there is no such mode.
     """
-    match = re.fullmatch(r"(cpu|ddp):([1-9]\d*)", text)
+    match = re.fullmatch(r"cpu:([1-9]\d*)|ddp:([1-9]\d*)(?:@([1-9]\d*))?", text)
     if match:
-        mode = Mode("cpu" if match[1] == "cpu" else "ddp", int(match[2]))
+        mode = Mode("cpu", int(match[1])) if match[1] else Mode("ddp", int(match[2]), nodes=int(match[3] or 0))
         if mode.kind == "ddp" and mode.count == 1:
             raise UsageError("--modes: ddp:1 is one process; say cpu or gpu.")
         return mode
@@ -71,7 +74,7 @@ def mode_from_name(name: str) -> Mode:
     if kind == "serial":
         return Mode("serial", int(count))
     mode = parse_mode(name.removesuffix("-weak"))
-    return Mode(mode.kind, mode.count, weak=name.endswith("-weak"))
+    return replace(mode, weak=name.endswith("-weak"))
 
 
 def why_unavailable(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str | None:
@@ -86,6 +89,9 @@ def why_unavailable(mode: Mode, machine: Machine, launched: bool, nodes: int = 1
     if mode.kind == "serial" or mode.kind == "original":
         return None
     ranks = mode.processes
+    if mode.nodes > min(nodes, ranks):
+        return f"{mode.nodes} nodes for {ranks} ranks, but {nodes} in this job"
+    nodes = mode.nodes or nodes
     several = launched and ranks > 1
     here = -(-ranks // nodes)
     launch = Launch("openmpi", ranks, 0, 0, here, 0, nodes) if several else ALONE

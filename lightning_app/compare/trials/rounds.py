@@ -82,11 +82,11 @@ def in_turn(modes: Sequence[Mode], number: int) -> Sequence[Mode]:
 
 
 def with_ceilings(modes: Sequence[Mode]) -> list[Mode]:
-    """After each ddp mode, as many serial processes at once."""
+    """After each ddp mode, as many serial processes at once; once for modes of as many ranks."""
     found = []
     for mode in modes:
         found += [mode, Mode("serial", mode.count)] if exchanges_gradients(mode) else [mode]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def steps_trial(mode: Mode, number: int, settings: Settings, recipe: Recipe, launchers: Launchers) -> Trial:

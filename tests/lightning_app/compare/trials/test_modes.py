@@ -28,7 +28,7 @@ def test_a_mode_is_known_by_its_name(mode: Mode) -> None:
     assert mode_from_name(mode.name) == mode
 
 
-@pytest.mark.parametrize("text", ["tpu", "ddp", "ddp:0", "ddp:1", "cpu:x", "gpu:2", "serial:2", ""])
+@pytest.mark.parametrize("text", ["tpu", "ddp", "ddp:0", "ddp:1", "ddp:2@0", "cpu:2@1", "cpu:x", "gpu:2", "serial:2"])
 def test_what_is_no_mode_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--modes"):
         parse_mode(text)
@@ -68,3 +68,14 @@ def test_cores_are_shared_out_once() -> None:
         2,
         1,
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "reason"),
+    [("ddp:4@2", 2, None), ("ddp:4@3", 2, "3 nodes for 4 ranks, but 2 in this job"), ("ddp:4@1", 2, "4 ranks on this")],
+)
+def test_ranks_go_on_as_many_nodes_as_they_are_told(text: str, nodes: int, reason: str | None) -> None:
+    mode = parse_mode(text)
+    assert mode_from_name(mode.name) == mode
+    assert (reason or "") in (why_unavailable(mode, GPUS, True, nodes) or "")
+    assert (reason is None) == (why_unavailable(mode, GPUS, True, nodes) is None)

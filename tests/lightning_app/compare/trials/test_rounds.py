@@ -94,6 +94,7 @@ def test_the_processes_of_a_ceiling_wait_for_each_other_in_folders_of_their_own(
         (MPI, "ddp:2", ["mpirun", "-np", "2", "--bind-to", "none"]),
         (MPI, "ddp:4", ["mpirun", "-np", "4", "--bind-to", "none", "--oversubscribe"]),
         (SLURM, "ddp:2", ["srun", "--overlap", "--ntasks=2", "--cpus-per-task=2"]),
+        (SLURM, "ddp:2@1", ["srun", "--overlap", "--nodes=1", "--ntasks=2", "--cpus-per-task=2"]),
         (SLURM, "cpu:1", ["srun", "--overlap", "--ntasks=1", "--cpus-per-task=1"]),
         (SLURM, "serial:4", ["srun", "--overlap", "--ntasks=1", "--cpus-per-task=1"]),
     ],
