@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from lightning_app.doctor.host import NETWORK_FILE_SYSTEMS
 from lightning_app.doctor.rank_facts import Facts
+from lightning_app.launchers.specs import SPECS, env
+from lightning_app.launchers.specs.slurm import forgotten_srun
 
 NEEDED_SHM_MIB = 256  # NCCL's buffers between the GPUs of a node
 SAME_EVERYWHERE = ("python", "laptop-to-cluster", "torch", "torchvision", "lightning", "nccl")
@@ -23,12 +25,10 @@ def refused(ranks: Sequence[Facts]) -> list[str]:
     return [f"rank {rank.rank} on {rank.host} would not run: {rank.refused}" for rank in ranks if rank.refused]
 
 
-def forgotten_srun(ranks: Sequence[Facts]) -> list[str]:
+def single_process_of_a_job(ranks: Sequence[Facts]) -> list[str]:
     """A single process in a job of several tasks."""
-    tasks = ranks[0].variables.get("SLURM_NTASKS", "1")
-    if len(ranks) > 1 or ranks[0].launcher != "none" or not tasks.isdecimal() or int(tasks) < 2:
-        return []
-    return [f"this is one process, but the SLURM job has {tasks} tasks: put srun (or mpirun) before python."]
+    said = forgotten_srun(ranks[0].variables)
+    return [said] if said and len(ranks) == 1 and ranks[0].launcher == "none" else []
 
 
 def crowded_cores(ranks: Sequence[Facts]) -> list[str]:
@@ -42,13 +42,18 @@ def crowded_cores(ranks: Sequence[Facts]) -> list[str]:
 
 
 def bound_to_one_core(ranks: Sequence[Facts]) -> list[str]:
-    """mpirun's default."""
+    """The default of Open MPI and Intel MPI, and of SLURM without --cpus-per-task."""
     return [
-        f"each rank on {host} is bound to one of {here[0].host_cores} cores: mpirun --bind-to none, or "
-        f"--map-by slot:PE={max(2, here[0].host_cores // len(here))}."
+        f"each rank on {host} is bound to one of {here[0].host_cores} cores: {more_cores(here)}."
         for host, here in by_host(ranks).items()
         if here[0].bound and here[0].cores == 1 and here[0].host_cores > len(here)
     ]
+
+
+def more_cores(here: Sequence[Facts]) -> str:
+    """What to tell the launcher of the ranks of a host."""
+    spec = SPECS.get(here[0].launcher, env.SPEC)
+    return spec.more_cores(here[0].variables, max(2, here[0].host_cores // len(here)))
 
 
 def shared_gpus(ranks: Sequence[Facts]) -> list[str]:
@@ -164,7 +169,7 @@ def network_runs(ranks: Sequence[Facts]) -> list[str]:
 
 CHECKS: Sequence[Callable[[Sequence[Facts]], list[str]]] = (
     refused,
-    forgotten_srun,
+    single_process_of_a_job,
     shared_gpus,
     uneven_gpus,
     unusable_gpus,

@@ -20,7 +20,7 @@ from lightning_app.trainer.plan import plan_run
 # Beside the launcher's own, what decides which network and which devices are used.
 TELLING = re.compile(
     r"^(MASTER_|(CUDA|ROCR|HIP)_VISIBLE_DEVICES$|ROCR_|NCCL_|GLOO_|OMP_|SLURM_CPU_BIND$|SLURM_(STEP_|JOB_)?GPUS|UCX_"
-    r"|I_MPI_PIN|I_MPI_HYDRA_UUID$|LIGHTNING_APP_)"
+    r"|I_MPI_PIN|LIGHTNING_APP_)"
 )
 
 

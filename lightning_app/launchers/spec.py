@@ -31,6 +31,7 @@ class Spec:
             is none. Gets the launch, and what tells the launcher's process from all others on this host where it can
             be seen, which all ranks of a node agree on.
         suffices: its variables are believed where no launcher is found among the parents.
+        more_cores: what to add to its command so that each rank has so many cores, where it binds ranks to fewer.
         is_boundary: whether what runs below a parent process is a process of its own, whatever it inherited.
     """
 
@@ -41,6 +42,9 @@ class Spec:
     read: Callable[[Environ], Launch]
     job_id: Callable[[Environ, Launch, str], str | None]
     suffices: bool = False
+    more_cores: Callable[[Environ, int], str] = lambda environ, cores: (
+        f"let each rank use {cores} cores (taskset, cgroup)"
+    )
     is_boundary: Callable[[Process], bool] = lambda process: False
 
 

@@ -128,6 +128,30 @@ def test_a_script_asks_for_everything_in_its_head_and_passes_arguments_on(script
     assert re.findall(r"\n##SBATCH --(\w+)=YOURS", head) == ["partition", "account"]
 
 
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("mpirun (Open MPI) 5.0.11", "mpirun --bind-to none"),
+        ("mpirun.real (PRRTE) 4.0.0", "mpirun --bind-to none"),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.18", "mpiexec.hydra -genv I_MPI_PIN 0"),
+        ("HYDRA build details:", "mpiexec -bind-to none"),
+    ],
+)
+def test_each_mpi_is_started_so_that_its_ranks_are_not_bound_and_hear_signals(
+    version: str, words: str, checkout: Path
+) -> None:
+    programs = checkout / "programs"
+    programs.mkdir()
+    for name in ("mpirun", "mpiexec", "mpiexec.hydra"):
+        said = f'[ "$1" = --version ] && echo "{version}" || echo {name} "$@"'
+        (programs / name).write_text(f"#!/bin/sh\n{said}\n")
+        (programs / name).chmod(0o755)
+    environ = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "slurm/mpi.slurm", "--seed", "1"]
+    done = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{words} python -m lightning_app fit --trainer.strategy ddp --seed 1\n"
+
+
 @marked
 @pytest.mark.parametrize("name", FEWER)
 def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, slurm: Slurm, checkout: Path) -> None:

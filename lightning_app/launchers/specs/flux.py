@@ -35,5 +35,6 @@ SPEC = Spec(
     has_spoken=lambda environ: NAMES["global_rank"] in environ,
     read=read,
     job_id=job_id,
+    more_cores=lambda environ, cores: f"flux run --cores-per-task={cores}, or -o cpu-affinity=off",
     suffices=True,
 )

@@ -33,4 +33,19 @@ def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
     return environ.get("I_MPI_HYDRA_UUID") or (launcher if launch.num_nodes == 1 and launcher else None)
 
 
-SPEC = Spec("hydra", tuple(NAMES.values()), is_parent, has_spoken, read, job_id)
+def more_cores(environ: Environ, cores: int) -> str:
+    """Intel MPI binds by itself, MPICH where it is told to."""
+    if any(name.startswith("I_MPI_") for name in environ):
+        return f"mpirun -genv I_MPI_PIN 0, or -genv I_MPI_PIN_DOMAIN {cores}"
+    return f"mpiexec -bind-to none, or -bind-to core:{cores}"
+
+
+SPEC = Spec(
+    name="hydra",
+    variables=tuple(NAMES.values()),
+    is_parent=is_parent,
+    has_spoken=has_spoken,
+    read=read,
+    job_id=job_id,
+    more_cores=more_cores,
+)

@@ -28,5 +28,6 @@ SPEC = Spec(
     has_spoken=lambda environ: NAMES["global_rank"] in environ,
     read=read,
     job_id=job_id,
+    more_cores=lambda environ, cores: f"jsrun --cpu_per_rs {cores} --bind packed:{cores}, or --bind none",
     suffices=True,
 )

@@ -43,4 +43,5 @@ SPEC = Spec(
     has_spoken=lambda environ: "OMPI_COMM_WORLD_RANK" in environ,
     read=read,
     job_id=job_id,
+    more_cores=lambda environ, cores: f"mpirun --bind-to none, or --map-by slot:PE={cores}",
 )

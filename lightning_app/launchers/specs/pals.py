@@ -22,5 +22,6 @@ SPEC = Spec(
     has_spoken=lambda environ: "PALS_RANKID" in environ and NAMES["global_rank"] in environ,
     read=read,
     job_id=lambda environ, launch, launcher: environ.get("PALS_APID"),
+    more_cores=lambda environ, cores: f"mpiexec --depth {cores} --cpu-bind depth, or --cpu-bind none",
     suffices=True,
 )

@@ -88,5 +88,6 @@ SPEC = Spec(
     has_spoken=has_spoken,
     read=read,
     job_id=job_id,
+    more_cores=lambda environ, cores: f"srun --cpus-per-task={cores}, or --cpu-bind=none",
     is_boundary=is_boundary,
 )

@@ -222,3 +222,25 @@ def test_the_memory_is_the_least_limit_of_the_groups_that_a_job_is_in(tmp_path: 
     own = tmp_path / "own"
     own.write_text("9:memory:/old\n3:cpu,cpuacct:/slurm\n0::/slurm/job_7/step_0\n")
     assert sorted(memory_limits(own, tmp_path)) == [4000, 5000, 9000]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variables", "advice"),
+    [
+        ("openmpi", {}, "mpirun --bind-to none, or --map-by slot:PE=4."),
+        ("hydra", {}, "mpiexec -bind-to none, or -bind-to core:4."),
+        ("hydra", {"I_MPI_PIN_INFO": "1"}, "mpirun -genv I_MPI_PIN 0, or -genv I_MPI_PIN_DOMAIN 4."),
+        ("slurm", {}, "srun --cpus-per-task=4, or --cpu-bind=none."),
+        ("flux", {}, "flux run --cores-per-task=4, or -o cpu-affinity=off."),
+        ("torchrun", {}, "let ranks use 4 cores each (taskset)."),
+    ],
+)
+def test_each_launcher_has_its_own_words_for_more_cores(launcher: str, variables: dict[str, str], advice: str) -> None:
+    ranks = pair(cores=1, bound=True, launcher=launcher, variables=variables)
+    assert problems(ranks) == [f"each rank on node1 is bound to one of 8 cores: {advice}"]
+
+
+def test_what_decides_about_gpus_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS"):
+        monkeypatch.setenv(name, "1")
+        assert rank_facts(tmp_path, tmp_path).variables[name] == "1"
