@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_app.checkpointing import preemption
 from lightning_app.checkpointing.preemption import TIME_LIMIT, Deadline, StopSignals, exit_code, job_deadline, requeue
 from lightning_app.launchers.launch import Launch
 
@@ -192,3 +193,17 @@ def test_a_terminal_that_closes_is_noted_unless_nohup_was_used_and_not_printed_t
         os.close(primary)
         os.write(typed, b"\n")
         assert process.wait(60) == 10 + noted
+
+
+def test_a_task_of_an_array_asks_and_is_asked_for_by_its_own_name(scontrol: Path) -> None:
+    task = {"SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
+    told(scontrol, **BATCH)
+    assert requeue(task, signal.SIGUSR1) == "job 12_3 is back in the queue and goes on from there"
+    job_deadline(task)
+    assert (scontrol / "calls").read_text().splitlines() == ["show job -o 12_3", "requeue 12_3", "show job -o 12_3"]
+
+
+def test_an_scontrol_that_does_not_answer_keeps_nobody_waiting(scontrol: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scontrol / "scontrol").write_text("#!/bin/sh\nexec sleep 600\n")
+    monkeypatch.setattr(preemption, "SCONTROL_TIMEOUT_S", 0.1)
+    assert requeue(ENVIRON, signal.SIGUSR1).endswith("scontrol does not answer here")
