@@ -14,7 +14,7 @@ from slurm import Slurm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]  # two SLURMs on one host number their jobs alike
 
-RECORD = Path(__file__).parents[1] / "lightning_app" / "record_launch.py"
+RECORD = Path(__file__).parents[1] / "lightning_app/launchers/record_launch.py"
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
