@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import lightning_app
-from lightning_app.__main__ import OWN_PARSERS, VERBS, main
+from lightning_app.__main__ import OWN_PARSERS, VERBS, main, tell_lightning
+from lightning_app.launchers.launch import Launch
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -105,3 +107,25 @@ def test_a_fit_imports_only_what_it_uses_from_the_start() -> None:
     imported = set(process.stdout.split())
     assert {"lightning_app", "models", "datamodules"} <= imported
     assert imported & {"gradio", "matplotlib", "tensorboard", "sklearn", "onnx", "onnxruntime", "serve"} == set()
+
+
+RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.mark.parametrize(
+    ("launch", "left"),
+    [
+        (Launch("openmpi", 3, 2, 1, 2, None, None), ["2", "1", "7", "n1", "29500"]),
+        (Launch("torchrun", 1, 0, 0, 1, 0, 1), [None] * 5),
+        (Launch("none", 1, 0, 0, 1, 0, 1), [None, None, None, "n1", "29500"]),
+        (Launch("lightning", 2, 1, 1, 2, 0, 1), ["5", "6", "7", "n1", "29500"]),
+    ],
+    ids=lambda value: getattr(value, "launcher", ""),
+)
+def test_lightning_reads_the_true_rank_and_a_single_one_may_start_others(
+    launch: Launch, left: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in zip(RANKS, ("5", "6", "7", "n1", "29500"), strict=True):
+        monkeypatch.setenv(name, value)
+    tell_lightning(launch)
+    assert [os.environ.get(name) for name in RANKS] == left
