@@ -4,8 +4,8 @@
     mpirun -np 2 python tests/lightning_app/launchers/record_launch.py "mpirun -np 2, Open MPI 5.0.8" --to some/folder
 
 Send us the output where `doctor` shows a wrong rank, with the rank that you expected. Standard library only.
-Of the variables only numbers are kept: hosts, paths, users and addresses are replaced by `(text)`. The names of the
-parent processes are kept.
+Of the variables only numbers and the loopback are kept: hosts, paths, users and addresses are replaced by `(text)`.
+The names of the parent processes are kept.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def record(process: Process) -> dict[str, Any]:
 def anonymous(environ: Mapping[str, str]) -> dict[str, str]:
     """The relevant variables; of their values only numbers, and counts like 2(x3),1."""
     relevant = {name: value for name, value in sorted(environ.items()) if RELEVANT.search(name)}
-    return {name: value if re.fullmatch(r"[\d(x),]*", value) else "(text)" for name, value in relevant.items()}
+    harmless = re.compile(r"[\d(x),]*|127\.0\.0\.1|localhost")
+    return {name: value if harmless.fullmatch(value) else "(text)" for name, value in relevant.items()}
 
 
 if __name__ == "__main__":
