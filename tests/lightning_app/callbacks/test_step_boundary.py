@@ -110,6 +110,23 @@ def test_a_run_that_goes_on_from_anothers_checkpoint_has_its_best_too(
     assert "Testing the last weights" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("_ever_worse")
+def test_what_a_validation_within_an_accumulated_step_measured_is_what_is_kept_and_exported(
+    short: list[str], tmp_path: Path
+) -> None:
+    """The second of two batches of a step changes the weights; those of the first were validated."""
+    options = ["--trainer.val_check_interval", "3", "--trainer.accumulate_grad_batches", "2"]
+    assert main(["fit", *short, *options, *EVERY_STEP, "--trainer.max_epochs", "1", "--runs_dir", str(tmp_path)]) == 0
+    run = tmp_path / "short/version_0"
+    assert (run / "checkpoints/best.ckpt").readlink().name == "validated-00000001.ckpt"
+    best = read_checkpoint(run / "checkpoints/best.ckpt")
+    exported = load_artifact(run / "model")[0].state_dict()
+    validated = {name.removeprefix("network."): value for name, value in best["state_dict"].items()}
+    assert [name for name, value in exported.items() if not torch.equal(value, validated[name])] == []
+    assert json.loads((run / "metrics.json").read_text())["step"] == 1
+    assert checkpoints(tmp_path) == [3, 2]
+
+
 # ---- numbers that are none
 
 
