@@ -165,7 +165,10 @@ class ImageData(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _trainer_epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer else 0
+        """The epoch whose order and augmentation are drawn: the first, again and again, where the user overfits."""
+        if self.trainer is None or self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a connector
+            return 0
+        return self.trainer.current_epoch
 
     def _behind(self) -> int:
         return self.trainer.fit_loop.batch_idx + 1 if self.trainer else 0

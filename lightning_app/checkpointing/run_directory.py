@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, read_checkpoint, step_files
-from lightning_app.checkpointing.identity import RunIdentity
+from lightning_app.checkpointing.identity import RunIdentity, in_words
 from lightning_app.checkpointing.resume_point import CHECKPOINTS, Check, NoneWholeError, ResumePoints, identity_in
 from lightning_app.checkpointing.run_record import RECORD, RunRecord, read_record
 from lightning_app.errors import UsageError
@@ -105,7 +105,22 @@ class RunsFolder:
             if self._hold(number) and number in self.unfinished() and (start := self._continue(number)):
                 return start
             self.let_go()
+        if resume == "auto":
+            self._point_out_others()
         return self._begin(Path(resume) if resume not in ("auto", "never") else None)
+
+    def _point_out_others(self) -> None:
+        """Say where the newest run of this name is unfinished, but of other options: it may be a slip."""
+        for number in self.versions():
+            record = self._record(number)
+            if record is None or record.finished or record.abandoned or record.config == self.identity.digest:
+                continue
+            if theirs := whose(self.version(number)):
+                log.info(
+                    f"run: {self.version(number)} is unfinished, but of other options: "
+                    f"{in_words(theirs.differences(self.identity))}. To go on with it, give its options."
+                )
+            return
 
     def unfinished(self, job: str | None = None) -> list[int]:
         """Versions of this identity, and of a job, that did not come to their end; newest first."""

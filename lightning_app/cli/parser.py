@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_app.errors import UsageError
 
@@ -76,6 +77,11 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
     if reason := NOT_MADE.search(message):
         return f"{option} cannot be made: {reason[1]}."
     value, expected = VALUE.search(message), dict.fromkeys(map(type_in_words, EXPECTED.findall(message)))
+    if option == "trainer.strategy" and value and value[1] in StrategyRegistry.available_strategies():
+        return (
+            f"trainer.strategy is {value[1]}, a name of Lightning's; expected one of auto, cpu, gpu, ddp, or a class "
+            "path such as lightning.pytorch.strategies.DDPStrategy. ddp is DDP on GPUs, on CPUs and under launchers."
+        )
     if option and value and expected:
         return f"{option} is {value[1]}; expected {' or '.join(expected)}."
     return message

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -14,7 +15,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from lightning_app.errors import UsageError
 from lightning_app.launchers.detection import this_launch
 from lightning_app.rendezvous.environment import cluster_environment
-from lightning_app.trainer.machine import this_machine
+from lightning_app.trainer.machine import Machine, this_machine
 from lightning_app.trainer.plan import StrategyName, plan_run
 from lightning_app.trainer.strategy import ddp_strategy
 
@@ -28,7 +29,7 @@ class Trainer(pl.Trainer):
         strategy: `cpu` is one process, `gpu` one GPU, `ddp` one process per GPU of this machine, or `devices`
             processes on its CPU, or the ranks that mpirun, srun or torchrun started; `auto` chooses among them. A
             Lightning Strategy is passed through as it is.
-        devices: number of processes for `ddp`; null is one per visible GPU, or what the launcher says.
+        devices: number of processes for `ddp`; null and auto are one per visible GPU, or what the launcher says.
         precision: as in Lightning; null is the fastest that the device really has.
         kwargs: as in Lightning.
     """
@@ -37,18 +38,18 @@ class Trainer(pl.Trainer):
         self,
         *,
         strategy: StrategyName | Strategy = "auto",
-        devices: int | None = None,
+        devices: int | Literal["auto"] | None = None,
         precision: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["use_distributed_sampler"] = False  # our shards already know their rank
+        devices = None if devices == "auto" else devices
         if isinstance(strategy, Strategy):
             super().__init__(strategy=strategy, devices=devices or "auto", precision=precision, **kwargs)  # type: ignore[arg-type]  # Lightning checks the name
             return
-        if kwargs.pop("accelerator", "auto") != "auto":
-            raise UsageError("--trainer.accelerator is decided by --trainer.strategy; leave it out.")
-        launch = this_launch()
-        plan = plan_run(strategy, devices, precision, this_machine(), launch)
+        accelerator, launch = kwargs.pop("accelerator", "auto"), this_launch()
+        plan = plan_run(strategy, devices, precision, machine_with(accelerator), launch)
+        check_accelerator(accelerator, plan.accelerator)
         for reason in plan.reasons:
             log.info(reason)
         for warning in plan.warnings:
@@ -69,6 +70,21 @@ class Trainer(pl.Trainer):
             # Where nobody can know it yet, a guess for Lightning's log: right where all nodes have as many ranks.
             kwargs["num_nodes"] = launch.num_nodes or -(-launch.world_size // launch.local_world_size)
         super().__init__(accelerator=plan.accelerator, devices=plan.devices, precision=plan.precision, **kwargs)  # type: ignore[arg-type]  # as above
+
+
+def machine_with(accelerator: str) -> Machine:
+    """This machine; for Lightning's `cpu`, without its GPUs."""
+    machine = this_machine()
+    return replace(machine, gpus=()) if accelerator == "cpu" else machine
+
+
+def check_accelerator(asked_for: str, planned: str) -> None:
+    """Raise a UsageError where --trainer.accelerator and --trainer.strategy do not agree."""
+    if asked_for not in ("auto", planned) and (asked_for, planned) != ("gpu", "cuda"):
+        raise UsageError(
+            f"--trainer.accelerator is {asked_for}, but --trainer.strategy leads to {planned} here; expected auto, or "
+            "one that agrees. --trainer.strategy alone decides: leave --trainer.accelerator out."
+        )
 
 
 def take_environment(plugins: list[Any]) -> tuple[ClusterEnvironment | None, list[Any]]:

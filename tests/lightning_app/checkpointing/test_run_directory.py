@@ -297,3 +297,36 @@ def test_leftovers_of_a_killed_save_are_cleared_away(tmp_path: Path) -> None:
     (checkpoints / ".step-00000020.ckpt.4711.tmp").write_bytes(b"half")
     started(tmp_path)
     assert [path.name for path in checkpoints.iterdir()] == ["step-00000010.ckpt"]
+
+
+def test_an_unfinished_run_of_other_options_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted(tmp_path, 10, options=SMALLER)
+    runs, start = started(tmp_path)
+    runs.let_go()
+    assert start == Start(1)
+    line = f"{tmp_path / 'version_0'} is unfinished, but of other options: data.batch_size is 32 there and 64 here"
+    assert line in caplog.text
+    caplog.clear()
+    started(tmp_path, "never")[0].let_go()
+    assert "other options" not in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_run_whose_record_is_lost_goes_on_by_what_its_checkpoint_says(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest = step_file(interrupted(tmp_path, 10, 20), 20)
+    record = tmp_path / "version_0" / RECORD
+    record.unlink()
+    if damage == "damaged":
+        record.write_text('{"config": ')
+    assert started(tmp_path)[1] == Start(0, str(newest), 20, again=True)
+    assert f"{record} is missing or damaged; made again from a checkpoint beside it" in caplog.text
+
+
+def test_a_finished_run_whose_record_is_lost_is_left_alone(tmp_path: Path) -> None:
+    interrupted(tmp_path, 10)
+    (tmp_path / "version_0" / RECORD).write_text("")
+    (tmp_path / "version_0/model").mkdir()
+    (tmp_path / "version_0/model/model.json").touch()
+    assert started(tmp_path)[1] == Start(1)
