@@ -18,6 +18,7 @@ from lightning_app.checkpointing.consensus import NO_BATCH, Agreement, Votes
 from lightning_app.checkpointing.facts import changes, run_facts
 from lightning_app.checkpointing.identity import RunIdentity
 from lightning_app.checkpointing.preemption import Preempted, StopRequest, name_of
+from lightning_app.checkpointing.resume_point import identity_in
 from lightning_app.checkpointing.store import Checkpoints
 from lightning_app.errors import UsageError
 
@@ -51,7 +52,7 @@ class StepBoundary(pl.Callback):
         self.checkpoints, self.best, self.stop, self.watch = checkpoints, best, stop, watch
         self.identity, self.facts = identity, dict(facts)
         self.agreement = Agreement(world_size=1)
-        self._new_best = self._trained = self._resumed = self._asked_in_test = False
+        self._new_best = self._trained = self._resumed = self._other_length = self._asked_in_test = False
 
     # ---- Lightning's hooks
 
@@ -128,6 +129,7 @@ class StepBoundary(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._resumed = True
+        self._other_length = identity_in(checkpoint) != self.identity
         if trainer.is_global_zero:
             for line in changes(checkpoint["run"]["facts"], self.facts | run_facts(trainer)):
                 log.warning(f"resume: {line}")
@@ -136,7 +138,7 @@ class StepBoundary(pl.Callback):
         return {"trained": self._trained, **self.best.state_dict(), **self.stop.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._trained = state_dict["trained"]
+        self._trained = state_dict["trained"] and not self._other_length
         self.best.load_state_dict(state_dict)
         self.stop.load_state_dict(state_dict)
 

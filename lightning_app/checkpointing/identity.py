@@ -35,6 +35,8 @@ NOT_IDENTITY = (
     "trainer.profiler",
     "trainer.strategy",
 )
+# Options that say how long a run is: a run that is gone on with by name may be made longer.
+LENGTH = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps")
 SHOWN = 5  # options to name in an error
 
 
@@ -69,6 +71,11 @@ class RunIdentity:
         theirs, here = dict(self.options), dict(ours.options)
         names = sorted(name for name in theirs.keys() | here.keys() if theirs.get(name) != here.get(name))
         return {name: (theirs.get(name, "unset"), here.get(name, "unset")) for name in names}
+
+
+def besides_length(differences: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The differences that are not of a run's length."""
+    return {name: values for name, values in differences.items() if not name.startswith(LENGTH)}
 
 
 def in_words(differences: Mapping[str, tuple[str, str]]) -> str:

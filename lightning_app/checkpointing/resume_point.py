@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, DamagedError, read_checkpoint, step_files
-from lightning_app.checkpointing.identity import RunIdentity, in_words
+from lightning_app.checkpointing.identity import RunIdentity, besides_length, in_words
 from lightning_app.checkpointing.run_record import read_record
 from lightning_app.errors import UsageError
 
@@ -44,8 +44,11 @@ class ResumePoints:
     identity: RunIdentity
     check: Check
 
-    def read(self, path: Path) -> dict[str, Any]:
+    def read(self, path: Path, other_length: bool = False) -> dict[str, Any]:
         """Read a checkpoint of this run.
+
+        Args:
+            other_length: whether it may be of a shorter or longer run with the same options.
 
         Raises:
             CheckpointError: as read_checkpoint(), or it is of other options, or does not fit.
@@ -59,9 +62,11 @@ class ResumePoints:
                 f"{path} was saved by another callback of a run (ModelCheckpoint, say) within a step, where no run can "
                 "go on exactly; resume from a step-*.ckpt of the run's checkpoints. test, validate and predict take it."
             )
-        if theirs != self.identity:
-            differences = in_words(theirs.differences(self.identity))
-            raise CheckpointError(f"{path} is of a run with other options: {differences}.")
+        differences = theirs.differences(self.identity)
+        if other_length and differences and not besides_length(differences):
+            check_schedule(checkpoint, path)
+        elif differences:
+            raise CheckpointError(f"{path} is of a run with other options: {in_words(differences)}.")
         self.check(checkpoint, path)
         return checkpoint
 
@@ -93,6 +98,26 @@ def identity_in(checkpoint: dict[str, Any]) -> RunIdentity | None:
     """The identity of the run that a checkpoint is of; None where this program did not make it."""
     options = checkpoint.get("run", {}).get("options")
     return RunIdentity.load(options) if isinstance(options, dict) else None
+
+
+def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a CheckpointError where a run cannot be made longer, since its schedule goes once over the whole of it."""
+    if any({"total_steps", "schedules"} & state.keys() for state in checkpoint.get("lr_schedulers", [])):
+        raise CheckpointError(
+            f"{path} is of a run of another length, and its learning rate goes once over that length. A longer run "
+            "needs a schedule without an end (model.lr_scheduler null, StepLR, CosineAnnealingWarmRestarts): begin "
+            "anew with --resume never."
+        )
+
+
+def named_checkpoint(path: Path) -> Path:
+    """The checkpoint that --resume names: a file, or the newest in the folder of a run."""
+    if not path.is_dir():
+        return path
+    files = list(step_files(path / CHECKPOINTS).values())
+    if not files:
+        raise CheckpointError(f"{path} has no checkpoint in {CHECKPOINTS}/ to go on from.")
+    return files[0]
 
 
 def candidates(folder: Path) -> list[tuple[int, Path]]:

@@ -17,7 +17,14 @@ from filelock import FileLock, Timeout
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, read_checkpoint, step_files
 from lightning_app.checkpointing.identity import RunIdentity, in_words
-from lightning_app.checkpointing.resume_point import CHECKPOINTS, Check, NoneWholeError, ResumePoints, identity_in
+from lightning_app.checkpointing.resume_point import (
+    CHECKPOINTS,
+    Check,
+    NoneWholeError,
+    ResumePoints,
+    identity_in,
+    named_checkpoint,
+)
 from lightning_app.checkpointing.run_record import RECORD, RunRecord, read_record
 from lightning_app.errors import UsageError
 from lightning_app.files import make_folder, sync
@@ -82,7 +89,7 @@ class RunsFolder:
         """Decide where to begin, say so, and take hold of the folder.
 
         Args:
-            resume: `auto`, `never`, or the path of a checkpoint.
+            resume: `auto`, `never`, or the path of a checkpoint or of a run's folder.
 
         Raises:
             UsageError: no such checkpoint, or none that can be used here and now; or the folder cannot be used.
@@ -151,9 +158,10 @@ class RunsFolder:
         found = [re.fullmatch(r"version_(\d+)", path.name) for path in listed(self.folder)]
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
-    def _begin(self, checkpoint: Path | None) -> Start:
-        """Begin a version of its own, from a checkpoint or from nothing."""
-        step = self.points.read(checkpoint)["global_step"] if checkpoint else 0
+    def _begin(self, named: Path | None) -> Start:
+        """Begin a version of its own, from a checkpoint, the newest of a run's folder, or from nothing."""
+        checkpoint = named_checkpoint(named) if named else None
+        step = self.points.read(checkpoint, other_length=True)["global_step"] if checkpoint else 0
         number = max(self.versions(), default=-1) + 1
         make_folder(self.folder)
         while not made(self.version(number)):  # by another job, just now

@@ -19,7 +19,8 @@ def add_options(parser: LightningArgumentParser) -> None:
         "--resume",
         default="auto",
         help="Where fit begins: `auto` goes on with an unfinished run of this name and these options, `never` "
-        "begins anew, the path of a checkpoint goes on from there in a folder of its own.",
+        "begins anew, the path of a checkpoint or of a run's folder goes on from there in a folder of its own, also "
+        "with more trainer.max_epochs or max_steps where the schedule has no end.",
     )
     parser.add_argument(
         "--on_nan",

@@ -102,6 +102,16 @@ def test_a_run_stopped_at_every_other_step_ends_as_if_it_had_not_been(
     assert_stopped_and_resumed("plain", steps, short, whole["plain"], tmp_path, monkeypatch)
 
 
+def test_a_finished_run_is_made_longer_and_ends_as_if_it_had_been_that_long(short: list[str], tmp_path: Path) -> None:
+    options = [*short, "--model.lr_scheduler", "null"]
+    epochs = "--trainer.max_epochs"
+    assert fit([*options, epochs, "1"], tmp_path / "first") == 0
+    finished = tmp_path / "first/short/version_0"
+    assert fit([*options, epochs, "2", "--resume", str(finished)], tmp_path / "longer") == 0
+    assert fit([*options, epochs, "2"], tmp_path / "whole") == 0
+    assert different_states(tmp_path / "longer/short/version_0", tmp_path / "whole/short/version_0") == []
+
+
 def test_a_run_goes_on_with_other_ranks_and_says_what_is_not_exact(
     short: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -330,3 +330,31 @@ def test_a_finished_run_whose_record_is_lost_is_left_alone(tmp_path: Path) -> No
     (tmp_path / "version_0/model").mkdir()
     (tmp_path / "version_0/model/model.json").touch()
     assert started(tmp_path)[1] == Start(1)
+
+
+SHORT, LONG = (RunIdentity.of({"data.batch_size": 64, "trainer.max_epochs": epochs}) for epochs in (1, 3))
+
+
+def test_a_run_is_made_longer_by_naming_its_folder(tmp_path: Path) -> None:
+    newest = step_file(interrupted(tmp_path, 10, 20, options=SHORT), 20)
+    assert started(tmp_path, str(tmp_path / "version_0"), LONG)[1] == Start(1, str(newest), 20)
+
+
+def test_a_run_with_a_schedule_over_its_whole_length_is_not_made_longer(tmp_path: Path) -> None:
+    path = step_file(interrupted(tmp_path, options=SHORT), 20)
+    schedule = {"total_steps": 20, "last_epoch": 20}
+    write_checkpoint({"global_step": 20, "run": {"options": SHORT.dump()}, "lr_schedulers": [schedule]}, path)
+    with pytest.raises(UsageError, match="needs a schedule without an end"):
+        started(tmp_path, str(path), LONG)
+    assert started(tmp_path, str(path), SHORT)[1].step == 20
+
+
+def test_by_itself_no_run_goes_on_with_one_of_another_length(tmp_path: Path) -> None:
+    interrupted(tmp_path, 10, options=SHORT)
+    assert started(tmp_path, options=LONG)[1] == Start(1)
+
+
+def test_a_folder_without_checkpoints_cannot_be_gone_on_from(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+    with pytest.raises(UsageError, match=r"version_0 has no checkpoint in checkpoints/ to go on from"):
+        started(tmp_path, str(tmp_path / "version_0"))
