@@ -1,21 +1,18 @@
-"""LightningCLI for fit, validate, test and predict."""
+"""fit, with a folder for each run; validate, test and predict come from evaluation.py."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import shlex
 import signal
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from datamodules.datamodule import ImageData
-from datamodules.errors import DataError
 from lightning_app.callbacks.non_finite import LossWatch
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
@@ -26,15 +23,19 @@ from lightning_app.checkpointing.preemption import StopRequest, StopSignals
 from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.store import Checkpoints
-from lightning_app.cli.checks import check_batches, check_sides, log_every_epoch
+from lightning_app.cli.checks import (
+    check_averages,
+    check_batches,
+    check_monitor,
+    check_sides,
+    check_trainer_options,
+    log_every_epoch,
+)
+from lightning_app.cli.evaluation import EvaluationCLI
 from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, stdout_is_terminal
-from lightning_app.cli.fit_run import FitRun, check_goes_on, require_own_process
-from lightning_app.cli.loggers import all_loggers
+from lightning_app.cli.fit_run import FitRun, all_loggers, check_goes_on, require_own_process
 from lightning_app.cli.option_errors import option_error
-from lightning_app.cli.options import add_options
-from lightning_app.cli.parser import Parser, not_read
-from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
-from lightning_app.cli.trainer_checks import check_averages, check_monitor, check_trainer_options
+from lightning_app.cli.parser import Parser, add_options
 from lightning_app.errors import Finished, UsageError, UserError
 from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
@@ -42,18 +43,14 @@ from lightning_app.launchers.specs.slurm import allocation
 from lightning_app.results.finished_run import FinishedRun
 from lightning_app.results.hparams import hparams
 from lightning_app.results.loggers import run_loggers
-from lightning_app.results.predictions import gather_predictions, write_predictions
 from lightning_app.results.write_results import write_results
 from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
 from models.classifier import ImageClassifier
 from models.kernels.in_use import kernels_in_use
 
-log = logging.getLogger(__name__)
-CHECKED = ("validate", "test", "predict")  # verbs that measure a checkpoint
 
-
-class CLI(LightningCLI):
+class CLI(EvaluationCLI):
     """Trains and measures an ImageClassifier on ImageData; adds the run's folder and its callbacks."""
 
     def __init__(self, args: list[str], started: float) -> None:
@@ -110,41 +107,6 @@ class CLI(LightningCLI):
         verbs = LightningCLI.subcommands()
         return verbs | {"fit": verbs["fit"] | {"ckpt_path", "weights_only"}}
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Lightning's; but validate, test and predict begin with the options of their checkpoint's run."""
-        assert isinstance(args, list)
-        if ignored := not_read(os.environ):
-            log.warning(ignored)
-        verb, *given = args
-        path = None if verb == "fit" else checkpoint_path(given)
-        if path is None:
-            super().parse_arguments(parser, args)
-            if verb in CHECKED:
-                raise UsageError(
-                    f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path "
-                    "runs/<name>/<version>/checkpoints/best.ckpt"
-                )
-            return
-        self.trained = trained = TrainedOn.read(path)
-        super().parse_arguments(parser, [verb, "--config", trained.as_config(), *given])
-        trained.check_model(self._options())
-        self.config[verb].model.weights = "none"  # the checkpoint's will replace them
-
-    def _parse_ckpt_path(self) -> None:
-        """Not Lightning's, which lets a checkpoint silently override the options that were given (cli.py)."""
-
-    def instantiate_classes(self) -> None:
-        """Lightning's; data that predict cannot use may be pictures without labels."""
-        try:
-            super().instantiate_classes()
-        except DataError as error:
-            if self.config.subcommand != "predict":
-                raise
-            model = shlex.quote(str(self.trained.path.parent.parent / "model"))
-            raise DataError(
-                f"{error} For pictures without labels: python -m lightning_app label FOLDER --model {model}"
-            ) from error
-
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our progress and checkpoints; before_fit adds what needs to know the run's folder."""
         if self.subcommand == "fit":
@@ -160,10 +122,6 @@ class CLI(LightningCLI):
         if config.logger in (None, True):
             kwargs["logger"] = False  # before_fit gives fit its own: their folder is not yet known
         return super().instantiate_trainer(**kwargs)
-
-    def option(self, name: str) -> Any:
-        """An option of this verb, with its classes instantiated."""
-        return self._get(self.config_init, name)
 
     def before_fit(self) -> None:
         """Check what can only be checked now, decide where to begin, and add loggers and callbacks."""
@@ -236,32 +194,6 @@ class CLI(LightningCLI):
         assert self.run is not None, "other verbs have none"
         return self.run.folder
 
-    def before_validate(self) -> None:
-        self.before_test()
-        if not self.trained.is_other_data(self.datamodule):
-            self.trained.check_split(self._options())
-
-    def before_test(self) -> None:
-        self.trained.check_classes(self.datamodule)
-        if self.trained.is_other_data(self.datamodule):
-            log.info(f"data: {self.datamodule.packed.folder} is other data, of the same classes, than the run's")
-        require_own_process(self.trainer)
-
-    before_predict = before_test
-
-    def after_predict(self) -> None:
-        """Write the predictions into the run's folder of the checkpoint; those of other data beside predictions.csv."""
-        predictions = gather_predictions(self.trainer.predict_loop.predictions)
-        if self.trainer.is_global_zero:
-            packed = self.datamodule.packed
-            other = f"-{packed.folder.name}" if self.trained.is_other_data(self.datamodule) else ""
-            file = Path(self.option("ckpt_path")).parent.parent / f"predictions{other}.csv"
-            try:
-                write_predictions(file, predictions, packed.names(), packed.classes)
-            except OSError as error:
-                raise UsageError(f"{file} cannot be written ({error.strerror}); mend that and try again.") from error
-            print(f"{len(predictions)} predictions in {file}")
-
     def after_fit(self) -> None:
         """Test once, with the weights that validation chose, and leave everything behind."""
         trainer, model, run = self.trainer, self.model, self.run
@@ -288,7 +220,3 @@ class CLI(LightningCLI):
         defaults = json.loads(parser.dump(parser.get_defaults(), skip_none=False, format="json"))
         chosen = {"world_size": self.trainer.world_size, "precision": str(self.trainer.precision)}
         return hparams(dict(flatten(self._options())), dict(flatten(defaults))) | chosen
-
-    def _options(self) -> dict[str, Any]:
-        """The options of this verb, as JSON has them."""
-        return json.loads(self.parser.dump(self.config, skip_none=False, format="json"))[self.config.subcommand]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
 
 from datamodules.datamodule import ImageData
 from lightning_app.checkpointing.best import BestChoice
@@ -20,7 +21,9 @@ from lightning_app.checkpointing.run_directory import RunsFolder, Start
 from lightning_app.errors import Finished, UsageError
 from lightning_app.launchers.detection import this_launch
 from lightning_app.library.own_process import NeedsOwnProcess, is_own_process
+from lightning_app.results.loggers import MetricsCSVLogger
 from lightning_app.trainer.strategy import LocalEnvironment
+from lightning_app.trainer.trainer import as_list
 from models.classifier import ImageClassifier
 from models.errors import ModelError
 from models.weights import check_fit
@@ -139,3 +142,18 @@ def check_goes_on(model: ImageClassifier, data: ImageData) -> Callable[[dict[str
             raise CheckpointError(str(error)) from error
 
     return check
+
+
+def all_loggers(ours: Sequence[Logger], asked_for: Any) -> list[Logger]:
+    """Ours, or the user's after our metrics.csv, which curves and cards are made of.
+
+    The first one says where what Lightning's callbacks write goes: into the run's folder, whatever the user's are.
+
+    Args:
+        ours: TensorBoard's and metrics.csv.
+        asked_for: the Trainer's option `logger`; false leaves metrics.csv alone.
+    """
+    if asked_for in (None, True):
+        return list(ours)
+    table = [logger for logger in ours if isinstance(logger, MetricsCSVLogger)]
+    return [*table, *(as_list(asked_for) if asked_for else [])]

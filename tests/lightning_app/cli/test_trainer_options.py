@@ -58,7 +58,6 @@ ROWS: dict[str, list[Row]] = {
         Row(f"{LOGGERS}.CSVLogger", note="beside metrics.csv, in place of TensorBoard"),
     ],
     "callbacks": [
-        Row(f"{CALLBACKS}.RichProgressBar", "`RichProgressBar` requires `rich`", "a progress bar replaces ours"),
         Row(f"{CALLBACKS}.TQDMProgressBar", note="a progress bar replaces ours"),
         Row(f"{CALLBACKS}.EMAWeightAveraging", "add --ema_decay 0", "other averages need `--ema_decay 0`"),
         Row(f"{CALLBACKS}.BatchSizeFinder", "would change data.batch_size", "BatchSizeFinder"),

@@ -1,0 +1,95 @@
+"""validate, test and predict: what a checkpoint's network makes of data."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from datamodules.errors import DataError
+from lightning_app.cli.fit_run import require_own_process
+from lightning_app.cli.parser import not_read
+from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
+from lightning_app.errors import UsageError
+from lightning_app.results.predictions import gather_predictions, write_predictions
+
+log = logging.getLogger(__name__)
+CHECKED = ("validate", "test", "predict")  # verbs that measure a checkpoint
+
+
+class EvaluationCLI(LightningCLI):
+    """LightningCLI whose validate, test and predict begin with the options of their checkpoint's run."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Lightning's; but validate, test and predict begin with the options of their checkpoint's run."""
+        assert isinstance(args, list)
+        if ignored := not_read(os.environ):
+            log.warning(ignored)
+        verb, *given = args
+        path = None if verb == "fit" else checkpoint_path(given)
+        if path is None:
+            super().parse_arguments(parser, args)
+            if verb in CHECKED:
+                raise UsageError(
+                    f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path "
+                    "runs/<name>/<version>/checkpoints/best.ckpt"
+                )
+            return
+        self.trained = trained = TrainedOn.read(path)
+        super().parse_arguments(parser, [verb, "--config", trained.as_config(), *given])
+        trained.check_model(self._options())
+        self.config[verb].model.weights = "none"  # the checkpoint's will replace them
+
+    def _parse_ckpt_path(self) -> None:
+        """Not Lightning's, which lets a checkpoint silently override the options that were given (cli.py)."""
+
+    def instantiate_classes(self) -> None:
+        """Lightning's; data that predict cannot use may be pictures without labels."""
+        try:
+            super().instantiate_classes()
+        except DataError as error:
+            if self.config.subcommand != "predict":
+                raise
+            model = shlex.quote(str(self.trained.path.parent.parent / "model"))
+            raise DataError(
+                f"{error} For pictures without labels: python -m lightning_app label FOLDER --model {model}"
+            ) from error
+
+    def option(self, name: str) -> Any:
+        """An option of this verb, with its classes instantiated."""
+        return self._get(self.config_init, name)
+
+    def _options(self) -> dict[str, Any]:
+        """The options of this verb, as JSON has them."""
+        return json.loads(self.parser.dump(self.config, skip_none=False, format="json"))[self.config.subcommand]
+
+    def before_validate(self) -> None:
+        self.before_test()
+        if not self.trained.is_other_data(self.datamodule):
+            self.trained.check_split(self._options())
+
+    def before_test(self) -> None:
+        self.trained.check_classes(self.datamodule)
+        if self.trained.is_other_data(self.datamodule):
+            log.info(f"data: {self.datamodule.packed.folder} is other data, of the same classes, than the run's")
+        require_own_process(self.trainer)
+
+    before_predict = before_test
+
+    def after_predict(self) -> None:
+        """Write the predictions into the run's folder of the checkpoint; those of other data beside predictions.csv."""
+        predictions = gather_predictions(self.trainer.predict_loop.predictions)
+        if self.trainer.is_global_zero:
+            packed = self.datamodule.packed
+            other = f"-{packed.folder.name}" if self.trained.is_other_data(self.datamodule) else ""
+            file = Path(self.option("ckpt_path")).parent.parent / f"predictions{other}.csv"
+            try:
+                write_predictions(file, predictions, packed.names(), packed.classes)
+            except OSError as error:
+                raise UsageError(f"{file} cannot be written ({error.strerror}); mend that and try again.") from error
+            print(f"{len(predictions)} predictions in {file}")
