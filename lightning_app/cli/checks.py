@@ -1,4 +1,4 @@
-"""Batches that nobody can train on are refused before the first one, and not with torch's words at the last."""
+"""Options that cannot be had, or not together, are refused before the first step, in our words."""
 
 from __future__ import annotations
 
