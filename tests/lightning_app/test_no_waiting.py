@@ -114,7 +114,8 @@ class CountBetweenLogs(pl.Callback):
 
 def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: Any) -> None:
     """Train a small network with our callbacks and a logger, on noise."""
-    checkpoints = Checkpoints(ChecksummedIO(), SavingOptions(), folder / "checkpoints", RunRecord(""))
+    io = ChecksummedIO()
+    checkpoints = Checkpoints(io, SavingOptions(), folder / "checkpoints", RunRecord(""))
     signals = StopSignals()
     watch = next(callback for callback in callbacks if isinstance(callback, (LossWatch, SkipNonFinite)))
     only_looks = watch if isinstance(watch, LossWatch) else None
@@ -126,6 +127,7 @@ def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: An
         log_every_n_steps=LOG_EVERY,
         logger=CSVLogger(folder),
         callbacks=[boundary, *callbacks, *ours],
+        plugins=[io],
         enable_checkpointing=False,
         enable_model_summary=False,
         precision="32-true",
