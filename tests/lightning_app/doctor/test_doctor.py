@@ -232,7 +232,7 @@ def test_the_memory_is_the_least_limit_of_the_groups_that_a_job_is_in(tmp_path: 
         ("hydra", {"I_MPI_PIN_INFO": "1"}, "mpirun -genv I_MPI_PIN 0, or -genv I_MPI_PIN_DOMAIN 4."),
         ("slurm", {}, "srun --cpus-per-task=4, or --cpu-bind=none."),
         ("flux", {}, "flux run --cores-per-task=4, or -o cpu-affinity=off."),
-        ("torchrun", {}, "let ranks use 4 cores each (taskset)."),
+        ("torchrun", {}, "let each rank use 4 cores (taskset, cgroup)."),
     ],
 )
 def test_each_launcher_has_its_own_words_for_more_cores(launcher: str, variables: dict[str, str], advice: str) -> None:
