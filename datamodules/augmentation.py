@@ -14,7 +14,7 @@ from torch import Tensor
 from datamodules.augmentations import trivial_augment as trivial
 from datamodules.augmentations.erasing import erase
 from datamodules.augmentations.mixing import Mix, draw_mix
-from datamodules.color import jitter
+from datamodules.color_jitter import jitter
 from datamodules.errors import DataError
 from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift, straight_resample
 

@@ -13,11 +13,11 @@ import torch
 
 from datamodules.augmentation import Augment
 from datamodules.batches import BatchMaker, ImageBatch
+from datamodules.cache_building import open_or_pack
 from datamodules.dataset_report import full_report, report_lines
 from datamodules.errors import DataError
 from datamodules.holdout import held_out
 from datamodules.packed_cache import PackedImages
-from datamodules.packing import open_or_pack
 from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
 from datamodules.sources.files import names_an_archive
 from datamodules.sources.folder import DEFAULTS, ImageFolder, Reading

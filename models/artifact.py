@@ -20,7 +20,7 @@ from lightning_app.files import sync
 from models.backbones import load_tensors
 from models.card import CARD, SCHEMA, WEIGHTS, read_card
 from models.errors import ModelError
-from models.network import Network
+from models.normalized_network import Network
 from models.weights import check_fit, read_weights
 
 EXAMPLES = "examples"

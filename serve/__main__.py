@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
     classifier = Classifier(folder)
     classifier.accelerate()
     from serve.app.server import Access, serve
-    from serve.app.uploads.pictures import Limits
+    from serve.app.uploads.limits import Limits
 
     access = Access(auth, options.root_path, tuple(options.allowed_host), not options.no_downloads)
     serve(classifier, Limits(options.max_megabytes, options.max_megapixels), access, listening)

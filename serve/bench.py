@@ -22,8 +22,9 @@ from datamodules.sources.decoding import decode_image
 from datamodules.sources.folder import ImageFolder
 from lightning_app.errors import UsageError, UserError
 from models.artifact import load_artifact
-from models.network import Network
-from serve.classifier import Classifier, Pipeline
+from models.normalized_network import Network
+from serve.classifier import Classifier
+from serve.pipeline import Pipeline
 
 BATCH = 64  # images, for throughput and accuracy
 BLOCK = 5  # requests in turn: a noisy moment hits both

@@ -13,31 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from datamodules.geometry import resample
 from models.artifact import EXAMPLES, load_artifact
 from models.errors import ModelError
 from serve.error_text import reason
-from serve.onnx_pipeline import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
+from serve.onnx_export import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
+from serve.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
-
-
-class Pipeline(nn.Module):
-    """Stored images, uint8 [n, 3, S, S], to probabilities, float [n, C].
-
-    Args:
-        network: takes pixels in [0, 1] and normalises them itself.
-        input_size: side that it takes.
-    """
-
-    def __init__(self, network: nn.Module, input_size: int) -> None:
-        super().__init__()
-        self.network, self.input_size = network, input_size
-
-    def forward(self, stored: Tensor) -> Tensor:
-        return self.network(resample(stored.float() / 255, self.input_size)).softmax(dim=1)
 
 
 @dataclass(frozen=True)

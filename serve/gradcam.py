@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from datamodules.geometry import resample
 from models.errors import ModelError
-from models.network import Network
+from models.normalized_network import Network
 from serve.classifier import Classifier
 
 # Black, violet, red, orange, yellow: rises in lightness, so it reads in grayscale too.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.packing import open_or_pack
+from datamodules.cache_building import open_or_pack
 from models.backbones import head_name
 
 REPOSITORY = Path(__file__).parents[1]

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"models.kernels"},
     "models.kernels": set(),
     "datamodules": {"datamodules.sources", "datamodules.augmentations"},
-    "datamodules.augmentations": {"datamodules.color", "datamodules.geometry"},
+    "datamodules.augmentations": {"datamodules.color_jitter", "datamodules.geometry"},
     "datamodules.sources": {"datamodules.errors", "datamodules.holdout"},
     "serve": {"models", "datamodules.sources", "datamodules.geometry", "datamodules.errors"},
 }

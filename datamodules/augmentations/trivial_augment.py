@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.color import jitter
+from datamodules.color_jitter import jitter
 from datamodules.geometry import identity, rotate
 
 LEVELS = 31

@@ -24,7 +24,7 @@ from lightning_app.trainer.malloc import keep_freed_memory
 from lightning_app.trainer.plan import Plan
 from lightning_app.trainer.process_group import process_group
 from lightning_app.trainer.strategy import no_buffer_broadcast
-from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
 
 OWN = "25 MB, copied"
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lightning_app.bench.random_data import CLASSES
 from lightning_app.provenance import cpu_name
 from lightning_app.trainer.malloc import keep_freed_memory
-from models.network import Network
+from models.normalized_network import Network
 
 REPEATS = 5
 BYTES = 2  # of a bf16

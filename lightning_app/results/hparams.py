@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+if TYPE_CHECKING:
+    from lightning_app.results.finished_run import FinishedRun
 
 Value = bool | int | float | str
 # Options that say where a run is kept and how it began, not what it learnt.
@@ -35,3 +40,11 @@ def hparams(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     changed = {name for name, value in options.items() if defaults.get(name, missing) != value}
     names = [name for name in options if name in changed - LEFT_OUT or name in ALWAYS]
     return {name: value if isinstance(value := options[name], Value) else json.dumps(value) for name in names}
+
+
+def write_hparams(run: FinishedRun) -> None:
+    """Fill TensorBoard's HPARAMS tab: options, and the final metrics beside them."""
+    for logger in run.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(dict(run.hparams), run.metrics(), step=run.trainer.global_step)
+            logger.save()

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.loggers import TensorBoardLogger
-
 from lightning_app.files import replace_file
 from lightning_app.results.card import model_card
 from lightning_app.results.examples import choose_examples
 from lightning_app.results.finished_run import FinishedRun
+from lightning_app.results.hparams import write_hparams
 from lightning_app.results.plots import confusion_figure, curves_figure
 from lightning_app.results.summary import summary
 from models.artifact import save_artifact
@@ -49,14 +48,6 @@ def metrics_json(run: FinishedRun) -> str:
     metrics = {name: value if math.isfinite(value) else None for name, value in run.metrics().items()}
     facts = {"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 1), "model": ARTIFACT}
     return json.dumps({"metrics": metrics, **facts, "hparams": dict(run.hparams)}, indent=1)
-
-
-def write_hparams(run: FinishedRun) -> None:
-    """Fill TensorBoard's HPARAMS tab: options, and the final metrics beside them."""
-    for logger in run.trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(dict(run.hparams), run.metrics(), step=run.trainer.global_step)
-            logger.save()
 
 
 def write_plot(path: Path, draw: Callable[[], Figure]) -> None:

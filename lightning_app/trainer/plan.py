@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from lightning_app.errors import UsageError
 from lightning_app.launchers.launch import Launch
 from lightning_app.trainer.machine import Machine
+from lightning_app.trainer.threads import choose_threads
 
 if TYPE_CHECKING:
     import torch
@@ -187,11 +188,3 @@ def choose_precision(on_gpu: bool, machine: Machine) -> tuple[str, str]:
     if machine.cpu_bf16:
         return "bf16-mixed", "the CPU has bf16 instructions"
     return "32-true", "the CPU has no bf16 instructions"
-
-
-def choose_threads(processes: int, machine: Machine, launched: bool) -> tuple[int, str]:
-    """Share the node's cores out once."""
-    if machine.bound and launched:
-        return machine.cores, f"the launcher bound this process to {machine.cores} of the node's cores"
-    shared = f"{machine.cores} usable cores for {processes} process{'es' if processes > 1 else ''}"
-    return max(1, machine.cores // processes), shared

@@ -11,7 +11,7 @@ from torch import distributed
 from lightning_app.rendezvous.environment import LauncherEnvironment
 from lightning_app.trainer.machine import this_machine
 from lightning_app.trainer.plan import Plan, plan_run
-from lightning_app.trainer.trainer import set_threads
+from lightning_app.trainer.threads import set_threads
 
 
 @contextmanager

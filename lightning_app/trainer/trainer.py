@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from lightning_app.rendezvous.environment import cluster_environment
 from lightning_app.trainer.machine import Machine, this_machine
 from lightning_app.trainer.plan import StrategyName, plan_run
 from lightning_app.trainer.strategy import ddp_strategy
+from lightning_app.trainer.threads import set_threads
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,3 @@ def as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def set_threads(threads: int) -> None:
-    """Threads of this process, and of the ddp processes it starts (Lightning would divide the cores again)."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from serve.app.fair_queue import Busy, FairQueue
 from serve.app.panels.answer import NOTHING_YET, answer_html, refusal_html
-from serve.app.uploads.pictures import Limits, PictureError, check_header, decode, decode_whole, read_upload
+from serve.app.uploads.limits import Limits
+from serve.app.uploads.pictures import PictureError, check_header, decode, decode_whole, read_upload
 from serve.classifier import Classifier, Prediction
 from serve.gradcam import LARGEST, explanation, map_size
 

@@ -12,8 +12,8 @@ from serve.app.demo import SMALLEST_MAP, Demo
 from serve.app.panels.answer import NOTHING_YET
 from serve.app.panels.card import card_html, headline, title
 from serve.app.panels.templates import render
+from serve.app.uploads.limits import Limits
 from serve.app.uploads.picture_input import ONLY_UPLOADS, is_upload, picture_input
-from serve.app.uploads.pictures import Limits
 from serve.classifier import Classifier
 
 QUEUE = 512  # events that Gradio may hold; our own queues refuse earlier

@@ -24,7 +24,7 @@ from serve.app.middleware import RequestFilter
 from serve.app.page import page, script
 from serve.app.theme import CSS, theme
 from serve.app.uploads.cleanup import cleaning
-from serve.app.uploads.pictures import Limits
+from serve.app.uploads.limits import Limits
 from serve.app.uploads.store import UploadStore
 from serve.classifier import Classifier
 

@@ -102,7 +102,7 @@ def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
     """
     import torch
 
-    from serve.onnx_pipeline import OnnxPipeline, largest_difference, onnx_bytes
+    from serve.onnx_export import OnnxPipeline, largest_difference, onnx_bytes
 
     content = onnx_bytes(model.reference, model.stored_size)
     worst = largest_difference(OnnxPipeline(content, torch.get_num_threads()), model.reference, images)
@@ -113,7 +113,7 @@ def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
 def checked_pt2(model: Classifier, images: np.ndarray) -> bytes:
     """The pipeline as torch.export's file whose answers on these images are the same."""
     from serve.export.pt2 import load_pt2, pt2_bytes
-    from serve.onnx_pipeline import largest_difference
+    from serve.onnx_export import largest_difference
 
     content = pt2_bytes(model.reference, model.stored_size)
     check_difference("torch.export", largest_difference(load_pt2(content), model.reference, images), len(images))
@@ -122,7 +122,7 @@ def checked_pt2(model: Classifier, images: np.ndarray) -> bytes:
 
 def check_difference(what: str, worst: float, count: int) -> None:
     """Say how far answers differ from torch's; raise a ModelError where that is too far."""
-    from serve.onnx_pipeline import TOLERANCE
+    from serve.onnx_export import TOLERANCE
 
     print(f"{what} against torch on {count} images: probabilities differ by {worst:.1e} at most")
     if not worst <= TOLERANCE:  # nor is NaN

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import ModelError
-from serve.onnx_pipeline import EXTRA, IMAGES, PROBABILITIES, session
+from serve.onnx_export import EXTRA, IMAGES, PROBABILITIES, session
 
 CALIBRATED = 256  # images
 BATCH = 32

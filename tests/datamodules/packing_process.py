@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.cache_building import open_or_pack
 from datamodules.errors import DataError
-from datamodules.packing import open_or_pack
 from datamodules.sources.source import Listing
 
 say = partial(print, flush=True)

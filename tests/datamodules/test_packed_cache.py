@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.cache_building import open_or_pack
 from datamodules.errors import DataError
 from datamodules.packed_cache import CHECKED, PackedImages, open_packed, sha256_of, verify
-from datamodules.packing import open_or_pack
 from datamodules.sources.folder import ImageFolder
 
 MakeFolder = Callable[..., Path]

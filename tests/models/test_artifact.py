@@ -21,7 +21,7 @@ import models.artifact
 from models.artifact import load_artifact, save_artifact
 from models.card import read_card
 from models.errors import ModelError
-from models.network import Network
+from models.normalized_network import Network
 
 REPOSITORY = Path(__file__).parents[2]
 CARD: dict[str, Any] = {

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from models.backbones import build_backbone, head_name
 from models.errors import ModelError
-from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
 
 
 @pytest.mark.parametrize(

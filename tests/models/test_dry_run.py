@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.dry_run import check_takes
 from models.errors import ModelError
-from models.network import Network
+from models.normalized_network import Network
 
 
 @pytest.fixture(scope="module")

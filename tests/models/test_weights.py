@@ -19,7 +19,7 @@ from torchvision.models import EfficientNet_V2_L_Weights, MobileNet_V2_Weights
 from models.artifact import save_artifact
 from models.backbones import build_backbone
 from models.errors import ModelError
-from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
 from models.weights import load_weights, read_pretrained
 
 SHARED_WEIGHTS = Path(__file__).parents[3] / "shared/weights/mobilenet_v2_imagenet.safetensors"

@@ -11,7 +11,7 @@ import torch
 from datamodules.geometry import resample
 from lightning_app.results.examples import as_png
 from models.artifact import save_artifact
-from models.network import Network
+from models.normalized_network import Network
 
 HOSTILE_NAME = "<img src=x onerror=alert(1)> ${value} {{value}}"
 CLASSES = ["cat", "dog", HOSTILE_NAME, "frog", "ship"]

@@ -16,12 +16,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 from small_artifact import CLASSES, card, stored_images, write_artifact
 
-import serve.onnx_pipeline
+import serve.onnx_export
 from lightning_app.__main__ import main
 from serve.classifier import Classifier
 from serve.export.model_card import model_card
 from serve.export.quantization import Comparison
-from serve.onnx_pipeline import onnx_bytes
+from serve.onnx_export import onnx_bytes
 
 
 def export(artifact: Path, to: Path, *options: str) -> int:
@@ -105,7 +105,7 @@ def test_where_nothing_can_be_written_is_wrong_usage(
 def test_answers_that_are_no_numbers_are_not_written(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(serve.onnx_pipeline, "largest_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(serve.onnx_export, "largest_difference", lambda *_: float("nan"))
     assert export(artifact, tmp_path / "out", "--onnx") == 2
     assert "not written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -115,7 +115,7 @@ def test_onnx_with_other_answers_is_not_written(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Classifier(write_artifact(tmp_path / "other", mean=[0.1, 0.2, 0.3]))
-    monkeypatch.setattr(serve.onnx_pipeline, "onnx_bytes", lambda pipeline, size: onnx_bytes(other.reference, size))
+    monkeypatch.setattr(serve.onnx_export, "onnx_bytes", lambda pipeline, size: onnx_bytes(other.reference, size))
     assert export(artifact, tmp_path / "out", "--onnx") == 2
     assert "not written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

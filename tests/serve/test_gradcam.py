@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from models.errors import ModelError
-from models.network import Network
+from models.normalized_network import Network
 from serve.gradcam import class_map, gradcam, map_size, overlay
 
 

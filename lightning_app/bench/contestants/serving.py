@@ -16,7 +16,7 @@ from PIL import Image
 from lightning_app.bench.random_data import CLASSES, noise
 from lightning_app.errors import UsageError
 from models.artifact import save_artifact
-from models.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
 
 PICTURES, REQUESTS, SIZE = 8, 100, 224
 SAID = re.compile(r"served / plain: median ([\d.]+) times as fast, batches ([\d.]+)")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from datamodules.sources.decoding import decode_image, to_rgb
+from serve.app.uploads.limits import Limits
 from serve.error_text import reason
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content; the name of a file says nothing
@@ -28,23 +28,6 @@ SPOKEN = "PNG, JPEG, WebP or BMP"
 
 class PictureError(ValueError):
     """A picture cannot be taken: the message says what was found and what would be."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a picture may cost.
-
-    Attributes:
-        megabytes: of the file.
-        megapixels: of the picture; decoding takes up to 20 bytes for each, of transparent ones.
-    """
-
-    megabytes: float = 20
-    megapixels: float = 40
-
-    @property
-    def bytes(self) -> int:
-        return int(self.megabytes * 1e6)
 
 
 def read_picture(path: Path, size: int, limits: Limits) -> np.ndarray:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_app.errors import UserError
-from serve.app.uploads.pictures import Limits
+from serve.app.uploads.limits import SHARE, TOTAL, Limits
 
-TOTAL, SHARE = 25, 8  # in uploads of the largest size: of all clients, and of one
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}  # by how a file begins
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.cache_building import open_or_pack
 from datamodules.errors import DataError
-from datamodules.packing import open_or_pack
 from datamodules.sources import folder
 from datamodules.sources.files import Load
 from datamodules.sources.folder import ImageFolder, Reading

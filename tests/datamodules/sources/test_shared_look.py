@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from datamodules.cache_building import open_or_pack
 from datamodules.errors import DataError
-from datamodules.packing import open_or_pack
 from datamodules.sources import shared_look as module
 from datamodules.sources.folder import ImageFolder
 from datamodules.sources.shared_look import process_start, shared_look

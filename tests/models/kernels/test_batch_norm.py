@@ -18,7 +18,7 @@ from models.kernels import compiling
 from models.kernels.batch_norm import SOURCE, UNBOUNDED, ActivationBehind, FusedBatchNorm, fuse_batch_norms
 from models.kernels.depthwise import Depthwise
 from models.kernels.in_use import kernels_in_use
-from models.network import Network
+from models.normalized_network import Network
 
 needs_compiler = pytest.mark.skipif(
     compiling.load(SOURCE, "-DELEMENT_BITS=32") is None, reason="needs a C compiler: apt-get install gcc"

@@ -13,7 +13,7 @@ from models.kernels import compiling, norm_depthwise
 from models.kernels.batch_norm import fuse_batch_norms
 from models.kernels.depthwise import replace_depthwise
 from models.kernels.norm_depthwise import SOURCE, NormDepthwise, join_norm_depthwise
-from models.network import Network
+from models.normalized_network import Network
 
 CHANNELS = 48
 needs_compiler = pytest.mark.skipif(

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from lightning_app.results.examples import as_png
 from serve.app.server import Access, application
-from serve.app.uploads.pictures import Limits
+from serve.app.uploads.limits import Limits
 from serve.classifier import Classifier
 
 PREFIX = "/node/n1/7860"

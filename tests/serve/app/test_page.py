@@ -13,7 +13,7 @@ import serve.app.uploads.cleanup
 from serve.app.demo import Demo
 from serve.app.page import page
 from serve.app.uploads.cleanup import FINISHED, cleaning
-from serve.app.uploads.pictures import Limits
+from serve.app.uploads.limits import Limits
 from serve.classifier import Classifier
 
 

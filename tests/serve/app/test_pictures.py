@@ -12,7 +12,8 @@ from hostile import encoded, picture, png
 from PIL import Image, ImageFile
 
 from datamodules.sources.decoding import decode_image
-from serve.app.uploads.pictures import Limits, PictureError, read_picture
+from serve.app.uploads.limits import Limits
+from serve.app.uploads.pictures import PictureError, read_picture
 
 LIMITS = Limits(megabytes=1, megapixels=1)
 

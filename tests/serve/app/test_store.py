@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.app.uploads.pictures import Limits
+from serve.app.uploads.limits import Limits
 from serve.app.uploads.store import SHARE, TOTAL, NoRoom, UploadStore
 
 SIZE = 1000  # bytes: the largest upload
