@@ -186,7 +186,11 @@ class Gathering:
         received = receive(caller.connection)
         *lines, caller.heard = (caller.heard + received).split(b"\n")
         welcome = received and len(caller.heard) < LONGEST_LINE
-        if not (welcome and all(self._understand(caller, line.decode(errors="replace")) for line in lines)):
+        try:
+            understood = welcome and all(self._understand(caller, line.decode(errors="replace")) for line in lines)
+        except OSError:  # it has gone before it was welcomed
+            understood = False
+        if not understood:
             self._drop(caller)
 
     def _understand(self, caller: Caller, line: str) -> bool:
