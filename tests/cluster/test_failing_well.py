@@ -19,6 +19,7 @@ import pytest
 from failing_program import MESSAGE
 
 from lightning_app.failure.peer_monitor import GRACE_SECONDS
+from lightning_app.library.own_process import CONSOLE_SCRIPT
 from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("failing_program.py")
@@ -67,7 +68,8 @@ def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: 
     environ["PYTHONPATH"] = str(REPOSITORY)
     if fault == "absent":
         environ["LIGHTNING_APP_CONNECT_TIMEOUT"] = str(CONNECT_SECONDS)
-    command = [*launcher, sys.executable, str(PROGRAM), fault, str(rank), *fit_options(folder)]
+    program = PROGRAM if launcher else as_console_script(folder)
+    command = [*launcher, sys.executable, str(program), fault, str(rank), *fit_options(folder)]
     command += [] if launcher else ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
     job = subprocess.Popen(command, env=environ, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -80,6 +82,12 @@ def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: 
         orphans = end_marked(mark)
     lines = printed.decode().splitlines()
     return Failed(job.returncode, lines, said.read_text().splitlines(), float(when.read_text()), ended, orphans)
+
+
+def as_console_script(folder: Path) -> Path:
+    """The program under the name of ours, which Lightning may start again for the other ranks."""
+    (script := folder / CONSOLE_SCRIPT).symlink_to(PROGRAM)
+    return script
 
 
 def fit_options(folder: Path) -> list[str]:
