@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ class Demo:
         try:
             return await self.predict(client_of(request), read_upload(Path(path), self.limits))
         except PictureError:
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):  # it may be gone, or a folder
+                Path(path).unlink()
             raise
 
     def example(self, event: gr.SelectData) -> Image.Image:

@@ -51,8 +51,12 @@ def picture_input(**options: Any) -> gr.Image:
 
 
 def is_upload(sent: Any) -> bool:
-    """Whether a client has sent what handle_file gives, or nothing."""
-    return sent is None or (isinstance(sent, dict) and isinstance(sent.get("path"), str))
+    """Whether a client has sent what handle_file gives for an uploaded file, or nothing."""
+    try:
+        path = None if sent is None else ImageData.model_validate(sent).path
+        return sent is None or (path is not None and is_inside_upload_folder(path))
+    except (ValueError, OSError):  # other fields; a zero byte, a name that is too long
+        return False
 
 
 def path_of(payload: ImageData | None) -> str | None:
@@ -66,6 +70,10 @@ def check_uploaded(path: str | Path | None) -> None:
     gradio 6.31 checks this only in apps that were started by launch(): in a mounted app a client could name any file
     of this machine (processing_utils._check_allowed returns where has_launched is False).
     """
-    folder = Path(get_upload_folder()).resolve()
-    if path is not None and not Path(path).resolve().is_relative_to(folder):
+    if path is not None and not is_inside_upload_folder(path):
         raise gr.Error(ONLY_UPLOADS, print_exception=False)
+
+
+def is_inside_upload_folder(path: str | Path) -> bool:
+    """Whether a path, its links followed, leads into the upload folder; raises what Path.resolve raises."""
+    return Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())

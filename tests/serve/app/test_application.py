@@ -34,13 +34,56 @@ def classify(http: TestClient, data: list) -> dict:
     return result(http.get(f"{PREFIX}/gradio_api/call/classify/{asked['event_id']}").text)
 
 
-@pytest.mark.parametrize("sent", ["/etc/hostname", 5, {"url": 5}])
+META = {"meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "/etc/hostname",
+        5,
+        {"url": 5},
+        {"path": "/etc/hostname", **META},
+        {"path": "/etc/hostname"},
+        {"path": "", "url": "/etc/hostname", **META},
+        {"path": "", "url": "data:image/png;base64,iVBORw0KGgo=", **META},
+        {"path": "", "url": "http://127.0.0.1:9/picture.png", **META},
+        {"path": "zero\0byte", **META},
+        {"path": "long" * 2000, **META},
+        {"path": "/etc/hostname", "size": "many", **META},
+    ],
+    ids=str,
+)
 def test_what_is_no_upload_is_refused_with_what_to_send(
     sent: object, http: TestClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Refused, match=r"Only uploaded pictures are accepted.*handle_file\("):
         classify(http, [sent])
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [{"size": "many", **META}, {"meta": 5}])
+def test_an_upload_with_wrong_fields_is_refused(
+    wrong: dict, http: TestClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Refused, match="Only uploaded pictures are accepted"):
+        classify(http, [{"path": uploaded(http), **wrong}])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["{0}.gone", "{0}/below", "{0}/.."])
+def test_a_place_in_the_upload_folder_that_is_no_file_is_refused(
+    place: str, http: TestClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Refused, match="The picture is kept for some minutes only; choose it again"):
+        classify(http, [{"path": place.format(uploaded(http)), **META}])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def uploaded(http: TestClient) -> str:
+    """The path of a picture that was sent."""
+    [path] = http.post(f"{PREFIX}/gradio_api/upload", files={"files": as_png(stored_images(1)[0])}).json()
+    return path
 
 
 def test_too_few_inputs_are_told_to_the_client(http: TestClient, capfd: pytest.CaptureFixture[str]) -> None:
@@ -51,8 +94,9 @@ def test_too_few_inputs_are_told_to_the_client(http: TestClient, capfd: pytest.C
 
 def test_behind_a_prefix_page_upload_and_answer_are_there(http: TestClient) -> None:
     assert f"http://127.0.0.1:7860{PREFIX}" in http.get(f"{PREFIX}/").text
-    [path] = http.post(f"{PREFIX}/gradio_api/upload", files={"files": as_png(stored_images(1)[0])}).json()
-    assert classify(http, [{"path": path, "meta": {"_type": "gradio.FileData"}}])["label"] in CLASSES
+    path = uploaded(http)
+    elsewhere = "http://127.0.0.1:9/picture.png"  # nobody asks there
+    assert classify(http, [{"path": path, "url": elsewhere, **META}])["label"] in CLASSES
     assert http.get(f"{PREFIX}/gradio_api/file={path}").headers["content-type"] == "image/png"
     assert http.get(f"{PREFIX}/health").json() == http.get("/health").json()  # kept or taken away by the proxy
     assert http.get(f"{PREFIX}x/health").status_code == 404

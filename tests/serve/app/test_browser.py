@@ -199,7 +199,7 @@ def test_after_a_restart_of_the_server_the_page_recovers(artifact: Path, tmp_pat
         first.process.send_signal(signal.SIGTERM)
         first.process.wait(timeout=PATIENCE_S)
         seen.page.locator("#explain").click()  # only now does the page see that nobody is there
-        seen.page.get_by_text("Connection Lost").wait_for()
+        seen.page.get_by_text("Connection to the server was lost").wait_for()
         seen.complaints.clear()
         with running(artifact, tmp_path, "--port", first.url.rpartition(":")[2]):
             seen.page.locator("#verdict .waiting").wait_for()  # it has loaded itself again

@@ -247,6 +247,7 @@ http {{
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
     listen 127.0.0.1:{port};
+    location / {{ return 404; }}  # in place of the welcome page of nginx's package
     location {prefix}/ {{ proxy_pass {url}; proxy_set_header Host $http_host; proxy_buffering off; }}
   }}
 }}
