@@ -121,6 +121,14 @@ def recipe(options: argparse.Namespace) -> list[str]:
     if options.dry_run:
         quick = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--data.image_size", "32"]
         cache = ["--data.cache_dir", str(options.to / "packed")]
+        quick += [
+            "--model.backbone",
+            "shufflenet_v2_x0_5",
+            "--model.dropout",
+            "null",
+            "--trainer.limit_test_batches",
+            "1",
+        ]
         return ["--config", "configs/quickstart.yaml", "--trainer.strategy", "cpu", *quick, *cache]
     given = {"--data.root": options.data, "--model.weights": options.weights}
     places = [word for option, value in given.items() if value for word in (option, value)]
