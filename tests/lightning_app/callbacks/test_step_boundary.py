@@ -417,9 +417,9 @@ def test_sigterm_between_training_and_the_final_test_of_a_job_is_noted(
     causes: list[int] = []
     load_best = FitRun.load_best
 
-    def asked(*args: Any) -> None:
+    def asked(*args: Any) -> tuple[int, int]:
         os.kill(os.getpid(), signal.SIGTERM)
-        load_best(*args)
+        return load_best(*args)
 
     monkeypatch.setattr(FitRun, "load_best", asked)
     monkeypatch.setattr(preemption, "requeue", lambda environ, cause: causes.append(cause))
