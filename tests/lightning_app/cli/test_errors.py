@@ -45,13 +45,21 @@ class Mistake(NamedTuple):
 
 
 FIT = [
-    Mistake("missing data", "--data.root nowhere", "no data at nowhere", "a directory or an archive (.zip", "set data.root"),
+    Mistake(
+        "missing data", "--data.root nowhere", "no data at nowhere", "a directory or an archive (.zip", "set data.root"
+    ),
     Mistake("truncated zip", "--data.root cut.zip", "cut.zip is damaged", "not complete", "fetch or make it again"),
     Mistake("truncated tar", "--data.root cut.tar", "cut.tar is damaged", "not complete", "fetch or make it again"),
     Mistake("empty class", "--data.root empty", "no images in train/fox/", "ending in .jpg", "remove the empty class"),
     Mistake("one class", "--data.root one", "only one class in one: cat", "needs two or more", "Add a folder"),
     Mistake("other classes", "--data.root differ", "only one has cow, owl", "the same in both", "Add what is"),
-    Mistake("no image", "--data.root text", "train/cat/0.png: not an image", "not an image of any kind that is read here", "data.on_bad_image: skip"),
+    Mistake(
+        "no image",
+        "--data.root text",
+        "train/cat/0.png: not an image",
+        "not an image of any kind that is read here",
+        "data.on_bad_image: skip",
+    ),
     Mistake("weights", "--model.weights other.safetensors", "other.safetensors does not fit", "missing", "backbone"),
     Mistake("no weights", "--model.weights gone.pth", "no weights at gone.pth", "imagenet, none, or", ".safetensors"),
     Mistake("backbone", "--model.backbone mobilenet2", "unknown backbone mobilenet2", "did you mean", "mobilenet_v2"),
