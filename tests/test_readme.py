@@ -24,7 +24,7 @@ from tensorboard.program import TensorBoard
 import serve.__main__
 from lightning_app.__main__ import OWN_PARSERS, VERBS
 from lightning_app.cli.parse_only import fit_options
-from lightning_app.cli.prepare import VERIFY
+from lightning_app.cli.prepare import CLEAN, VERIFY
 from models.artifact import load_artifact
 
 REPOSITORY = Path(__file__).parents[1]
@@ -96,7 +96,8 @@ def check_verb(verb: str, *options: str) -> None:
     """Let a verb's own parser take its options."""
     assert verb in VERBS
     if verb in ("fit", "prepare"):
-        fit_options([option for option in options if (verb, option) != ("prepare", VERIFY)])
+        own = (VERIFY, CLEAN) if verb == "prepare" else ()
+        fit_options([option for option in options if option not in own])
         return
     module, function = OWN_PARSERS[verb].split(":")
     parsed = import_module(getattr(import_module(module), function).__module__).parse(list(options))
@@ -114,7 +115,10 @@ def check_launched(words: list[str]) -> None:
 def check_sbatch(words: list[str]) -> None:
     script = next(place for place, word in enumerate(words) if word.endswith(".slurm"))
     subprocess.run(["bash", "-n", REPOSITORY / words[script]], check=True)
-    fit_options(words[script + 1 :])
+    if words[script].endswith("compare.slurm"):
+        check_verb("compare", *words[script + 1 :])
+    else:
+        fit_options(words[script + 1 :])
 
 
 def check_tensorboard(words: list[str]) -> None:

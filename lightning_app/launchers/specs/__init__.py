@@ -1,7 +1,7 @@
 """The launchers that we know, one file each. A new one is a file and a line in this table."""
 
 from lightning_app.launchers.spec import Spec
-from lightning_app.launchers.specs import env, flux, jsm, lightning, mpich, openmpi, pals, slurm, torchrun
+from lightning_app.launchers.specs import env, flux, hydra, jsm, lightning, openmpi, pals, slurm, torchrun
 
 # Where parents cannot be seen, the first whose variables are there is believed: innermost of the usual nestings first.
 SPECS: dict[str, Spec] = {
@@ -9,7 +9,7 @@ SPECS: dict[str, Spec] = {
     for spec in (
         torchrun.SPEC,
         openmpi.SPEC,
-        mpich.SPEC,
+        hydra.SPEC,
         slurm.SPEC,
         flux.SPEC,
         jsm.SPEC,

@@ -39,10 +39,14 @@ def run(tmp_path: Path) -> FinishedRun:
     val = measured([[4, 0], [2, 2]], [0.9, 0.8, 0.7, 0.6], [True, True, False, True], 0.5)
     test = measured([[5, 1], [2, 2]], [0.95, 0.45, 0.35], [True, False, False], float("inf"))
     model: Any = SimpleNamespace(
-        backbone="resnet18", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), results={"val": val, "test": test}
+        hparams={"weights": "somewhere/initial.safetensors"},
+        backbone="resnet18",
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        results={"val": val, "test": test},
     )
     packed = SimpleNamespace(classes=CLASSES, images=np.zeros((1, 3, 48, 48), np.uint8), folder=Path("packed/pets"))
-    data: Any = SimpleNamespace(packed=packed, image_sizes=[24, 32], eval_size=40)
+    data: Any = SimpleNamespace(packed=packed, image_sizes=[24, 32], eval_size=40, batch_size=16)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     trainer: Any = SimpleNamespace(
         strategy=strategy, world_size=2, precision="32-true", global_step=50, current_epoch=5, loggers=[]
