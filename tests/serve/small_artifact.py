@@ -64,9 +64,11 @@ def write_artifact(folder: Path, **changed: Any) -> Path:
 @torch.no_grad()
 def let_answers_differ(network: Network) -> None:
     """Batch statistics of real activations and a strong head: fresh weights answer every picture alike."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if not norms:  # a transformer, which has no such statistics and may not take INPUT
+        return
+    for norm in norms:
+        norm.momentum = 1.0
     network.train()(resample(torch.from_numpy(stored_images(16)) / 255, INPUT))
     head = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     head.weight *= 3 / head.weight.std() / head.in_features**0.5
