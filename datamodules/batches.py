@@ -22,8 +22,8 @@ class ImageBatch(NamedTuple):
     Attributes:
         images: float32 [n, 3, size, size] in [0, 1]; normalising is the model's.
         labels: int64 [n].
-        rows: int64 [n], where the images lie in the packed cache.
-        counted: leading images that count; the rest is padding.
+        indices: int64 [n], where the images lie in the packed cache.
+        num_valid: leading images that count; the rest is padding.
         global_size: images that count in the global batch, over all ranks.
         mixed_labels: int64 [n], labels of the images that are mixed into these; None where nothing is mixed.
         own_share: how much of an image is its own; the rest is mixed in.
@@ -31,8 +31,8 @@ class ImageBatch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    rows: Tensor
-    counted: int
+    indices: Tensor
+    num_valid: int
     global_size: int
     mixed_labels: Tensor | None = None
     own_share: float = 1.0
@@ -43,7 +43,7 @@ class BatchMaker:
 
     Args:
         packed: the open cache.
-        rows: for each split, the int64 row numbers it consists of.
+        indices: for each split, int64 indices into the packed cache.
         seed: with the epoch, decides order and draws.
         augment: applied to the split `train`.
         device: where batches are made.
@@ -57,7 +57,7 @@ class BatchMaker:
     def __init__(
         self,
         packed: PackedImages,
-        rows: dict[str, Tensor],
+        indices: dict[str, Tensor],
         seed: int,
         augment: Augment,
         device: torch.device,
@@ -68,8 +68,8 @@ class BatchMaker:
         self.home = device if fits(images, device) else torch.device("cpu")
         self.images = images.to(self.home)
         self.labels = torch.from_numpy(packed.labels).to(self.home)
-        self.rows = {split: numbers.to(self.home) for split, numbers in rows.items()}
-        self.train_labels = self.labels[self.rows["train"]].cpu() if balanced else None
+        self.indices = {split: numbers.to(self.home) for split, numbers in indices.items()}
+        self.train_labels = self.labels[self.indices["train"]].cpu() if balanced else None
         self.epoch = -1
         self.drawn: EpochDraws
 
@@ -84,35 +84,35 @@ class BatchMaker:
         span = span_of(shard)
         mix = self.augment.draw_mix(self.seed, shard.epoch, shard.first, size)
         if mix is None:
-            images, rows = self._augmented(size, span)
-            return self._batch(images, rows, shard)
-        images, rows = self._augmented(size, before(shard, span), span)
-        batch = self._batch(mix.apply(images[1:], images[:-1]), rows[1:], shard)
-        return batch._replace(mixed_labels=self._to_device(self.labels[rows[:-1]]), own_share=mix.own_share)
+            images, indices = self._augmented(size, span)
+            return self._batch(images, indices, shard)
+        images, indices = self._augmented(size, before(shard, span), span)
+        batch = self._batch(mix.apply(images[1:], images[:-1]), indices[1:], shard)
+        return batch._replace(mixed_labels=self._to_device(self.labels[indices[:-1]]), own_share=mix.own_share)
 
     def _augmented(self, size: int, *spans: slice) -> tuple[Tensor, Tensor]:
-        """The images at positions of the epoch's order, and their rows."""
+        """The images at positions of the epoch's order, and their indices."""
         order, draws = (together([values[span] for span in spans]) for values in self.drawn)
-        rows = self.rows["train"][order]
-        return self.augment(self.gather(rows), draws, size), rows
+        indices = self.indices["train"][order]
+        return self.augment(self.gather(indices), draws, size), indices
 
     def _eval(self, shard: Shard, size: int) -> ImageBatch:
-        rows = self.rows[shard.split][span_of(shard)]
-        rows = torch.cat([rows, rows[-1:].expand(shard.size - len(rows))])
-        return self._batch(resample(self.gather(rows), size), rows, shard)
+        indices = self.indices[shard.split][span_of(shard)]
+        indices = torch.cat([indices, indices[-1:].expand(shard.size - len(indices))])
+        return self._batch(resample(self.gather(indices), size), indices, shard)
 
-    def _batch(self, images: Tensor, rows: Tensor, shard: Shard) -> ImageBatch:
-        labels, rows = self._to_device(self.labels[rows]), self._to_device(rows)
-        return ImageBatch(images, labels, rows, shard.stop - shard.start, shard.global_size)
+    def _batch(self, images: Tensor, indices: Tensor, shard: Shard) -> ImageBatch:
+        labels, indices = self._to_device(self.labels[indices]), self._to_device(indices)
+        return ImageBatch(images, labels, indices, shard.stop - shard.start, shard.global_size)
 
     def _enter(self, epoch: int) -> None:
         if epoch != self.epoch:
-            order, draws = draw_epoch(len(self.rows["train"]), self.seed, epoch, self.train_labels)
+            order, draws = draw_epoch(len(self.indices["train"]), self.seed, epoch, self.train_labels)
             self.drawn, self.epoch = EpochDraws(order.to(self.home), draws.to(self.device)), epoch
 
-    def gather(self, rows: Tensor) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Stored images as float32 [n, 3, S, S] in [0, 1], on the device."""
-        return self._to_device(self.images[rows]).float().div_(255)
+        return self._to_device(self.images[indices]).float().div_(255)
 
     def _to_device(self, values: Tensor) -> Tensor:
         """Without waiting for the device: what may be paged out, CUDA copies only once all before it is done."""

@@ -101,16 +101,17 @@ class ImageData(pl.LightningDataModule):
         return open_or_pack(source, self.dataset, self.cache_dir, self.on_bad_image == "skip", log=log.info)
 
     @cached_property
-    def rows(self) -> dict[str, torch.Tensor]:
+    def indices(self) -> dict[str, torch.Tensor]:
         """Row numbers of train, val and test, int64; on first use they are logged, a line for each split."""
-        rows = split_rows(self.packed, self.val_fraction, self.seed)
-        for line in report_lines(self.packed, rows):
+        indices = split_indices(self.packed, self.val_fraction, self.seed)
+        for line in report_lines(self.packed, indices):
             log.info(line)
-        return rows
+        return indices
 
     def __str__(self) -> str:
         """What it is, without packing it: Lightning's own asks for loaders."""
-        splits = {split: len(rows) for split, rows in self.__dict__.get("rows", {}).items()} or "not opened yet"
+        opened = self.__dict__.get("indices", {})
+        splits = {split: len(indices) for split, indices in opened.items()} or "not opened yet"
         return f"ImageData(dataset={self.dataset!r}, root={str(self.root)!r}, images={splits})"
 
     def write_report(self, path: Path) -> None:
@@ -119,7 +120,7 @@ class ImageData(pl.LightningDataModule):
         Raises:
             OSError: it cannot be written.
         """
-        replace_file(path, full_report(self.packed, self.rows).encode())
+        replace_file(path, full_report(self.packed, self.indices).encode())
 
     @property
     def num_classes(self) -> int:
@@ -127,7 +128,7 @@ class ImageData(pl.LightningDataModule):
         return len(self.packed.classes)
 
     def prepare_data(self) -> None:
-        self.rows  # noqa: B018 - packs on first use
+        self.indices  # noqa: B018 - packs on first use
 
     def setup(self, stage: str) -> None:
         self.prepare_data()
@@ -142,13 +143,13 @@ class ImageData(pl.LightningDataModule):
         return len(self.train_dataloader())
 
     def train_dataloader(self) -> TrainShards:
-        rows = len(self.rows["train"])
+        images = len(self.indices["train"])
         return TrainShards(
-            rows, self.batch_size, *self._rank(), epoch=lambda: self._trainer_epoch(), behind=lambda: self._behind()
+            images, self.batch_size, *self._rank(), epoch=lambda: self._trainer_epoch(), behind=lambda: self._behind()
         )
 
     def val_dataloader(self) -> EvalShards | list:
-        return self._eval_shards("val") if len(self.rows["val"]) else []
+        return self._eval_shards("val") if len(self.indices["val"]) else []
 
     def test_dataloader(self) -> EvalShards:
         return self._eval_shards("test")
@@ -157,9 +158,9 @@ class ImageData(pl.LightningDataModule):
         return self._eval_shards("test")
 
     def _eval_shards(self, split: str) -> EvalShards:
-        if not len(self.rows[split]):
+        if not len(self.indices[split]):
             raise DataError(f"no {split} images in {self.root}; expected {split}/<class>/<image>.")
-        return EvalShards(split, len(self.rows[split]), self.eval_batch_size, *self._rank())
+        return EvalShards(split, len(self.indices[split]), self.eval_batch_size, *self._rank())
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -175,11 +176,11 @@ class ImageData(pl.LightningDataModule):
 
     def batch_names(self, epoch: int, batch_idx: int) -> list[str]:
         """The images of a global training batch."""
-        rows, first = self.rows["train"], batch_idx * self.batch_size
-        labels = torch.from_numpy(self.packed.labels)[rows] if self.balanced else None
-        order = draw_epoch(len(rows), self.seed, epoch, labels).order[first : first + self.batch_size]
+        indices, first = self.indices["train"], batch_idx * self.batch_size
+        labels = torch.from_numpy(self.packed.labels)[indices] if self.balanced else None
+        order = draw_epoch(len(indices), self.seed, epoch, labels).order[first : first + self.batch_size]
         names = self.packed.names()
-        return [names[row] for row in rows[order].tolist()]
+        return [names[row] for row in indices[order].tolist()]
 
     def on_after_batch_transfer(self, batch: Shard, dataloader_idx: int) -> ImageBatch:
         assert self.trainer is not None
@@ -188,7 +189,7 @@ class ImageData(pl.LightningDataModule):
     def make(self, shard: Shard, device: torch.device) -> ImageBatch:
         """The pixels of a shard, made on `device`."""
         if self._maker is None or self._maker.device != device:
-            self._maker = BatchMaker(self.packed, self.rows, self.seed, self.augment, device, self.balanced)
+            self._maker = BatchMaker(self.packed, self.indices, self.seed, self.augment, device, self.balanced)
         size = self.train_size(shard.epoch) if shard.split == "train" else self.eval_size
         return self._maker.make(shard, size)
 
@@ -219,14 +220,14 @@ def native_size_only(dataset: Dataset, stored_size: int | None, native: int) -> 
         raise DataError(f"data.stored_size is {stored_size}, but {dataset} is stored at {native}; leave it out.")
 
 
-def split_rows(packed: PackedImages, val_fraction: float, seed: int) -> dict[str, torch.Tensor]:
+def split_indices(packed: PackedImages, val_fraction: float, seed: int) -> dict[str, torch.Tensor]:
     """Row numbers of train, val and test; val is held out of train where the data has none of its own."""
-    rows = {split: packed.rows(split) for split in ("train", "val", "test")}
-    if val_fraction and not len(rows["val"]):
-        train, names = rows["train"], packed.names()
+    indices = {split: packed.indices(split) for split in ("train", "val", "test")}
+    if val_fraction and not len(indices["val"]):
+        train, names = indices["train"], packed.names()
         chosen = held_out(packed.labels[train].tolist(), [names[row] for row in train], val_fraction, f"val {seed}")
-        rows["train"], rows["val"] = train[~chosen], train[chosen]
-    return {split: torch.from_numpy(np.ascontiguousarray(numbers)) for split, numbers in rows.items()}
+        indices["train"], indices["val"] = train[~chosen], train[chosen]
+    return {split: torch.from_numpy(np.ascontiguousarray(numbers)) for split, numbers in indices.items()}
 
 
 def check_share(**values: float) -> None:

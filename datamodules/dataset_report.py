@@ -13,15 +13,15 @@ from datamodules.packed_cache import PackedImages
 FIRST = 3  # names that stand for the others
 
 
-def report_lines(packed: PackedImages, rows: dict[str, Tensor]) -> list[str]:
+def report_lines(packed: PackedImages, indices: dict[str, Tensor]) -> list[str]:
     """What to log.
 
     Args:
         packed: the open cache.
-        rows: row numbers by split.
+        indices: by split, into the packed cache.
     """
     report = packed.report()
-    lines = [split_line(packed, split, numbers.numpy()) for split, numbers in rows.items() if len(numbers)]
+    lines = [split_line(packed, split, numbers.numpy()) for split, numbers in indices.items() if len(numbers)]
     lines += [f"data: {note}" for note in report["notes"]]
     if report["ignored"]:
         lines.append(f"ignored: {by_reason(report['ignored'])}")
@@ -30,14 +30,14 @@ def report_lines(packed: PackedImages, rows: dict[str, Tensor]) -> list[str]:
     return lines
 
 
-def split_line(packed: PackedImages, split: str, rows: np.ndarray) -> str:
+def split_line(packed: PackedImages, split: str, indices: np.ndarray) -> str:
     """Images, classes, fewest and most a class."""
-    counts = np.bincount(packed.labels[rows], minlength=len(packed.classes))
+    counts = np.bincount(packed.labels[indices], minlength=len(packed.classes))
     least, most = int(counts.argmin()), int(counts.argmax())
     spread = f"{counts[least]:,} each"
     if counts[least] != counts[most]:
         spread = f"{counts[least]:,} ({packed.classes[least]}) to {counts[most]:,} ({packed.classes[most]}) each"
-    return f"{split}: {len(rows):,} images of {np.count_nonzero(counts)} classes, {spread}"
+    return f"{split}: {len(indices):,} images of {np.count_nonzero(counts)} classes, {spread}"
 
 
 def by_reason(ignored: Iterable[tuple[str, str]]) -> str:
@@ -64,10 +64,10 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:FIRST]) + (", ..." if len(names) > FIRST else "")
 
 
-def full_report(packed: PackedImages, rows: dict[str, Tensor]) -> str:
+def full_report(packed: PackedImages, indices: dict[str, Tensor]) -> str:
     """The lines, and every name with its reason."""
     report = packed.report()
-    lines = [*report_lines(packed, rows), ""]
+    lines = [*report_lines(packed, indices), ""]
     lines += [f"ignored\t{name}\t{reason}" for name, reason in report["ignored"]]
     lines += [f"unreadable\t{name}\t{reason}" for name, reason in report["unreadable"]]
     lines += [f"equal\t{split}\t{name}\t{other}\t{same}" for split, name, other, same in report["equal"]]

@@ -88,7 +88,7 @@ class PackedImages:
         told = json.dumps([arrays, self.classes, self.meta["split_sizes"]])
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
-    def rows(self, split: str) -> np.ndarray:
+    def indices(self, split: str) -> np.ndarray:
         """Row numbers of a split, ascending int64, without images that could not be read."""
         sizes = self.meta["split_sizes"]
         start = sum(sizes[earlier] for earlier in list(sizes)[: list(sizes).index(split)])
@@ -172,7 +172,7 @@ def check_unreadable(packed: PackedImages, skip_bad: bool, log: Callable[[str], 
     found = unreadable_images(packed.report(), len(packed.labels))
     if not skip_bad:
         raise DataError(found + MEND)
-    left = np.bincount(packed.labels[packed.rows("train")], minlength=len(packed.classes))
+    left = np.bincount(packed.labels[packed.indices("train")], minlength=len(packed.classes))
     if not left.all():
         emptied = ", ".join(name for name, count in zip(packed.classes, left, strict=True) if not count)
         raise DataError(

@@ -41,7 +41,7 @@ class TrainShards:
     """An epoch of training: global batches in order, the last one short, and of each this rank's slice.
 
     Args:
-        rows: images in the split.
+        num_images: images in the split.
         batch_size: of the global batch.
         rank, world_size: this process among those that share a batch.
         epoch: called when an epoch starts, tells its number.
@@ -50,23 +50,23 @@ class TrainShards:
 
     def __init__(
         self,
-        rows: int,
+        num_images: int,
         batch_size: int,
         rank: int,
         world_size: int,
         epoch: Callable[[], int],
         behind: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.rows, self.batch_size = rows, batch_size
+        self.num_images, self.batch_size = num_images, batch_size
         self.rank, self.world_size = rank, world_size
         self.epoch, self.behind = epoch, behind
 
     def __len__(self) -> int:
-        return -(-self.rows // self.batch_size)
+        return -(-self.num_images // self.batch_size)
 
     def __iter__(self) -> Iterator[Shard]:
         epoch = self.epoch()
-        for first in range(self.behind() * self.batch_size, self.rows, self.batch_size):
+        for first in range(self.behind() * self.batch_size, self.num_images, self.batch_size):
             yield self.shard(epoch, first)
 
     def state_dict(self) -> dict[str, int]:
@@ -78,7 +78,7 @@ class TrainShards:
 
     def shard(self, epoch: int, first: int) -> Shard:
         """This rank's slice of the global batch that begins at position `first`."""
-        global_size = min(self.batch_size, self.rows - first)
+        global_size = min(self.batch_size, self.num_images - first)
         start = first + self.rank * global_size // self.world_size
         stop = first + (self.rank + 1) * global_size // self.world_size
         return Shard("train", epoch, start, stop, max(stop - start, 1), global_size, first)
@@ -92,8 +92,8 @@ class EvalShards:
     one of padding only: Lightning skips an empty loader, and the other ranks would wait for it at the end.
     """
 
-    def __init__(self, split: str, rows: int, chunk_size: int, rank: int, world_size: int) -> None:
-        self.split, self.rows, self.chunk_size = split, rows, chunk_size
+    def __init__(self, split: str, num_images: int, chunk_size: int, rank: int, world_size: int) -> None:
+        self.split, self.num_images, self.chunk_size = split, num_images, chunk_size
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
@@ -101,20 +101,20 @@ class EvalShards:
 
     def __iter__(self) -> Iterator[Shard]:
         for start in self._starts():
-            stop = min(start + self.chunk_size, self.rows)
+            stop = min(start + self.chunk_size, self.num_images)
             yield Shard(self.split, 0, start, stop, self.chunk_size, stop - start)
         if not self._starts():
             yield Shard(self.split, 0, 0, 0, self.chunk_size, 0)
 
     def _starts(self) -> range:
-        return range(self.rank * self.chunk_size, self.rows, self.world_size * self.chunk_size)
+        return range(self.rank * self.chunk_size, self.num_images, self.world_size * self.chunk_size)
 
 
 class EpochDraws(NamedTuple):
     """All that is random in an epoch, drawn at once so that no step has to.
 
     Attributes:
-        order: int64 [N], positions to rows of the split.
+        order: int64 [N], positions to indices within the split.
         draws: float32 [N, DRAWS], uniform in [0, 1), by position.
     """
 
@@ -122,28 +122,28 @@ class EpochDraws(NamedTuple):
     draws: Tensor
 
 
-def draw_epoch(rows: int, seed: int, epoch: int, balanced: Tensor | None = None) -> EpochDraws:
+def draw_epoch(num_images: int, seed: int, epoch: int, balanced: Tensor | None = None) -> EpochDraws:
     """The order and the draws of an epoch: the same on every rank and device.
 
     Args:
-        rows: images in the split.
-        balanced: int64 [rows], their labels, for an order in which every class has the same share; None takes each
+        num_images: images in the split.
+        balanced: int64 [num_images], labels, for an order in which every class has the same share; None takes each
             image once.
     """
     seeds = np.random.SeedSequence((seed, epoch)).generate_state(3, np.uint64)
     order, first, more = (torch.Generator().manual_seed(int(each >> 1)) for each in seeds)
-    draws = torch.rand(rows, FIRST_DRAWS, generator=first)
-    draws = torch.cat([draws, torch.rand(rows, DRAWS - FIRST_DRAWS, generator=more)], dim=1)
-    return EpochDraws(shuffle(rows, order) if balanced is None else balance(balanced, order), draws)
+    draws = torch.rand(num_images, FIRST_DRAWS, generator=first)
+    draws = torch.cat([draws, torch.rand(num_images, DRAWS - FIRST_DRAWS, generator=more)], dim=1)
+    return EpochDraws(shuffle(num_images, order) if balanced is None else balance(balanced, order), draws)
 
 
-def shuffle(rows: int, generator: torch.Generator) -> Tensor:
-    """int64 [rows], each once."""
-    return torch.randperm(rows, generator=generator)
+def shuffle(num_images: int, generator: torch.Generator) -> Tensor:
+    """int64 [num_images], each once."""
+    return torch.randperm(num_images, generator=generator)
 
 
 def balance(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """int64 [N], rows of which each class has N / classes, or one more.
+    """int64 [N], indices of which each class has N / classes, or one more.
 
     Within a class, every image comes before one comes twice, so that nothing is repeated more than it has to be.
     """
@@ -151,9 +151,9 @@ def balance(labels: Tensor, generator: torch.Generator) -> Tensor:
     extra = torch.randperm(len(classes), generator=generator) < len(labels) % len(classes)
     parts = []
     for label, more in zip(classes, extra.tolist(), strict=True):
-        rows = (labels == label).nonzero().flatten()
+        indices = (labels == label).nonzero().flatten()
         wanted = len(labels) // len(classes) + more
-        rounds = [rows[shuffle(len(rows), generator)] for _ in range(-(-wanted // len(rows)))]
-        parts.append(torch.cat(rounds)[:wanted] if rounds else rows[:0])
+        rounds = [indices[shuffle(len(indices), generator)] for _ in range(-(-wanted // len(indices)))]
+        parts.append(torch.cat(rounds)[:wanted] if rounds else indices[:0])
     drawn = torch.cat(parts)
     return drawn[shuffle(len(drawn), generator)]

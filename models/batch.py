@@ -16,8 +16,8 @@ class Batch(Protocol):
     Attributes:
         images: float [n, 3, size, size] in [0, 1]; normalising is the network's.
         labels: int64 [n].
-        rows: int64 [n], where the images lie in their data set; None where nobody knows.
-        counted: leading images that count; the rest is padding.
+        indices: int64 [n], where the images lie in their data set; None where nobody knows.
+        num_valid: leading images that count; the rest is padding.
         global_size: images that count in the global batch, over all ranks.
         mixed_labels: int64 [n], labels of the images that are mixed into these; None where nothing is mixed.
         own_share: how much of an image is its own; the rest is mixed in.
@@ -28,9 +28,9 @@ class Batch(Protocol):
     @property
     def labels(self) -> Tensor: ...
     @property
-    def rows(self) -> Tensor | None: ...
+    def indices(self) -> Tensor | None: ...
     @property
-    def counted(self) -> int: ...
+    def num_valid(self) -> int: ...
     @property
     def global_size(self) -> int: ...
     @property
@@ -45,8 +45,8 @@ class PlainBatch:
 
     images: Tensor
     labels: Tensor
-    rows: Tensor | None
-    counted: int
+    indices: Tensor | None
+    num_valid: int
     global_size: int
     mixed_labels: Tensor | None = None
     own_share: float = 1.0

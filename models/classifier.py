@@ -163,10 +163,10 @@ class ImageClassifier(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch, self.trainer.world_size)
-        logits, labels = self._counted(batch)
+        logits, labels = self._valid(batch)
         loss = self._loss(logits, labels)
         if batch.mixed_labels is not None:
-            mixed = self._loss(logits, batch.mixed_labels[: batch.counted])
+            mixed = self._loss(logits, batch.mixed_labels[: batch.num_valid])
             loss = batch.own_share * loss + (1 - batch.own_share) * mixed
         loss = loss / batch.global_size
         self.loss_since_log.append(loss.detach())
@@ -192,11 +192,11 @@ class ImageClassifier(pl.LightningModule):
         self._measure(batch, self.test_metrics, self.test_images)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Class probabilities of the images that count; of a batch of ours also their rows in the cache and labels."""
-        if not hasattr(batch, "rows"):
+        """Class probabilities of the images that count; of a batch of ours also indices and labels."""
+        if not hasattr(batch, "indices"):
             return {"probabilities": self(images_of(batch)).float().softmax(dim=-1)}
-        logits, labels = self._counted(batch)
-        return {"rows": batch.rows[: batch.counted], "labels": labels, "probabilities": logits.softmax(dim=-1)}
+        logits, labels = self._valid(batch)
+        return {"indices": batch.indices[: batch.num_valid], "labels": labels, "probabilities": logits.softmax(dim=-1)}
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val", self.val_metrics, self.val_images)
@@ -227,16 +227,16 @@ class ImageClassifier(pl.LightningModule):
         """Which of optimizer and schedule are not the defaults."""
         return [name for name in FACTORIES if getattr(self, name) is not default_factory(name)]
 
-    def _counted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _valid(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
-        return self(batch.images)[: batch.counted].float(), batch.labels[: batch.counted]
+        return self(batch.images)[: batch.num_valid].float(), batch.labels[: batch.num_valid]
 
     def _measure(self, batch: Any, metrics: EvalMetrics, images: ImagePredictions) -> None:
         batch = as_batch(batch, self.trainer.world_size)
-        logits, labels = self._counted(batch)
+        logits, labels = self._valid(batch)
         metrics.update(logits, labels)
-        rows = torch.full_like(labels, -1) if batch.rows is None else batch.rows[: batch.counted]
-        images.update(rows, logits, labels)
+        indices = torch.full_like(labels, -1) if batch.indices is None else batch.indices[: batch.num_valid]
+        images.update(indices, logits, labels)
 
     def _finish(self, split: str, metrics: EvalMetrics, images: ImagePredictions) -> None:
         """Sum up over ranks, log the scalars, and keep everything in `results`."""

@@ -58,19 +58,20 @@ class ImagePredictions(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("rows", "labels", "predicted", "confidence"):
+        for name in ("indices", "labels", "predicted", "confidence"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, rows: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def update(self, indices: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Note a batch: int64 [n], float [n, C] and int64 [n]; n may be 0, and has to come where it is."""
         confidence, predicted = logits.softmax(dim=-1).max(dim=-1)
-        for name, values in (("rows", rows), ("labels", labels), ("predicted", predicted), ("confidence", confidence)):
+        found = {"indices": indices, "labels": labels, "predicted": predicted, "confidence": confidence}
+        for name, values in found.items():
             getattr(self, name).append(values)
 
     def compute(self) -> dict[str, Tensor]:
-        """rows, labels, predicted (int64 [N]) and confidence (float [N]), ordered by row."""
+        """indices, labels, predicted (int64 [N]) and confidence (float [N]), ordered by index."""
         found = {name: dim_zero_cat(getattr(self, name)) for name in self._defaults}
-        order = found["rows"].argsort()
+        order = found["indices"].argsort()
         return {name: values[order] for name, values in found.items()}
 
 

@@ -94,7 +94,7 @@ def test_the_source_of_the_example_is_packed(tmp_path: Path) -> None:
     exec(compile(code, "adding-a-dataset.md", "exec"), names)
     packed = open_or_pack(names["ArrayFile"](tmp_path / "it.npz"), "arrays", tmp_path, False, print, progress=False)
     assert packed.classes == ["0", "1"]
-    assert packed.rows("test").tolist() == [4, 5]
+    assert packed.indices("test").tolist() == [4, 5]
     assert np.array_equal(packed.images, pixels[:, None].repeat(3, axis=1))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.augmentation import Augment
-from datamodules.datamodule import ImageData, split_rows
+from datamodules.datamodule import ImageData, split_indices
 from datamodules.packed_cache import FORMAT, Meta, PackedImages
 
 SIDE, CLASSES = 32, 10
@@ -40,4 +40,4 @@ class NoiseData(ImageData):
             sha256={},
         )
         self.packed = PackedImages(Path("noise"), pixels, labels, meta)
-        self.rows = split_rows(self.packed, val_fraction=0, seed=0)
+        self.indices = split_indices(self.packed, val_fraction=0, seed=0)

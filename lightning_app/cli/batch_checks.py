@@ -48,7 +48,7 @@ def check_batches(data: ImageData, model: ImageClassifier, world_size: int) -> N
         model: in the mode in which it will be trained.
         world_size: ranks that share a batch.
     """
-    images, batch_size = len(data.rows["train"]), data.batch_size
+    images, batch_size = len(data.indices["train"]), data.batch_size
     if batch_size > images:
         raise UsageError(
             f"data.batch_size is {batch_size}, but there are {images} training images; set it to {images} or less: "

@@ -203,7 +203,7 @@ class CLI(EvaluationCLI):
             raise Finished  # a dev run
         callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
         epoch, step = run.load_best(model, only(StepBoundary, callbacks).best, trainer)
-        if len(self.datamodule.rows["test"]):
+        if len(self.datamodule.indices["test"]):
             trainer.test(model, datamodule=self.datamodule, verbose=False)
         if trainer.is_global_zero:
             speed = only(Throughput, callbacks).median

@@ -43,7 +43,7 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
 
     options = fit_options(args)
     data: ImageData = instantiate(ImageData, options.data)
-    packed, _ = data.packed, data.rows  # which logs its splits
+    packed, _ = data.packed, data.indices  # which logs its splits
     if every_checksum:
         verify(packed)
     log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ def choose_examples(
 
     Args:
         data: the images.
-        outcomes: rows, labels, predicted, confidence, each [N]; None where nothing was tested.
+        outcomes: indices, labels, predicted, confidence, each [N]; None where nothing was tested.
 
     Returns:
         One entry each for the card (file, name, label, predicted, confidence), and the PNGs by file, as stored: what
@@ -37,7 +37,7 @@ def choose_examples(
     entries: list[dict[str, Any]] = []
     pictures: dict[str, bytes] = {}
     for place in [*hits[:HITS], *misses[:MISSES]]:
-        row = int(outcomes["rows"][place])
+        row = int(outcomes["indices"][place])
         file = f"{EXAMPLES}/{len(entries):02}.png"
         pictures[file] = as_png(data.packed.images[row])
         entries.append(

@@ -20,7 +20,7 @@ def gather_predictions(batches: list[dict[str, Tensor]]) -> list[Prediction]:
         (row, label, probabilities)
         for batch in batches
         for row, label, probabilities in zip(
-            batch["rows"].tolist(), batch["labels"].tolist(), batch["probabilities"].tolist(), strict=True
+            batch["indices"].tolist(), batch["labels"].tolist(), batch["probabilities"].tolist(), strict=True
         )
     ]
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

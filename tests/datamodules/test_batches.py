@@ -33,8 +33,8 @@ def packed() -> PackedImages:
 
 
 def maker(packed: PackedImages, augment: Augment = AUGMENT, seed: int = 5) -> BatchMaker:
-    rows = {split: torch.from_numpy(packed.rows(split)) for split in ("train", "test")}
-    return BatchMaker(packed, rows, seed, augment, CPU)
+    indices = {split: torch.from_numpy(packed.indices(split)) for split in ("train", "test")}
+    return BatchMaker(packed, indices, seed, augment, CPU)
 
 
 def train_batches(batches: BatchMaker, rank: int, world_size: int, epoch: int = 0, size: int = 12) -> list[ImageBatch]:
@@ -43,7 +43,7 @@ def train_batches(batches: BatchMaker, rank: int, world_size: int, epoch: int = 
 
 
 def counted_images(batches: list[ImageBatch]) -> Tensor:
-    return torch.cat([batch.images[: batch.counted] for batch in batches])
+    return torch.cat([batch.images[: batch.num_valid] for batch in batches])
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4, 7])
@@ -52,7 +52,7 @@ def test_batches_of_all_ranks_together_are_bit_identical_to_those_of_one(packed:
     ranks = [train_batches(maker(packed), rank, world_size) for rank in range(world_size)]
     for whole, *parts in zip(alone, *ranks, strict=True):
         assert torch.equal(counted_images(parts), whole.images)
-        assert torch.equal(torch.cat([part.labels[: part.counted] for part in parts]), whole.labels)
+        assert torch.equal(torch.cat([part.labels[: part.num_valid] for part in parts]), whole.labels)
         assert [part.global_size for part in parts] == [whole.global_size] * world_size
 
 
@@ -80,9 +80,9 @@ def test_one_image_twice_in_a_batch_is_augmented_twice(packed: PackedImages) -> 
 
 def test_train_images_are_the_rows_of_the_epochs_order(packed: PackedImages) -> None:
     batches = train_batches(maker(packed, NO_AUGMENT), 0, 1, epoch=1, size=SIDE)
-    rows = torch.cat([batch.rows for batch in batches])
-    assert torch.equal(rows, draw_epoch(TRAIN, seed=5, epoch=1).order)
-    assert torch.equal(counted_images(batches), torch.from_numpy(packed.images)[rows].float() / 255)
+    indices = torch.cat([batch.indices for batch in batches])
+    assert torch.equal(indices, draw_epoch(TRAIN, seed=5, epoch=1).order)
+    assert torch.equal(counted_images(batches), torch.from_numpy(packed.images)[indices].float() / 255)
 
 
 def test_labels_belong_to_their_images(packed: PackedImages) -> None:
@@ -98,15 +98,15 @@ def test_shapes_types_and_range(packed: PackedImages) -> None:
     for batch in (batches.make(shard, 24) for shard in shards):
         assert (batch.images.shape, batch.images.dtype) == ((5, 3, 24, 24), torch.float32)
         assert (batch.labels.shape, batch.labels.dtype) == ((5,), torch.int64)
-        assert (batch.rows.shape, batch.rows.dtype) == ((5,), torch.int64)
+        assert (batch.indices.shape, batch.indices.dtype) == ((5,), torch.int64)
         assert 0 <= batch.images.min() <= batch.images.max() <= 1
 
 
 def test_last_evaluation_chunk_is_padded_to_full_size_and_counted_right(packed: PackedImages) -> None:
     batches = [maker(packed).make(shard, SIDE) for shard in EvalShards("test", TEST, 4, 0, 1)]
     assert [len(batch.images) for batch in batches] == [4, 4, 4]
-    assert [batch.counted for batch in batches] == [4, 4, 3]
-    assert [row for batch in batches for row in batch.rows[: batch.counted].tolist()] == list(
+    assert [batch.num_valid for batch in batches] == [4, 4, 3]
+    assert [row for batch in batches for row in batch.indices[: batch.num_valid].tolist()] == list(
         range(TRAIN, TRAIN + TEST)
     )
 
@@ -118,15 +118,15 @@ def test_evaluation_sees_every_image_once_unaugmented_on_any_number_of_ranks(
     batches = maker(packed)
     shards = [shard for rank in range(world_size) for shard in EvalShards("test", TEST, 4, rank, world_size)]
     made = [batches.make(shard, SIDE) for shard in shards]
-    rows = torch.cat([batch.rows[: batch.counted] for batch in made])
-    assert sorted(rows.tolist()) == list(range(TRAIN, TRAIN + TEST))
-    assert torch.equal(counted_images(made), torch.from_numpy(packed.images)[rows].float() / 255)
+    indices = torch.cat([batch.indices[: batch.num_valid] for batch in made])
+    assert sorted(indices.tolist()) == list(range(TRAIN, TRAIN + TEST))
+    assert torch.equal(counted_images(made), torch.from_numpy(packed.images)[indices].float() / 255)
 
 
 @pytest.mark.parametrize(("split", "size"), [("train", 1), ("test", 4)])
 def test_empty_shard_makes_a_batch_that_counts_nothing(packed: PackedImages, split: str, size: int) -> None:
     batch = maker(packed).make(Shard(split, 0, 0, 0, size, 0), 12)
-    assert (len(batch.images), len(batch.labels), batch.counted) == (size, size, 0)
+    assert (len(batch.images), len(batch.labels), batch.num_valid) == (size, size, 0)
 
 
 def test_making_batches_leaves_the_stored_images_alone(packed: PackedImages) -> None:
@@ -160,8 +160,8 @@ def test_a_batch_never_comes_back_from_the_device_and_goes_there_only_if_the_dat
 ) -> None:
     """On torch's `meta` device, in a GPU's place: its tensors cannot be read, so whoever waits for one fails."""
     monkeypatch.setattr("datamodules.batches.fits", lambda images, device: resident)
-    rows = {name: torch.from_numpy(packed.rows(name)) for name in ("train", "test")}
-    batches = BatchMaker(packed, rows, 5, AUGMENT, torch.device("meta"))
+    indices = {name: torch.from_numpy(packed.indices(name)) for name in ("train", "test")}
+    batches = BatchMaker(packed, indices, 5, AUGMENT, torch.device("meta"))
     shard = Shard(split, 0, 0, 8, 8, 8)
     batches.make(shard, 12)  # the first one brings the epoch's draws
     with Moves() as moves:
@@ -177,11 +177,11 @@ def test_balanced_batches_follow_the_balanced_order_on_any_number_of_ranks(
 ) -> None:
     labels = torch.arange(TRAIN) // 30  # 30 images of one class, 7 of another
     packed = PackedImages(packed.folder, packed.images, np.resize(labels.numpy(), TRAIN + TEST), packed.meta)
-    rows = {"train": torch.arange(TRAIN)}
+    indices = {"train": torch.arange(TRAIN)}
     expected = draw_epoch(TRAIN, seed=5, epoch=1, balanced=labels).order
-    makers = [BatchMaker(packed, rows, 5, AUGMENT, CPU, balanced=True) for _ in range(world_size)]
+    makers = [BatchMaker(packed, indices, 5, AUGMENT, CPU, balanced=True) for _ in range(world_size)]
     ranks = [train_batches(made, rank, world_size, epoch=1) for rank, made in enumerate(makers)]
-    found = [part.rows[: part.counted] for step in zip(*ranks, strict=True) for part in step]
+    found = [part.indices[: part.num_valid] for step in zip(*ranks, strict=True) for part in step]
     assert torch.equal(torch.cat(found), expected)
     assert labels[expected].bincount().tolist() in ([18, 19], [19, 18])
 

@@ -73,23 +73,23 @@ def test_validation_is_held_out_of_train_class_by_class(make_data: Callable[...,
     data = make_data(val_fraction=0.2)
     data.setup("fit")
     labels = data.packed.labels
-    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 16, "val": 4, "test": 4}
-    assert sorted(labels[data.rows["val"]]) == [0, 0, 1, 1]
-    assert not set(data.rows["train"].tolist()) & set(data.rows["val"].tolist())
+    assert {split: len(rows) for split, rows in data.indices.items()} == {"train": 16, "val": 4, "test": 4}
+    assert sorted(labels[data.indices["val"]]) == [0, 0, 1, 1]
+    assert not set(data.indices["train"].tolist()) & set(data.indices["val"].tolist())
 
 
 def test_val_folder_is_used_whole_and_train_kept_whole(make_data: Callable[..., ImageData]) -> None:
     data = make_data({"train": 10, "val": 3, "test": 2}, val_fraction=0.5)
     data.setup("fit")
-    assert data.rows["train"].tolist() == data.packed.rows("train").tolist()
-    assert data.rows["val"].tolist() == data.packed.rows("val").tolist() == list(range(20, 26))
+    assert data.indices["train"].tolist() == data.packed.indices("train").tolist()
+    assert data.indices["val"].tolist() == data.packed.indices("val").tolist() == list(range(20, 26))
 
 
 def test_fraction_zero_gives_no_validation_loader(make_data: Callable[..., ImageData]) -> None:
     data = make_data(val_fraction=0)
     data.setup("fit")
     assert data.val_dataloader() == []
-    assert len(data.rows["train"]) == 20
+    assert len(data.indices["train"]) == 20
 
 
 def test_without_test_images_the_test_loader_is_an_error_that_says_what_is_expected(
@@ -112,7 +112,7 @@ def test_skipped_images_are_in_no_split(make_data: Callable[..., ImageData]) -> 
     (Path(data.root) / "train" / "cat" / "3.png").write_text("not an image")
     data.setup("fit")
     skipped = data.packed.names().index("train/cat/3.png")
-    assert sorted(row for rows in data.rows.values() for row in rows.tolist()) == sorted(set(range(24)) - {skipped})
+    assert sorted(row for rows in data.indices.values() for row in rows.tolist()) == sorted(set(range(24)) - {skipped})
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_an_archive_that_is_not_there_is_no_place_to_download_to(name: str, tmp_
 
 def test_the_images_held_out_stay_when_another_comes(make_data: Callable[..., ImageData]) -> None:
     data = make_data({"train": 50, "test": 1}, val_fraction=0.2)
-    before = {data.packed.names()[row] for row in data.rows["val"].tolist()}
+    before = {data.packed.names()[row] for row in data.indices["val"].tolist()}
     Image.new("RGB", (8, 8)).save(Path(data.root) / "train" / "cat" / "00.png")  # before all others of its class
     data = ImageData("image_folder", str(data.root), cache_dir=str(data.cache_dir), val_fraction=0.2)
-    after = {data.packed.names()[row] for row in data.rows["val"].tolist()}
+    after = {data.packed.names()[row] for row in data.indices["val"].tolist()}
     assert len(before - after) <= 1
     assert {name for name in before if "dog" in name} <= after
 
@@ -164,7 +164,7 @@ def test_the_images_held_out_stay_when_another_comes(make_data: Callable[..., Im
 def test_class_folders_alone_are_split_in_three(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder(splits={"flowers": 10}) / "flowers"
     data = ImageData("image_folder", str(root), cache_dir=str(tmp_path), test_fraction=0.3, val_fraction=0.3)
-    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 10, "val": 4, "test": 6}
+    assert {split: len(rows) for split, rows in data.indices.items()} == {"train": 10, "val": 4, "test": 6}
 
 
 def test_a_table_needs_an_image_folder() -> None:

@@ -29,7 +29,7 @@ def data(make_folder: MakeFolder, tmp_path: Path) -> ImageData:
 def test_each_split_is_a_line_and_what_is_left_out_another(data: ImageData, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "datamodules"):
         data.setup("fit")
-        assert len(data.rows["val"]) == 4
+        assert len(data.indices["val"]) == 4
     assert [line for line in caplog.messages if not line.startswith("packing")] == [
         "train: 15 images of 2 classes, 7 (cat) to 8 (dog) each",
         "val: 4 images of 2 classes, 2 each",

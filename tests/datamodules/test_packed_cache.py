@@ -51,7 +51,7 @@ def test_cache_holds_images_labels_names_and_splits_of_the_source(make_folder: M
 
 def test_splits_are_consecutive_rows(make_folder: MakeFolder, pack: Pack) -> None:
     packed = pack(make_folder(splits={"train": 2, "val": 1, "test": 3}))
-    rows = [packed.rows(split).tolist() for split in ("train", "val", "test")]
+    rows = [packed.indices(split).tolist() for split in ("train", "val", "test")]
     assert rows == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9, 10, 11]]
 
 
@@ -315,7 +315,7 @@ def test_skipped_images_are_counted_logged_and_in_no_split(spoilt: Path, pack: P
     assert log[1].startswith("skipping: 3 of 10 images cannot be read")
     assert packed.meta["skipped"] == len(bad) == 3
     assert packed.labels[sorted(bad)].tolist() == [-1, -1, -1]
-    assert {row for split in ("train", "val", "test") for row in packed.rows(split)} == set(range(10)) - bad
+    assert {row for split in ("train", "val", "test") for row in packed.indices(split)} == set(range(10)) - bad
 
 
 def truncate(folder: Path) -> None:

@@ -43,7 +43,7 @@ def fit(options: list[str], runs: Path, *more: str) -> int:
 def made(device: torch.device) -> batches.ImageBatch:
     """A training batch."""
     data = NoiseData(64, 16, 48)
-    maker = BatchMaker(data.packed, data.rows, 0, AUGMENT, device)
+    maker = BatchMaker(data.packed, data.indices, 0, AUGMENT, device)
     return maker.make(Shard("train", 0, 0, 16, 16, 16), 48)
 
 

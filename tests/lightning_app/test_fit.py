@@ -176,8 +176,8 @@ def test_the_artifact_repeats_the_count_of_the_fit(run_folder: Path, card: dict[
     for shard in data.test_dataloader():
         batch = data.make(shard, torch.device("cpu"))
         with torch.inference_mode():
-            predicted = network(batch.images).argmax(dim=1)[: batch.counted]
-        confusion.index_put_((batch.labels[: batch.counted], predicted), torch.tensor(1), accumulate=True)
+            predicted = network(batch.images).argmax(dim=1)[: batch.num_valid]
+        confusion.index_put_((batch.labels[: batch.num_valid], predicted), torch.tensor(1), accumulate=True)
     assert confusion.tolist() == card["confusion"]["test"]
     assert int(confusion.sum()) == TEST_IMAGES
     assert card["metrics"]["test/acc"] == pytest.approx(int(confusion.trace()) / TEST_IMAGES)

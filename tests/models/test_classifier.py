@@ -60,9 +60,9 @@ def images_and_labels(count: int) -> tuple[Tensor, Tensor]:
     return torch.rand(count, 3, 32, 32, generator=generator), labels
 
 
-def batch_of(images: Tensor, labels: Tensor, counted: int, global_size: int) -> ImageBatch:
+def batch_of(images: Tensor, labels: Tensor, num_valid: int, global_size: int) -> ImageBatch:
     """A batch as the DataModule makes them."""
-    return ImageBatch(images, labels, torch.arange(len(labels)), counted, global_size)
+    return ImageBatch(images, labels, torch.arange(len(labels)), num_valid, global_size)
 
 
 def gradients(model: ImageClassifier, batch: ImageBatch) -> dict[str, Tensor]:
@@ -129,7 +129,7 @@ def test_each_validation_replaces_the_predictions_of_the_one_before() -> None:
         model.on_validation_epoch_end()
         found = model.results["val"]
         assert found["labels"].tolist() == labels.tolist()
-        assert {len(found[name]) for name in ("rows", "predicted", "confidence")} == {count}
+        assert {len(found[name]) for name in ("indices", "predicted", "confidence")} == {count}
         assert int(found["confusion"].sum()) == count
 
 
@@ -229,7 +229,7 @@ def test_padding_counts_in_no_metric_and_no_prediction() -> None:
     assert int(padded["confusion"].sum()) == 3
     assert torch.equal(padded["confusion"], plain["confusion"])
     torch.testing.assert_close(padded, plain)
-    assert {name: len(tensor) for name, tensor in predicted.items()} == {"rows": 3, "labels": 3, "probabilities": 3}
+    assert {name: len(tensor) for name, tensor in predicted.items()} == {"indices": 3, "labels": 3, "probabilities": 3}
 
 
 def stub_trainer(**facts: Any) -> Any:

@@ -120,12 +120,12 @@ def test_a_validation_before_training_leaves_states_that_training_may_change() -
 
 def test_predictions_are_ordered_by_row_whatever_the_batches() -> None:
     logits, labels = torch.randn(7, 3), torch.arange(7) % 3
-    rows = torch.tensor([5, 3, 9, 0, 7, 2, 8])
+    indices = torch.tensor([5, 3, 9, 0, 7, 2, 8])
     predictions = ImagePredictions()
     for part in (slice(0, 4), slice(4, 4), slice(4, 7)):
-        predictions.update(rows[part], logits[part], labels[part])
-    found, order = predictions.compute(), rows.argsort()
-    assert found["rows"].tolist() == sorted(rows.tolist())
+        predictions.update(indices[part], logits[part], labels[part])
+    found, order = predictions.compute(), indices.argsort()
+    assert found["indices"].tolist() == sorted(indices.tolist())
     assert found["labels"].tolist() == labels[order].tolist()
     assert found["predicted"].tolist() == logits[order].argmax(dim=1).tolist()
     torch.testing.assert_close(found["confidence"], logits[order].softmax(dim=1).amax(dim=1))

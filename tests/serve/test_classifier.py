@@ -56,7 +56,7 @@ def test_served_probabilities_are_those_of_the_program(accelerated: bool, digits
     data.prepare_data()
     rows = list(csv.DictReader((digits_run / "predictions.csv").read_text().splitlines()))
     predicted = np.array([[float(row[name]) for name in model.classes] for row in rows])
-    files = [as_png(data.packed.images[row]) for row in data.rows["test"].tolist()]  # as a visitor would send them
+    files = [as_png(data.packed.images[row]) for row in data.indices["test"].tolist()]  # as a visitor would send them
     served = model.probabilities(np.stack([decode_image(content, model.stored_size) for content in files]))
     assert len(rows) == len(files) == 360
     assert np.abs(predicted - served.numpy()).max() < TOLERANCE

@@ -34,10 +34,10 @@ def batches() -> Any:
         shape=[*images.shape], skipped=0, sha256={},
     )  # fmt: skip
     packed = PackedImages(Path("nowhere"), images, labels, meta)
-    rows = {"train": torch.arange(TRAIN)}
+    indices = {"train": torch.arange(TRAIN)}
 
     def make(rank: int, world_size: int, epoch: int = 0, **options: Any) -> list[ImageBatch]:
-        maker = BatchMaker(packed, rows, 5, Augment(rotation=15, pad_crop=2, **options), torch.device("cpu"))
+        maker = BatchMaker(packed, indices, 5, Augment(rotation=15, pad_crop=2, **options), torch.device("cpu"))
         shards = TrainShards(TRAIN, 10, rank, world_size, epoch=lambda: epoch)
         return [maker.make(shard, 12) for shard in shards]
 
@@ -45,7 +45,7 @@ def batches() -> Any:
 
 
 def counted(parts: list[ImageBatch], name: str) -> Tensor:
-    return torch.cat([getattr(part, name)[: part.counted] for part in parts])
+    return torch.cat([getattr(part, name)[: part.num_valid] for part in parts])
 
 
 @pytest.mark.parametrize("options", MIXES, ids=str)
@@ -56,7 +56,7 @@ def test_mixed_batches_of_all_ranks_together_are_those_of_one(
     alone = batches(0, 1, **options)
     ranks = [batches(rank, world_size, **options) for rank in range(world_size)]
     for whole, *parts in zip(alone, *ranks, strict=True):
-        for name in ("images", "labels", "mixed_labels", "rows"):
+        for name in ("images", "labels", "mixed_labels", "indices"):
             assert torch.equal(counted(parts, name), getattr(whole, name)), name
         assert {part.own_share for part in parts} == {whole.own_share}
 

@@ -82,6 +82,6 @@ def test_real_images_are_all_packed(tmp_path: Path) -> None:
     data.setup("fit")
     assert data.packed.images.shape == (60_000, 3, 32, 32)
     assert data.packed.classes == CLASSES
-    assert np.bincount(data.packed.labels[data.rows["train"]]).tolist() == [5000] * 10
-    assert np.bincount(data.packed.labels[data.rows["test"]]).tolist() == [1000] * 10
+    assert np.bincount(data.packed.labels[data.indices["train"]]).tolist() == [5000] * 10
+    assert np.bincount(data.packed.labels[data.indices["test"]]).tolist() == [1000] * 10
     assert data.packed.meta["skipped"] == 0

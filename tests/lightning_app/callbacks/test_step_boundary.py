@@ -206,14 +206,14 @@ def test_a_skipped_batch_gives_no_gradient_and_changes_no_batch_statistics() -> 
 def test_a_fit_that_skips_ends_with_finite_weights(
     short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = ImageClassifier._counted
+    counted = ImageClassifier._valid
 
     def spoiled(module: ImageClassifier, batch: Any) -> Any:
         logits, labels = counted(module, batch)
         return logits * (torch.nan if module.training and module.trainer.global_step == 6 else 1), labels
 
     metrics = FinishedRun.metrics
-    monkeypatch.setattr(ImageClassifier, "_counted", spoiled)
+    monkeypatch.setattr(ImageClassifier, "_valid", spoiled)
     monkeypatch.setattr(FinishedRun, "metrics", lambda run: metrics(run) | {"test/loss": torch.nan})
     assert main(["fit", *short, "--on_nan", "skip", "--runs_dir", str(tmp_path)]) == 0
     run = tmp_path / "short/version_0"

@@ -21,10 +21,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 def outcomes(data: ImageData, wrong: int) -> dict[str, torch.Tensor]:
     """What a test would leave where the first `wrong` images are taken for the next digit."""
-    rows = data.rows["test"]
-    labels = torch.from_numpy(data.packed.labels)[rows]
-    predicted = torch.where(torch.arange(len(rows)) < wrong, (labels + 1) % 10, labels)
-    return {"rows": rows, "labels": labels, "predicted": predicted, "confidence": torch.full((len(rows),), 0.75)}
+    indices = data.indices["test"]
+    labels = torch.from_numpy(data.packed.labels)[indices]
+    predicted = torch.where(torch.arange(len(indices)) < wrong, (labels + 1) % 10, labels)
+    return {
+        "indices": indices,
+        "labels": labels,
+        "predicted": predicted,
+        "confidence": torch.full((len(indices),), 0.75),
+    }
 
 
 def test_the_first_of_each_class_come_before_the_second_of_any() -> None:
@@ -39,7 +44,7 @@ def test_hits_and_misses_are_test_images_with_their_true_answers(wrong: int, mis
     right = [entry["label"] == entry["predicted"] for entry in entries]
     assert right == [True] * HITS + [False] * misses
     assert [entry["file"] for entry in entries] == list(pictures)
-    names, test_rows = data.packed.names(), set(data.rows["test"].tolist())
+    names, test_rows = data.packed.names(), set(data.indices["test"].tolist())
     for entry in entries:
         row = names.index(entry["name"])
         assert row in test_rows
