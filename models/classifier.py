@@ -19,7 +19,7 @@ from models.backbones import head_name
 from models.batch import Batch, as_batch, images_of
 from models.compiled import CompiledNetwork, CompileMode
 from models.errors import ModelError
-from models.evaluation_metrics import EvalMetrics, ImagePredictions, majority_share, reset, scalars
+from models.metrics.evaluation_metrics import EvalMetrics, ImagePredictions, majority_share, reset, scalars
 from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
 from models.optimization import make_optimizer, schedule_config
 from models.schedules import OneCycle

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from lightning_app.downloads import impatient_sockets
 from models.backbones import check_name, head_name, load_tensors
 from models.card import WEIGHTS, read_card
 from models.errors import ModelError
@@ -139,20 +137,6 @@ def find_edition(backbone: str, name: str) -> Any:
             "to one of these, to a file or to none."
         )
     raise ModelError(f"model.weights is {name}; expected {EXPECTED}. torchvision's editions for {backbone}: {known}.")
-
-
-@contextmanager
-def impatient_sockets(seconds: float = 15.0) -> Iterator[None]:
-    """Let new sockets time out: a compute node without a network may drop packets without a word, for minutes.
-
-    As datamodules.sources.downloads: neither package imports the other, and six lines are no reason for a third.
-    """
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

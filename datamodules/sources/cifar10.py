@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.sources.downloads import impatient_sockets
 from datamodules.sources.source import Listing
+from lightning_app.downloads import impatient_sockets
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIZE = 32

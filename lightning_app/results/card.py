@@ -14,7 +14,7 @@ from lightning_app import __version__
 from lightning_app.provenance import cpu_name, git_revision
 from lightning_app.results.finished_run import FinishedRun
 from lightning_app.results.metrics_table import read_rows
-from models.confidence_threshold import confidence_threshold
+from models.metrics.confidence_threshold import confidence_threshold
 
 CURVES = ("train/loss", "val/loss", "test/loss", "val/acc", "test/acc")
 CURVE_POINTS = 200

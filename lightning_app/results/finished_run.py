@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 
 from datamodules.datamodule import ImageData
 from models.classifier import ImageClassifier
-from models.evaluation_metrics import scalars
+from models.metrics.evaluation_metrics import scalars
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def cache_folder() -> Path:
 
 def fingerprint(source: Path, compiler: list[str], flags: list[str]) -> str:
     """A hash of all that decides the result: nodes with other processors may share a home."""
-    sources = [each.read_text() for each in sorted(source.parent.glob("*.c"))]  # one may include another
+    sources = [each.read_text() for each in sorted(source.parent.glob("*.[ch]"))]  # one may include another
     known = [*sources, *compiler, *flags, platform.machine(), processor()]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 

@@ -7,16 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Channels at once: the widest vector that gcc keeps in one register. bfloat16 is only used where AVX-512 is.
-#if ELEMENT_BITS == 16 || defined(__AVX512F__)
-enum { LANES = 16 };
-#elif defined(__AVX__)
-enum { LANES = 8 };
-#else
-enum { LANES = 4 };
-#endif
+#include "vectors.h"
+
 enum { CACHED = 1 << 16 };  // elements of the input that a block of rows may have
-typedef float floats __attribute__((vector_size(4 * LANES)));
 
 #if ELEMENT_BITS == 16
 typedef uint16_t element;  // bfloat16
@@ -37,12 +30,8 @@ static inline void store(element *to, floats values) {  // rounded to nearest, t
 #else
 typedef float element;
 
-static inline floats load(const element *from) {
-  floats f;
-  memcpy(&f, from, sizeof f);
-  return f;
-}
-static inline void store(element *to, floats values) { memcpy(to, &values, sizeof values); }
+static inline floats load(const element *from) { return at(from); }
+static inline void store(element *to, floats values) { put(to, values); }
 #endif
 
 typedef struct { long height, width, channels, out_height, out_width; } shape;

@@ -8,21 +8,7 @@
 // with a column of zeros on both sides.
 
 #include "batch_norm.c"
-
-#if defined(__AVX512F__)
-enum { LANES = 16 };
-#elif defined(__AVX__)
-enum { LANES = 8 };
-#else
-enum { LANES = 4 };
-#endif
-typedef float floats __attribute__((vector_size(4 * LANES)));
-static inline floats at(const float *from) {
-  floats f;
-  memcpy(&f, from, sizeof f);
-  return f;
-}
-static inline void put(float *to, floats values) { memcpy(to, &values, sizeof values); }
+#include "vectors.h"
 
 typedef struct { long images, height, width, channels, stride, out_height, out_width; } sizes;
 // Of one batch norm: y = clamp((x - mean) * scale + bias); for its gradient also slope and offset.

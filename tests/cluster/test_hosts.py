@@ -19,7 +19,7 @@ from hosts import NETWORKS, Hosts
 from parity import PROGRAM, assert_same
 
 REPOSITORY = Path(__file__).parents[2]
-MEETING = Path(__file__).with_name("meeting_program.py")
+RENDEZVOUS = Path(__file__).with_name("rendezvous_program.py")
 LIBMPI = {
     "openmpi5": Path(sys.prefix) / "lib/libmpi.so.40",
     "openmpi4": Path(f"/usr/lib/{platform.machine()}-linux-gnu/libmpi.so.40"),
@@ -49,7 +49,7 @@ def mpirun_across(kind: str, mpirun: Sequence[str], hosts: Hosts, **variables: s
 
 def met(hosts: Hosts, folder: Path, launcher: Sequence[str], *args: str) -> list[dict[str, Any]]:
     """What the three ranks of a meeting wrote, by rank."""
-    done = hosts.run("one", *launcher, sys.executable, MEETING, folder, *args, timeout=TIMEOUT_S)
+    done = hosts.run("one", *launcher, sys.executable, RENDEZVOUS, folder, *args, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr[-4000:]
     return read(folder)
 
@@ -90,7 +90,7 @@ def test_another_mpi_than_mpirun_s_ends_the_job_with_the_way_out(
     mpich: list[str], hosts: Hosts, tmp_path: Path
 ) -> None:
     launcher = mpirun_across("mpich", mpich, hosts, MPI4PY_LIBMPI=str(LIBMPI["openmpi5"]))
-    done = hosts.run("one", *launcher, sys.executable, MEETING, tmp_path, timeout=TIMEOUT_S)
+    done = hosts.run("one", *launcher, sys.executable, RENDEZVOUS, tmp_path, timeout=TIMEOUT_S)
     assert done.returncode != 0
     assert "of 3, but the MPI library that mpi4py loaded says rank 0 of 1: it is another MPI" in done.stderr
 
@@ -100,10 +100,12 @@ def test_ranks_of_torchrun_on_two_hosts_use_the_network_between_them(hosts: Host
     agent = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "one:29511", "--rdzv-id", "tests"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *agent]
     second = subprocess.Popen(
-        hosts.command("two", *torchrun, "--nproc-per-node", "1", MEETING, tmp_path), stderr=subprocess.PIPE, text=True
+        hosts.command("two", *torchrun, "--nproc-per-node", "1", RENDEZVOUS, tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
-        first = hosts.run("one", *torchrun, "--nproc-per-node", "2", MEETING, tmp_path, timeout=TIMEOUT_S)
+        first = hosts.run("one", *torchrun, "--nproc-per-node", "2", RENDEZVOUS, tmp_path, timeout=TIMEOUT_S)
         said = second.communicate(timeout=TIMEOUT_S)[1]
     finally:
         second.kill()

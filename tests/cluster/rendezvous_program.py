@@ -1,6 +1,6 @@
 """Meets the other ranks by the plugin alone, adds up their numbers through gloo, and writes down what it knows.
 
-Run under any launcher: python meeting_program.py FOLDER [interface]
+Run under any launcher: python rendezvous_program.py FOLDER [interface]
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from models.evaluation_metrics import CALIBRATION_BINS, EvalMetrics, ImagePredictions, majority_share, scalars
+from models.metrics.evaluation_metrics import CALIBRATION_BINS, EvalMetrics, ImagePredictions, majority_share, scalars
 
 IMAGES, CLASSES = 203, 5
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.confidence_threshold import PRECISIONS, confidence_threshold
+from models.metrics.confidence_threshold import PRECISIONS, confidence_threshold
 
 
 def threshold(confidence: list[float], right: list[int], precision: float) -> dict:
