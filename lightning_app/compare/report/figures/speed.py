@@ -34,9 +34,12 @@ def efficiency(comparison: Comparison) -> Figure | None:
     """Speed-up over one process divided by the ranks; what is predicted is drawn apart."""
     strong = [runs for runs in comparison.modes if runs.mode.kind == "ddp" and not runs.mode.weak and runs.steps]
     lines: list[Line] = []
-    for index, machine in enumerate(dict.fromkeys(runs.machine for runs in strong)):
-        here = [runs for runs in strong if runs.machine == machine]
-        where = f" @ {machine}" if comparison.several_machines else ""
+    places = dict.fromkeys((runs.machine, runs.mode.nodes) for runs in strong)
+    several_nodes = len({nodes for _, nodes in places}) > 1
+    for index, (machine, nodes) in enumerate(places):
+        here = [runs for runs in strong if (runs.machine, runs.mode.nodes) == (machine, nodes)]
+        where = f", {nodes} node{'s' if nodes > 1 else ''}" if several_nodes and nodes else ""
+        where += f" @ {machine}" if comparison.several_machines else ""
         lines += efficiency_lines(here, comparison, where, index * 2)
     if not lines:
         return None
@@ -52,7 +55,7 @@ def efficiency(comparison: Comparison) -> Figure | None:
 
 
 def efficiency_lines(strong: Sequence[ModeRuns], comparison: Comparison, where: str, style: int) -> list[Line]:
-    """One machine's: measured, its ceilings, and what is predicted."""
+    """Of modes on one machine and as many nodes: measured, their ceilings, and what is predicted."""
     times = {runs.mode.count: each for runs in strong if (each := over_single_process(runs, comparison.modes))}
     if not times:
         return []

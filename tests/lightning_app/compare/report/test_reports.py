@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, FLAGS, MISSING
-from invented_comparison import content, everything, rank, rounds, run
+from invented_comparison import content, everything, exchanging, rank, rounds, run
 
 from lightning_app.compare.analysis.speedup import scaling
 from lightning_app.compare.report.comparison import Comparison
@@ -60,6 +60,31 @@ def test_each_of_two_machines_has_speedups_of_its_own() -> None:
     assert f"{number(there.median)} x</b><span>as fast as original @ there" in render_html(found)
     assert "Speed-up is over the first mode of its machine; " in render_markdown(found)
     assert "Speed-up is over original; " in render_markdown(FOUND)
+
+
+def test_as_many_ranks_on_one_node_and_on_two_are_two_points_of_the_figure() -> None:
+    one, two = (rounds(f"ddp:2@{nodes}", exchanging(step), exchanging(step)) for nodes, step in ((1, 1.1), (2, 1.6)))
+    figure = efficiency(Comparison.of(content([*rounds("cpu:1", rank(2.0)), *one, *two])))
+    assert figure is not None
+    for shown in ("measured, 1 node", "measured, 2 nodes", "1.82x", "1.25x"):  # 2.0 / 1.1 and 2.0 / 1.6
+        assert shown in figure.svg
+
+
+@pytest.mark.parametrize("report", [render_markdown, render_html])
+def test_the_original_studys_columns_come_first_where_they_are_asked_for(report: Callable[[Comparison], str]) -> None:
+    text, plain = (report(Comparison.of(everything(), original_table=asked)) for asked in (True, False))
+    title = "In the original study's form" if report is render_markdown else "In the original study&#39;s form"
+    assert title not in plain
+    assert 0 < text.index(title) < text.index("Whole runs")
+    cells = re.split(r"<t[dh][^>]*>|[|<]", text[text.index(title) :])
+    found = [cell.strip() for cell in cells if cell.strip()]
+    for mode, hardware, accuracy in (
+        ("cpu:1", "1 core of A processor", "0.9610"),
+        ("ddp:2", "2 cores of A processor", "0.9600"),
+    ):
+        row = found.index(mode)
+        assert hardware in found[row : row + 6]
+        assert accuracy in found[row : row + 12]
 
 
 @pytest.mark.parametrize("report", [render_markdown, render_html])
