@@ -1,4 +1,4 @@
-"""The pipeline as ONNX: for other runtimes, and for our own server, where ONNX Runtime is quicker than torch."""
+"""Exports `serve.pipeline` (which does the preprocessing) as ONNX: for other runtimes, and for our own server."""
 
 from __future__ import annotations
 

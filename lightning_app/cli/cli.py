@@ -23,7 +23,7 @@ from lightning_app.checkpointing.preemption import StopRequest, StopSignals
 from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.store import Checkpoints
-from lightning_app.cli.batch_checks import (
+from lightning_app.cli.option_checks import (
     check_averages,
     check_batches,
     check_monitor,

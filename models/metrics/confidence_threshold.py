@@ -1,4 +1,4 @@
-"""The confidence above which an answer can be relied on."""
+"""The confidence below which an answer is called uncertain; `serve.classifier` applies it."""
 
 from __future__ import annotations
 

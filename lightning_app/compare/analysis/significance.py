@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import hypot
 
-from lightning_app.compare.analysis.intervals import Spread
+from lightning_app.compare.analysis.spread import Spread
 
 LEVEL = 0.95
 LEAST_SEEDS = 3

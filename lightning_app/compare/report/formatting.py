@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_app.compare.analysis.intervals import Spread
+from lightning_app.compare.analysis.spread import Spread
 from lightning_app.compare.analysis.mode_runs import ModeRuns
 
 NONE = "-"

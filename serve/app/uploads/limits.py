@@ -1,4 +1,4 @@
-"""What uploads may cost: one picture, those of one client, and those of all."""
+"""What uploads may cost: one picture, those of one client, and those of all. `store` and `middleware` apply it."""
 
 from __future__ import annotations
 

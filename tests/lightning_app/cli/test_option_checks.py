@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datamodules.sampling import TrainShards
-from lightning_app.cli.batch_checks import smallest_share
+from lightning_app.cli.option_checks import smallest_share
 
 
 @pytest.mark.parametrize("images", [7, 8, 9, 31, 33])
