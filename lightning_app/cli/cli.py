@@ -23,6 +23,10 @@ from lightning_app.checkpointing.preemption import StopRequest, StopSignals
 from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.store import Checkpoints
+from lightning_app.cli.evaluation import EvaluationCLI
+from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, stdout_is_terminal
+from lightning_app.cli.fit_run import FitRun, all_loggers, check_goes_on, require_own_process
+from lightning_app.cli.library_errors import option_error
 from lightning_app.cli.option_checks import (
     check_averages,
     check_batches,
@@ -31,10 +35,6 @@ from lightning_app.cli.option_checks import (
     check_trainer_options,
     log_every_epoch,
 )
-from lightning_app.cli.evaluation import EvaluationCLI
-from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, stdout_is_terminal
-from lightning_app.cli.fit_run import FitRun, all_loggers, check_goes_on, require_own_process
-from lightning_app.cli.library_errors import option_error
 from lightning_app.cli.parser import Parser, add_options
 from lightning_app.errors import Finished, UsageError, UserError
 from lightning_app.files import DISK_ERRORS, replace_file

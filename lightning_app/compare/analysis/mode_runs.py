@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from lightning_app.compare.analysis.spread import Spread, median_and_quartiles, median_and_range
 from lightning_app.compare.analysis.significance import mean_accuracy
+from lightning_app.compare.analysis.spread import Spread, median_and_quartiles, median_and_range
 from lightning_app.compare.trials.modes import Mode, mode_from_name
 
 Run = dict[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_app.compare.analysis.spread import Spread, median_and_range
 from lightning_app.compare.analysis.mode_runs import ModeRuns
+from lightning_app.compare.analysis.spread import Spread, median_and_range
 from lightning_app.compare.trials.modes import Mode
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lightning_app.compare.analysis.cost import cost_of
-from lightning_app.compare.analysis.spread import Spread, median_and_range
 from lightning_app.compare.analysis.mode_runs import ModeRuns
 from lightning_app.compare.analysis.significance import LEAST_SEEDS
 from lightning_app.compare.analysis.speedup import ratio
+from lightning_app.compare.analysis.spread import Spread, median_and_range
 from lightning_app.compare.report.comparison import Comparison
 from lightning_app.compare.report.formatting import number, percent
 from lightning_app.compare.report.method import revisions

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_app.compare.analysis.spread import Spread
 from lightning_app.compare.analysis.mode_runs import ModeRuns
+from lightning_app.compare.analysis.spread import Spread
 
 NONE = "-"
 

@@ -10,8 +10,8 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lightning_app.cli.option_checks import check_callbacks, check_monitor
 from lightning_app.cli.library_errors import option_error
+from lightning_app.cli.option_checks import check_callbacks, check_monitor
 from lightning_app.errors import UsageError
 
 WEIGHTS = [torch.nn.Parameter(torch.ones(1))]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from invented_comparison import BATCH, by_round, content, everything, exchanging, rank, rounds, uneven
 
-from lightning_app.compare.analysis.spread import Spread
 from lightning_app.compare.analysis.mode_runs import ModeRuns, modes_of
 from lightning_app.compare.analysis.speedup import ratio, scaling
+from lightning_app.compare.analysis.spread import Spread
 
 
 def close(spread: Spread | None) -> object:
