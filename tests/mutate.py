@@ -21,6 +21,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("lightning_app", "models", "datamodules", "serve")
 MUTMUT = [sys.executable, "-m", "mutmut"]
+UNTRACED = "not compile"  # torch.compile cannot trace the wrapper that mutmut puts around each function
 STATUS = re.compile(r"^\s*(\S+): (.+)$")  # a line of `mutmut results --all true`
 
 
@@ -75,7 +76,7 @@ def configure(copy: Path, source: str, tests: str, marker: str) -> None:
         "source_paths": lines(PACKAGES),
         "only_mutate": lines([f"{source}/*", f"{source}.py"]),
         "also_copy": lines(others),
-        "pytest_add_cli_args": lines(["-p", "no:cacheprovider", *(["-m", marker] if marker else [])]),
+        "pytest_add_cli_args": lines(["-p", "no:cacheprovider", "-k", UNTRACED, *(["-m", marker] if marker else [])]),
         "pytest_add_cli_args_test_selection": lines([tests]),
         "timeout_multiplier": "30",
         "timeout_constant": "20",
