@@ -83,6 +83,9 @@ def test_a_file_that_is_not_there_is_a_row_that_cannot_be_read(tmp_path: Path) -
     [
         ("name,colour\n1,red\n", r"has the columns name, colour; expected one for the file \(path, or"),
         ("", r"has the columns \(none\); expected"),
+        ("path,colour\n1,red\n", "has the columns path, colour; expected"),
+        ("name,label\n1,cat\n", "has the columns name, label; expected"),
+        ("path,label\n,cat\n", "line 2: expected a path and a label, found '' and 'cat'"),
         ("path,label\nimages/1.jpg,\n", r"line 2: expected a path and a label, found 'images/1.jpg' and ''"),
         (SPLIT_TABLE + "images/3.jpg,dog,train\n", r"line 6: images/3\.jpg is there twice"),
         ("path,label,split\nimages/1.jpg,cat,holdout\n", r"line 2: the split 'holdout' is none of train, training"),

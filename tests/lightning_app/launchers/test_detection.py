@@ -20,7 +20,8 @@ from lightning_app.errors import UsageError
 from lightning_app.launchers import specs
 from lightning_app.launchers.detection import identify, this_launch
 from lightning_app.launchers.launch import Launch
-from lightning_app.launchers.processes import OVERRIDE, Process, parents, program
+from lightning_app.launchers.processes import OVERRIDE, Process, look_at, parents, program
+from lightning_app.launchers.specs import hydra
 
 CASES = sorted((Path(__file__).parent / "launches").glob("*.json"))
 UNCLAIMED = r"this process is one of several ranks .* no launcher that we know started it"
@@ -134,7 +135,7 @@ def test_wrappers_between_launcher_and_python_are_seen_through(launcher: str) ->
     assert identify(environ, (*wrappers, process, INIT)).launcher == launcher
 
 
-@pytest.mark.parametrize("launcher", ["openmpi", "hydra", "slurm", "torchrun"])
+@pytest.mark.parametrize("launcher", ["openmpi", "hydra", "slurm", "torchrun", "lightning"])
 def test_each_value_names_the_variable_it_was_read_from(launcher: str) -> None:
     environ, process = LAUNCHERS[launcher]
     launch = identify(environ, (process, INIT))
@@ -254,6 +255,12 @@ def test_contradictions_are_an_error_that_prints_the_variables(launcher: str, ch
     assert f"{OVERRIDE}=none" in str(error.value)
 
 
+def test_a_contradiction_is_named() -> None:
+    environ, process = LAUNCHERS["openmpi"]
+    with pytest.raises(UsageError, match="global_rank 4 is not below world_size 4"):
+        identify(environ | {"OMPI_COMM_WORLD_RANK": "4"}, (process, INIT))
+
+
 @pytest.mark.parametrize("launcher", ["openmpi", "hydra", "slurm", "torchrun"])
 def test_half_a_set_of_variables_is_an_error_that_names_the_missing(launcher: str) -> None:
     environ, process = LAUNCHERS[launcher]
@@ -306,6 +313,28 @@ def test_a_wrong_name_of_a_launcher_lists_the_right_ones() -> None:
 )
 def test_a_command_line_is_known_by_its_program(argv: list[str], expected: str) -> None:
     assert program(argv) == expected
+
+
+def test_a_parent_s_variables_are_those_that_matter_with_all_of_their_value(tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    folder.mkdir()
+    (folder / "comm").write_text("bash\n")
+    (folder / "cmdline").write_bytes(b"bash\0script.sh\0")
+    (folder / "environ").write_bytes(b"SLURM_JOB_NAME=two words\0HOME=/home/x\0RANK=3\0")
+    found = look_at(7, tmp_path)
+    assert found == Process("bash", 7, "bash", {"SLURM_JOB_NAME": "two words", "RANK": "3"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"I_MPI_HYDRA_UUID": "a"}, "mpirun -genv I_MPI_PIN 0, or -genv I_MPI_PIN_DOMAIN 4"),
+        ({}, "mpiexec -bind-to none, or -bind-to core:4"),
+    ],
+    ids=["Intel MPI", "MPICH"],
+)
+def test_more_cores_are_asked_for_in_the_words_of_the_mpi(environ: dict[str, str], expected: str) -> None:
+    assert hydra.more_cores(environ, 4) == expected
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="no /proc")
@@ -381,6 +410,8 @@ def test_ranks_set_by_hand_in_a_batch_script_are_ranks_and_those_that_it_inherit
 
 def test_what_a_daemon_set_for_its_shell_is_inherited() -> None:
     login = Process("bash", 50, "bash", ENV)
+    own = Process("bash", 51, "bash", {})  # below which they were set by hand
+    assert identify(ENV, (own, Process("sshd", 30, "sshd", {}), INIT)).launcher == "env"
     assert identify(ENV, (login, Process("sshd", 30, "sshd", {}), INIT)).launcher == "none"
 
 

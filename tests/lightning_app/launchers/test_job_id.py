@@ -33,6 +33,10 @@ def test_jobs_steps_restarts_and_clusters_of_slurm_differ(other: dict[str, str])
     assert job_token(SLURM, STEP) != job_token(SLURM, other)
 
 
+def test_the_first_attempt_of_a_slurm_job_has_a_number_too() -> None:
+    assert job_token(SLURM, STEP) == "slurm-7-0-0"
+
+
 def test_ranks_of_a_step_have_one_token_whatever_else_is_set() -> None:
     others = {"PMIX_NAMESPACE": "prterun-1", "SLURM_PROCID": "1", "SLURM_NODEID": "1"}
     assert job_token(SLURM, STEP | others) == job_token(SLURM, STEP)

@@ -55,6 +55,7 @@ def test_wall_time_is_the_median_over_seeds_and_their_range() -> None:
 def test_memory_is_summed_over_processes_in_the_run_that_had_most() -> None:
     assert by_mode(uneven())["ddp:2"].peak_memory("host_memory") == 2 * 10**9
     assert by_mode(uneven())["ddp:2"].peak_memory("gpu_memory") is None
+    assert by_mode(everything())["gpu"].peak_memory("host_memory") is None  # which did not run
 
 
 def test_shares_of_a_step() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_app.compare.analysis.significance import Verdict, mean_accuracy, two_proportions
+from lightning_app.compare.analysis.significance import Verdict, mean_accuracy, two_proportions, welch
 
 STUDY = [(9617, 10_000)], [(9603, 10_000)]  # the original study's CPU and GPU
 
@@ -55,6 +55,11 @@ def test_seeds_of_unlike_variance_are_compared_by_welch_s_test() -> None:
     assert found.p_seeds == pytest.approx(0.163, abs=1e-3)
     assert not found.differs
     assert found.text == "no difference found beyond that between seeds (p = 0.16)"
+
+
+def test_seeds_that_all_agree_have_no_variance_to_test_with() -> None:
+    assert welch([0.9, 0.9, 0.9], [0.9, 0.9]) == 1.0
+    assert welch([0.9, 0.9, 0.9], [0.8, 0.8]) == 0.0
 
 
 def test_p_grows_with_the_number_of_comparisons() -> None:
