@@ -101,6 +101,16 @@ def test_without_test_images_the_test_loader_is_an_error_that_says_what_is_expec
         data.test_dataloader()
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_names_of_a_batch_are_those_of_its_images(make_data: Callable[..., ImageData], balanced: bool) -> None:
+    data = make_data(val_fraction=0.3, balanced=balanced)
+    data.setup("fit")
+    names = data.packed.names()
+    for number, shard in enumerate(data.train_dataloader()):
+        taken = data.make(shard, torch.device("cpu")).indices
+        assert data.batch_names(0, number) == [names[index] for index in taken.tolist()]
+
+
 def test_steps_per_epoch_include_the_short_last_batch(make_data: Callable[..., ImageData]) -> None:
     data = make_data(val_fraction=0, batch_size=8)
     data.setup("fit")

@@ -72,6 +72,10 @@ def test_official_files_become_channels_first_images_train_before_test(official:
     assert CIFAR10(official).listing().labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9, 0, 9]
 
 
+def test_the_official_files_need_no_look_to_be_known(tmp_path: Path) -> None:
+    assert CIFAR10(tmp_path).fingerprint() == {"source": "cifar10", "edition": "official"}
+
+
 def test_classes_are_in_torchvision_s_order(official: Path) -> None:
     assert datasets.CIFAR10(str(official), train=False).classes == CLASSES
 

@@ -173,10 +173,11 @@ def test_a_torchrun_that_would_start_the_ranks_anew_is_told_that_all_is_well() -
     assert [exit_code(launch, {"TORCHELASTIC_MAX_RESTARTS": most}) for most in ("0", "3")] == [75, 0]
 
 
-@pytest.mark.parametrize(("before", "noted"), [("", 1), ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", 0)])
+@pytest.mark.parametrize(("before", "noted"), [("SIG_DFL", 1), ("SIG_IGN", 0)])  # the tests may run under nohup
 def test_a_terminal_that_closes_is_noted_unless_nohup_was_used_and_not_printed_to(before: str, noted: int) -> None:
     program = (
-        f"import os, signal; from lightning_app.checkpointing.preemption import StopSignals; {before}\n"
+        "import os, signal; from lightning_app.checkpointing.preemption import StopSignals\n"
+        f"signal.signal(signal.SIGHUP, signal.{before})\n"
         "signals = StopSignals(); signals.listen(signal.SIGHUP)\n"
         "print('ready', flush=True); input()\n"  # until the terminal is gone
         "os.kill(os.getpid(), signal.SIGHUP)\n"
