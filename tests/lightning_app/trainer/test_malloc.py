@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,17 @@ def test_blocks_of_64_mb_are_faulted_in_every_time_without_the_policy_and_no_mor
     pages = 4 * (64 << 20) // page
     assert without >= pages
     assert with_policy < pages // 1000
+
+
+@pytest.mark.parametrize(("answers", "said"), [((1, 1), "are kept"), ((1, 0), "refused"), ((0, 1), "refused")])
+def test_it_is_said_whether_glibc_does_both(
+    answers: tuple[int, int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = list(answers)
+    library = SimpleNamespace(mallopt=lambda option, value: left.pop(0))
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    assert said in keep_freed_memory()
 
 
 def test_under_another_c_library_nothing_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
