@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,8 @@ from lightning_app.errors import UsageError
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 # What file systems say that cannot sync a folder: FUSE's and CIFS, for example.
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
+# What is put in place by renaming, and what it takes the place of, with the process that does so.
+UNFINISHED = re.compile(r"\..+\.(\d+)\.(?:tmp|old)")
 
 
 def sync(path: Path) -> None:
@@ -53,6 +57,35 @@ def replace_file(path: Path, *parts: bytes | memoryview) -> None:
     """Put a file in place of another, or of none; see `replacing`."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.writelines(parts)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files and folders that killed processes were about to put in place here.
+
+    Not those of a process that is alive. One that bears our own number is of an earlier process: we have not begun.
+
+    Raises:
+        OSError: the folder cannot be listed, or something in it cannot be removed.
+    """
+    for path in folder.iterdir() if folder.exists() else ():
+        name = UNFINISHED.fullmatch(path.name)
+        if name is None or (int(name[1]) != os.getpid() and is_alive(int(name[1]))):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 def append(path: Path, content: bytes) -> None:

@@ -121,8 +121,8 @@ class StepBoundary(pl.Callback):
     ) -> None:
         facts = self.facts | run_facts(trainer)
         # A user's own callback may save anywhere within a step: such a file can be measured, but not resumed.
-        checkpoint["run"] = {"options": self.identity.dump(), "facts": facts, "resumable": self.checkpoints.saving}
-        if self.checkpoints.saving:
+        checkpoint["run"] = {"options": self.identity.dump(), "facts": facts, "resumable": self.checkpoints.resumable}
+        if self.checkpoints.resumable:
             lightning_patches.rewind(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(

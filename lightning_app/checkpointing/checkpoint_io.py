@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import pickle
 import re
 from pathlib import Path
@@ -30,6 +31,7 @@ BEST = "best.ckpt"
 IN_MEMORY = "in memory"  # how the best checkpoint is saved at first
 OURS = "ours"  # how the others are; what a user's callback saves has no such mark
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt$")
+VALIDATED = "validated-"  # how the names of checkpoints begin that no run goes on from
 
 
 class CheckpointError(UsageError):
@@ -50,7 +52,7 @@ def best_file(step: int, within_a_step: bool) -> str:
 
     That of the step; but where gradients were being accumulated, one that no run goes on from: they are not in it.
     """
-    return f"validated-{step:08d}.ckpt" if within_a_step else f"step-{step:08d}.ckpt"
+    return f"{VALIDATED}{step:08d}.ckpt" if within_a_step else f"step-{step:08d}.ckpt"
 
 
 def step_files(folder: Path) -> dict[int, Path]:
@@ -68,12 +70,12 @@ def keep_newest(folder: Path, keep: int, best: str | None) -> None:
         best: name of the best checkpoint's file; None if there is none.
     """
     if best and (folder / best).exists():
-        link = folder / f".{BEST}.tmp"
+        link = folder / f".{BEST}.{os.getpid()}.tmp"
         link.unlink(missing_ok=True)
         link.symlink_to(best)
         link.replace(folder / BEST)
     old = list(step_files(folder).values())[keep:]
-    for path in [*old, *folder.glob("validated-*.ckpt")]:
+    for path in [*old, *folder.glob(f"{VALIDATED}*.ckpt")]:
         if path.name != best:
             path.unlink()
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, DamagedError, read_checkpoint, step_files
 from lightning_app.checkpointing.identity import RunIdentity, besides_length, in_words
+from lightning_app.checkpointing.named_checkpoint import CHECKPOINTS
 from lightning_app.checkpointing.run_record import read_record
 from lightning_app.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
+# What a run needs to go on beside its weights; a checkpoint of weights alone has none of it.
+NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops")
 Check = Callable[[dict[str, Any], Path], None]
 
 
@@ -57,11 +59,7 @@ class ResumePoints:
         theirs = identity_in(checkpoint)
         if theirs is None:
             raise CheckpointError(f"{path} was not made by a fit of this program.")
-        if not checkpoint["run"].get("resumable", True):
-            raise CheckpointError(
-                f"{path} was saved by another callback of a run (ModelCheckpoint, say) within a step, where no run can "
-                "go on exactly; resume from a step-*.ckpt of the run's checkpoints. test, validate and predict take it."
-            )
+        check_resumable(checkpoint, path)
         differences = theirs.differences(self.identity)
         if other_length and differences and not besides_length(differences):
             check_schedule(checkpoint, path)
@@ -100,6 +98,18 @@ def identity_in(checkpoint: dict[str, Any]) -> RunIdentity | None:
     return RunIdentity.load(options) if isinstance(options, dict) else None
 
 
+def check_resumable(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a CheckpointError where a run that went on from a checkpoint would end with other bits."""
+    missing = [part for part in NEEDED if part not in checkpoint]
+    if not missing and checkpoint["run"].get("resumable", True):
+        return
+    why = f"lacks {', '.join(missing)}" if missing else "was saved within a step, by another callback or a validation"
+    raise CheckpointError(
+        f"{path} {why}: no run can go on from it exactly. Resume from a step-*.ckpt of the run's checkpoints; test, "
+        f"validate and predict take this one, and --model.weights {path} begins a run with its weights."
+    )
+
+
 def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a CheckpointError where a run cannot be made longer, since its schedule goes once over the whole of it."""
     if any({"total_steps", "schedules"} & state.keys() for state in checkpoint.get("lr_schedulers", [])):
@@ -108,16 +118,6 @@ def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
             "needs a schedule without an end (model.lr_scheduler null, StepLR, CosineAnnealingWarmRestarts): begin "
             "anew with --resume never."
         )
-
-
-def named_checkpoint(path: Path) -> Path:
-    """The checkpoint that --resume names: a file, or the newest in the folder of a run."""
-    if not path.is_dir():
-        return path
-    files = list(step_files(path / CHECKPOINTS).values())
-    if not files:
-        raise CheckpointError(f"{path} has no checkpoint in {CHECKPOINTS}/ to go on from.")
-    return files[0]
 
 
 def candidates(folder: Path) -> list[tuple[int, Path]]:

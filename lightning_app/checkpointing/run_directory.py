@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,17 +16,11 @@ from filelock import FileLock, Timeout
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, read_checkpoint, step_files
 from lightning_app.checkpointing.identity import RunIdentity, in_words
-from lightning_app.checkpointing.resume_point import (
-    CHECKPOINTS,
-    Check,
-    NoneWholeError,
-    ResumePoints,
-    identity_in,
-    named_checkpoint,
-)
+from lightning_app.checkpointing.named_checkpoint import CHECKPOINTS, named_checkpoint, versions
+from lightning_app.checkpointing.resume_point import Check, NoneWholeError, ResumePoints, identity_in
 from lightning_app.checkpointing.run_record import RECORD, RunRecord, read_record
 from lightning_app.errors import UsageError
-from lightning_app.files import make_folder, sync
+from lightning_app.files import make_folder, remove_leftovers, sync
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +82,7 @@ class RunsFolder:
         """Decide where to begin, say so, and take hold of the folder.
 
         Args:
-            resume: `auto`, `never`, or the path of a checkpoint or of a run's folder.
+            resume: `auto`, `never`, or what named_checkpoint() takes.
 
         Raises:
             UsageError: no such checkpoint, or none that can be used here and now; or the folder cannot be used.
@@ -114,7 +107,7 @@ class RunsFolder:
             self.let_go()
         if resume == "auto":
             self._point_out_others()
-        return self._begin(Path(resume) if resume not in ("auto", "never") else None)
+        return self._begin(None if resume in ("auto", "never") else named_checkpoint(resume, self.folder, "last"))
 
     def _point_out_others(self) -> None:
         """Say where the newest run of this name is unfinished, but of other options: it may be a slip."""
@@ -155,12 +148,10 @@ class RunsFolder:
 
     def versions(self) -> list[int]:
         """All that are there, newest first."""
-        found = [re.fullmatch(r"version_(\d+)", path.name) for path in listed(self.folder)]
-        return sorted((int(match[1]) for match in found if match), reverse=True)
+        return versions(self.folder)
 
-    def _begin(self, named: Path | None) -> Start:
-        """Begin a version of its own, from a checkpoint, the newest of a run's folder, or from nothing."""
-        checkpoint = named_checkpoint(named) if named else None
+    def _begin(self, checkpoint: Path | None) -> Start:
+        """Begin a version of its own, from a checkpoint or from nothing."""
         step = self.points.read(checkpoint, other_length=True)["global_step"] if checkpoint else 0
         number = max(self.versions(), default=-1) + 1
         make_folder(self.folder)
@@ -180,9 +171,8 @@ class RunsFolder:
             UsageError: what it has cannot be used here and now, but some of it is not damaged.
         """
         folder = self.version(number)
-        for path in listed(folder / CHECKPOINTS):
-            if path.match(".*.tmp"):  # left by a killed save
-                path.unlink()
+        for place in (folder, folder / CHECKPOINTS):
+            remove_leftovers(place)
         try:
             point = self.points.newest(folder)
         except NoneWholeError as error:
@@ -241,12 +231,3 @@ def made(folder: Path) -> bool:
         return False
     sync(folder.parent)
     return True
-
-
-def listed(folder: Path) -> list[Path]:
-    """What is in a folder; nothing if it is not there.
-
-    Raises:
-        OSError: it cannot be listed. For glob it would be empty, and the run would begin anew.
-    """
-    return list(folder.iterdir()) if folder.exists() else []

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from lightning_app.checkpointing.checkpoint_io import IN_MEMORY, OURS, ChecksummedIO, keep_newest, step_file, step_files
+from lightning_app.checkpointing.checkpoint_io import (
+    IN_MEMORY,
+    OURS,
+    VALIDATED,
+    ChecksummedIO,
+    keep_newest,
+    step_file,
+    step_files,
+)
 from lightning_app.checkpointing.run_record import RECORD, RunRecord
 from lightning_app.checkpointing.schedule import SavingClock, SavingOptions
 from lightning_app.files import make_folder, replace_file, sync_files
@@ -26,13 +34,13 @@ class Checkpoints:
 
     Attributes:
         clock: says when one is due.
-        saving: one is being made right now.
+        resumable: one is being made right now that a run can go on from.
     """
 
     def __init__(self, io: ChecksummedIO, options: SavingOptions, folder: Path, record: RunRecord) -> None:
         self.io, self.options, self.folder, self.record = io, options, folder, record
         self.clock = SavingClock(options, 0)
-        self.saving = False
+        self.resumable = False
 
     @property
     def newest(self) -> str:
@@ -87,9 +95,9 @@ class Checkpoints:
                 log.warning(f"what was logged could not be saved ({error.strerror or error}); a checkpoint is made yet")
 
     def _make(self, trainer: pl.Trainer, path: Path, where: str = OURS) -> None:
-        self.saving = True
+        self.resumable = not path.name.startswith(VALIDATED)
         trainer.save_checkpoint(path, weights_only=False, storage_options=where)
-        self.saving = False
+        self.resumable = False
 
     def _tidy(self, path: Path, best: str | None) -> None:
         """Say what could not be written, or remove what has become too old."""

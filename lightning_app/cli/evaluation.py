@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from datamodules.errors import DataError
+from lightning_app.checkpointing.named_checkpoint import named_checkpoint
 from lightning_app.cli.fit_run import require_own_process
-from lightning_app.cli.parser import not_read
-from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
+from lightning_app.cli.parser import RUN_NAME, RUNS_DIR, Parser, not_read
+from lightning_app.cli.trained_on import TrainedOn, given
 from lightning_app.errors import UsageError
 from lightning_app.results.predictions import gather_predictions, write_predictions
 
@@ -28,20 +31,26 @@ class EvaluationCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Lightning's; but validate, test and predict begin with the options of their checkpoint's run."""
         assert isinstance(args, list)
+        assert isinstance(parser, Parser)
         if ignored := not_read(os.environ):
             log.warning(ignored)
-        verb, *given = args
-        path = None if verb == "fit" else checkpoint_path(given)
+        verb, *options = args
+        parser.verb = verb
+        if verb == "fit":
+            super().parse_arguments(parser, [verb, *as_resume(options)])
+            return
+        path = named_on(options)
         if path is None:
             super().parse_arguments(parser, args)
             if verb in CHECKED:
                 raise UsageError(
-                    f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path "
-                    "runs/<name>/<version>/checkpoints/best.ckpt"
+                    f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path best (of "
+                    "the newest run of --name), or runs/<name>/<version>/checkpoints/best.ckpt"
                 )
             return
         self.trained = trained = TrainedOn.read(path)
-        super().parse_arguments(parser, [verb, "--config", trained.as_config(), *given])
+        log.info(f"checkpoint: {path}")
+        super().parse_arguments(parser, [verb, "--config", trained.as_config(), *options, "--ckpt_path", str(path)])
         trained.check_model(self._options())
         self.config[verb].model.weights = "none"  # the checkpoint's will replace them
 
@@ -93,3 +102,22 @@ class EvaluationCLI(LightningCLI):
             except OSError as error:
                 raise UsageError(f"{file} cannot be written ({error.strerror}); mend that and try again.") from error
             print(f"{len(predictions)} predictions in {file}")
+
+
+def named_on(options: Sequence[str]) -> Path | None:
+    """The checkpoint that a command line names; None where it names none.
+
+    Raises:
+        CheckpointError: as named_checkpoint().
+    """
+    named = given(options, "ckpt_path")
+    runs = Path(given(options, "runs_dir") or RUNS_DIR) / (given(options, "name") or RUN_NAME)
+    return None if named is None else named_checkpoint(named, runs, "best")
+
+
+def as_resume(options: Sequence[str]) -> list[str]:
+    """A fit's options with Lightning's --ckpt_path under our name for it."""
+    renamed = [re.sub(r"^--ckpt_path(?==|$)", "--resume", option) for option in options]
+    if renamed != list(options):
+        log.info("--ckpt_path is --resume here")
+    return renamed

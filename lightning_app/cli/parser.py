@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.errors import UsageError
 
+RUN_NAME, RUNS_DIR = "run", "runs"
 # jsonargparse's own sentences, of which it keeps no parts (jsonargparse/_typehints.py, _core.py).
 OPTION = re.compile(r'Parser key "(.+?)":')
 VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
@@ -49,7 +50,13 @@ def not_read(environ: Iterable[str]) -> str:
 
 
 class Parser(LightningArgumentParser):
-    """Raises a UsageError for options that cannot be had."""
+    """Raises a UsageError for options that cannot be had.
+
+    Attributes:
+        verb: what is parsed for; None where nobody has said so, and the program's name ends with it.
+    """
+
+    verb: str | None = None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # jsonargparse tries something, and catches it
@@ -58,7 +65,7 @@ class Parser(LightningArgumentParser):
             raise ex
         parser = getattr(ex, "subcommand_parser", self)
         said = in_plain_words(message, parser.get_defaults().keys())
-        verb = parser.prog.split()[-1]
+        verb = self.verb or parser.prog.split()[-1]
         raise UsageError(f"{said}\nThe options are shown by: python -m lightning_app {verb} --help") from ex
 
 
@@ -99,15 +106,16 @@ def type_in_words(name: str) -> str:
 
 def add_options(parser: LightningArgumentParser) -> None:
     """Add them to the parser of a verb."""
-    parser.add_argument("--name", default="run", help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
-    parser.add_argument("--runs_dir", default="runs", help="Where runs are kept.")
+    parser.add_argument("--name", default=RUN_NAME, help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
+    parser.add_argument("--runs_dir", default=RUNS_DIR, help="Where runs are kept.")
     parser.add_argument("--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing.")
     parser.add_argument(
         "--resume",
         default="auto",
         help="Where fit begins: `auto` goes on with an unfinished run of this name and these options, `never` "
-        "begins anew, the path of a checkpoint or of a run's folder goes on from there in a folder of its own, also "
-        "with more trainer.max_epochs or max_steps where the schedule has no end.",
+        "begins anew, the path of a checkpoint or of a run's folder (or `last` or `best`, of the newest run of this "
+        "name) goes on from there in a folder of its own, also with more trainer.max_epochs or max_steps where the "
+        "schedule has no end.",
     )
     parser.add_argument(
         "--on_nan",

@@ -11,6 +11,7 @@ from typing import Any
 from datamodules.datamodule import ImageData
 from lightning_app.checkpointing.checkpoint_io import read_checkpoint
 from lightning_app.checkpointing.identity import flatten
+from lightning_app.cli.config_files import SUFFIXES
 from lightning_app.errors import UsageError
 
 SHOWN = 10  # class names in an error
@@ -21,14 +22,26 @@ NOT_USED = ("model.weights", "model.optimizer", "model.lr_scheduler")
 SPLIT = ("seed_everything", "data.val_fraction")
 
 
-def checkpoint_path(args: Sequence[str]) -> Path | None:
-    """The value of --ckpt_path on a command line."""
+def given(args: Sequence[str], name: str) -> str | None:
+    """The value of an option on a command line or in the config files there; the last one counts, as for the parser."""
+    value = None
     for before, arg in zip(["", *args], args, strict=False):
-        if before == "--ckpt_path":
-            return Path(arg)
-        if arg.startswith("--ckpt_path="):
-            return Path(arg.partition("=")[2])
-    return None
+        if before == f"--{name}":
+            value = arg
+        elif arg.startswith(f"--{name}="):
+            value = arg.partition("=")[2]
+        elif before in ("--config", "-c") or arg.startswith("--config="):
+            value = in_config(arg.removeprefix("--config="), name) or value
+    return value
+
+
+def in_config(config: str, name: str) -> str | None:
+    """The value of an option in a config file, or in a text in YAML."""
+    import yaml
+
+    content = yaml.safe_load(Path(config).read_text() if config.endswith(SUFFIXES) else config)
+    value = content.get(name) if isinstance(content, dict) else None
+    return None if value is None else str(value)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from killing import Moment, descendants, run_until
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 PARTS_IN_SOAK, KILLS_IN_A_PART = 5, 10
-KINDS = ["first step", "save", "anywhere", "test"]
+KINDS = ["first step", "save", "anywhere", "test", "artifact"]
 TRAINING_S = 1.0  # about as long as the 24 steps and their saves take on an idle machine
 SLOW_FIT = Path(__file__).with_name("slow_fit.py")
 RUN = "runs/killed/version_0"
@@ -51,7 +52,8 @@ def moment(kind: str, run: Path, draw: random.Random) -> Moment:
     """When to kill an attempt that is about to start.
 
     Args:
-        kind: `first step`, `save`, `anywhere` in training, `test` (the final one), or `never`.
+        kind: `first step`, `save`, `anywhere` in training, `test` (the final one), `artifact` (while it is written), or
+            `never`.
     """
     before = len(list(run.glob("events.out.*")))
     seconds = draw.uniform(0, TRAINING_S)
@@ -71,6 +73,8 @@ def moment(kind: str, run: Path, draw: random.Random) -> Moment:
         return lambda: training() and time.monotonic() - began[0] >= seconds
     if kind == "test":  # between the last save and the end
         return lambda: training() and (checkpoints / f"step-{STEPS:08d}.ckpt").exists()
+    if kind == "artifact":
+        return lambda: training() and any(run.glob(".model.*.tmp"))
     assert kind == "never"
     return lambda: False
 
@@ -100,6 +104,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 def assert_complete(run: Path) -> None:
     """What the options ask for, so that two runs that are wrong alike are not taken for right."""
     assert last_checkpoint(run)["global_step"] == STEPS
+    assert [path.name for path in run.rglob(".*") if path.name != ".lock"] == []
     logged = {name: [int(row["step"]) for row in curves(run) if name in row] for name in ("train/loss", "val/acc")}
     assert logged == {"train/loss": list(range(2, STEPS, 3)), "val/acc": list(range(7, STEPS, 8))}
 
@@ -179,12 +184,12 @@ def test_it_does_not_matter_when(
 ) -> None:
     launcher = [] if ranks == 1 else request.getfixturevalue("two_ranks")
     whole = request.getfixturevalue("whole_of_one" if ranks == 1 else "whole_of_two")
-    draw, killed = random.Random(ranks * PARTS_IN_SOAK + part), 0
-    while killed < KILLS_IN_A_PART:
+    draw, killed = random.Random(ranks * PARTS_IN_SOAK + part), Counter[str]()
+    while killed.total() < KILLS_IN_A_PART:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         for kind in [*draw.choices(KINDS, k=6), "never"]:
             if attempt(kind, launcher, folder, digits, draw) == 0:
                 break  # at the latest the last; where no save is left to be killed in, earlier
-            killed += 1
+            killed[kind] += 1
         assert_same(folder, whole)
-    print(f"killed {killed} times")
+    print(f"killed {killed.total()} times: {dict(killed)}")

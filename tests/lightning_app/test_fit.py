@@ -211,12 +211,13 @@ def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing_
     empty_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    copy = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("copy") / "run"))
-    checkpoint = copy / "checkpoints/best.ckpt"
+    copy = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("copy") / "tiny/version_0"))
     # With the run's config; or without one, and with initial weights that are not there: the checkpoint knows.
     config = ["--config", str(run_folder / "config.yaml")]
     alone = ["--data.cache_dir", cache_dir, "--trainer.precision", "32-true", "--model.weights", "gone.pth"]
-    cli = CLI([verb, *(config if verb == "predict" else alone), "--ckpt_path", str(checkpoint)], started=0.0)
+    by_name = ["--name", "tiny", "--runs_dir", str(copy.parents[1])]
+    checkpoint = {"validate": ["best", *by_name], "predict": ["last", *by_name]}.get(verb, [str(copy)])
+    cli = CLI([verb, *(config if verb == "predict" else alone), "--ckpt_path", *checkpoint], started=0.0)
     assert confusion_of(cli, verb) == card["confusion"]["val" if verb == "validate" else "test"]
     assert list(empty_folder.iterdir()) == []
     if verb == "predict":

@@ -120,6 +120,8 @@ def test_what_a_validation_within_an_accumulated_step_measured_is_what_is_kept_a
     run = tmp_path / "short/version_0"
     assert (run / "checkpoints/best.ckpt").readlink().name == "validated-00000001.ckpt"
     best = read_checkpoint(run / "checkpoints/best.ckpt")
+    assert best["run"]["resumable"] is False
+    assert read_checkpoint(step_file(run / "checkpoints", 3))["run"]["resumable"] is True
     exported = load_artifact(run / "model")[0].state_dict()
     validated = {name.removeprefix("network."): value for name, value in best["state_dict"].items()}
     assert [name for name, value in exported.items() if not torch.equal(value, validated[name])] == []
@@ -224,6 +226,40 @@ def test_a_fit_that_skips_ends_with_finite_weights(
     assert [step for step, _ in card["curves"]["train/loss"]] == [3, 11, 15]
     assert "val/loss" in card["metrics"]
     assert "test/loss" not in card["metrics"]
+
+
+# ---- being asked to stop
+
+
+@pytest.mark.parametrize(("first_step", "requeued"), [(4, ["requeued for SIGUSR1"]), (5, [])])
+def test_a_job_that_a_signal_stops_in_training_is_saved_and_then_requeued_if_it_took_a_step(
+    first_step: int, requeued: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(
+        preemption, "requeue", lambda environ, cause: happened.append(f"requeued for {signal.Signals(cause).name}")
+    )
+    boundary, network = some_boundary(tmp_path / "checkpoints"), torch.nn.Linear(1, 1)
+    trainer: Any = SimpleNamespace(
+        is_global_zero=True,
+        global_step=5,
+        accumulate_grad_batches=2,
+        loggers=[],
+        save_checkpoint=lambda path, **options: happened.append(f"saved {path.name}"),
+        strategy=SimpleNamespace(barrier=happened.append),
+    )
+    boundary.stop.begin(first_step, watches_the_clock=False)
+    boundary.stop.signals.listen(signal.SIGUSR1)
+    try:
+        boundary.on_train_batch_start(trainer, network, None, 10)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        boundary.on_train_batch_start(trainer, network, None, 11)  # within an accumulated step
+        assert happened == []
+        with pytest.raises(preemption.Preempted, match="SIGUSR1"):
+            boundary.on_train_batch_start(trainer, network, None, 12)
+    finally:
+        boundary.stop.signals.restore()
+    assert happened == ["saved step-00000005.ckpt", *requeued, "stop"]
 
 
 # ---- the final test

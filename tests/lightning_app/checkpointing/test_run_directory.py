@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 
 from lightning_app.checkpointing.checkpoint_io import CheckpointError, step_file, write_checkpoint
 from lightning_app.checkpointing.identity import RunIdentity
-from lightning_app.checkpointing.resume_point import CHECKPOINTS
+from lightning_app.checkpointing.named_checkpoint import CHECKPOINTS
+from lightning_app.checkpointing.resume_point import NEEDED
 from lightning_app.checkpointing.run_directory import LOCK, RunsFolder, Start
 from lightning_app.checkpointing.run_record import RECORD
 from lightning_app.errors import UsageError
@@ -51,8 +53,17 @@ def saved(checkpoints: Path, *steps: int, options: RunIdentity = OPTIONS) -> Pat
     """A folder with checkpoints of these steps."""
     checkpoints.mkdir()
     for step in steps:
-        write_checkpoint({"global_step": step, "run": {"options": options.dump()}}, step_file(checkpoints, step))
+        write_checkpoint(content(step, options), step_file(checkpoints, step))
     return checkpoints
+
+
+def content(step: int, options: RunIdentity, **others: Any) -> dict[str, Any]:
+    """What a checkpoint has, as far as it is looked at here."""
+    return {
+        **{part: [] if part == "lr_schedulers" else {} for part in NEEDED},
+        "global_step": step,
+        "run": {"options": options.dump()},
+    } | others
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -192,7 +203,7 @@ def test_a_newest_checkpoint_that_cannot_be_used_is_put_aside_for_the_one_before
     elif damage == "unreadable":
         newest.symlink_to(newest)
     else:
-        write_checkpoint({"global_step": 20, "run": {"options": SMALLER.dump()}}, newest)
+        write_checkpoint(content(20, SMALLER), newest)
     assert started(tmp_path)[1] == Start(0, str(before), 10, again=True)
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert line.startswith(f"resume: {newest} ")
@@ -274,11 +285,21 @@ def test_a_path_of_a_run_with_other_options_names_them(tmp_path: Path) -> None:
         started(tmp_path, str(path))
 
 
-def test_a_path_of_another_callbacks_checkpoint_names_what_can_be_resumed(tmp_path: Path) -> None:
+def test_a_path_of_a_checkpoint_saved_within_a_step_names_what_can_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / "epoch=1-step=20.ckpt"
-    write_checkpoint({"global_step": 20, "run": {"options": OPTIONS.dump(), "resumable": False}}, path)
-    with pytest.raises(UsageError, match=r"saved by another callback .* resume from a step-\*\.ckpt"):
+    write_checkpoint(content(20, OPTIONS, run={"options": OPTIONS.dump(), "resumable": False}), path)
+    with pytest.raises(UsageError, match=r"saved within a step, by another callback .* Resume from a step-\*\.ckpt"):
         started(tmp_path / "run", str(path))
+
+
+@pytest.mark.parametrize("lost", ["loops", "optimizer_states", "lr_schedulers", "callbacks", "state_dict"])
+def test_a_checkpoint_of_weights_alone_is_not_gone_on_from(lost: str, tmp_path: Path) -> None:
+    path = step_file(interrupted(tmp_path), 20)
+    whole = content(20, OPTIONS)
+    del whole[lost]
+    write_checkpoint(whole, path)
+    with pytest.raises(UsageError, match=rf"{path} lacks {lost}: no run can go on .* --model.weights {path} begins"):
+        started(tmp_path, str(path))
 
 
 def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
@@ -292,11 +313,21 @@ def test_a_place_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> Non
         started(tmp_path / "file" / "name")
 
 
-def test_leftovers_of_a_killed_save_are_cleared_away(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_cleared_away_and_those_of_one_alive_are_not(tmp_path: Path) -> None:
     checkpoints = interrupted(tmp_path, 10)
-    (checkpoints / ".step-00000020.ckpt.4711.tmp").write_bytes(b"half")
+    run = checkpoints.parent
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    before = sorted(run.rglob("*"))
+    (run / f".model.{ended.pid}.tmp/examples").mkdir(parents=True)
+    (run / f".model.{ended.pid}.tmp/examples/00.png").touch()
+    (run / f".model.{ended.pid}.old").mkdir()
+    (run / f".metrics.json.{os.getpid()}.tmp").touch()  # in a container, all processes may have one number
+    (checkpoints / f".step-00000020.ckpt.{ended.pid}.tmp").write_bytes(b"half")
+    alive = run / f".model.{os.getppid()}.tmp"
+    alive.mkdir()
     started(tmp_path)
-    assert [path.name for path in checkpoints.iterdir()] == ["step-00000010.ckpt"]
+    assert sorted(run.rglob("*")) == sorted([*before, alive])
 
 
 def test_an_unfinished_run_of_other_options_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -343,7 +374,7 @@ def test_a_run_is_made_longer_by_naming_its_folder(tmp_path: Path) -> None:
 def test_a_run_with_a_schedule_over_its_whole_length_is_not_made_longer(tmp_path: Path) -> None:
     path = step_file(interrupted(tmp_path, options=SHORT), 20)
     schedule = {"total_steps": 20, "last_epoch": 20}
-    write_checkpoint({"global_step": 20, "run": {"options": SHORT.dump()}, "lr_schedulers": [schedule]}, path)
+    write_checkpoint(content(20, SHORT, lr_schedulers=[schedule]), path)
     with pytest.raises(UsageError, match="needs a schedule without an end"):
         started(tmp_path, str(path), LONG)
     assert started(tmp_path, str(path), SHORT)[1].step == 20
@@ -356,5 +387,17 @@ def test_by_itself_no_run_goes_on_with_one_of_another_length(tmp_path: Path) -> 
 
 def test_a_folder_without_checkpoints_cannot_be_gone_on_from(tmp_path: Path) -> None:
     interrupted(tmp_path)
-    with pytest.raises(UsageError, match=r"version_0 has no checkpoint in checkpoints/ to go on from"):
+    with pytest.raises(UsageError, match=r"version_0 has no last checkpoint in checkpoints/"):
         started(tmp_path, str(tmp_path / "version_0"))
+
+
+@pytest.mark.parametrize("named", ["last", "best"])
+def test_a_run_goes_on_from_the_newest_run_of_its_name_by_lightnings_words(named: str, tmp_path: Path) -> None:
+    interrupted(tmp_path, 40)
+    newer = interrupted(tmp_path, 20, 30)
+    (newer / "best.ckpt").symlink_to("step-00000020.ckpt")
+    expected = (step_file(newer, 30), 30) if named == "last" else (newer / "best.ckpt", 20)
+    for version in (2, 3):  # killed before its first checkpoint, the same command begins from there again
+        runs, start = started(tmp_path, named)
+        assert start == Start(version, str(expected[0]), expected[1])
+        runs.let_go()

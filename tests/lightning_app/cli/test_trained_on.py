@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lightning_app.cli.trained_on import TrainedOn, checkpoint_path
+from lightning_app.cli.trained_on import TrainedOn, given
 from lightning_app.errors import UsageError
 
 PATH = Path("runs/x/version_0/checkpoints/best.ckpt")
@@ -29,10 +29,20 @@ def data(classes: list[str], content: str = "digest") -> Any:
     return SimpleNamespace(packed=SimpleNamespace(classes=classes, content=content, folder=Path("packed/pets")))
 
 
-@pytest.mark.parametrize("args", [["--ckpt_path", "a b.ckpt"], ["--x=1", "--ckpt_path=a b.ckpt", "--y", "2"]])
-def test_the_checkpoint_is_found_on_the_command_line(args: list[str]) -> None:
-    assert checkpoint_path(args) == Path("a b.ckpt")
-    assert checkpoint_path(["--config", "x.yaml"]) is None
+@pytest.mark.parametrize("args", [["--name", "a b"], ["--x=1", "--name=a b", "--y", "2"], ["--name=x", "--name=a b"]])
+def test_an_option_is_found_on_the_command_line(args: list[str]) -> None:
+    assert given(args, "name") == "a b"
+    assert given(args, "names") is None
+
+
+def test_an_option_is_found_in_a_config_and_the_last_one_counts(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("name: of the file\ntrainer: {max_epochs: 3}\n")
+    assert given(["--config", str(file)], "name") == "of the file"
+    assert given(["--name=before", f"--config={file}"], "name") == "of the file"
+    assert given([f"--config={file}", "--name", "after"], "name") == "after"
+    assert given(["--name=before", "--config", "{runs_dir: 7}"], "name") == "before"
+    assert given(["-c", "{runs_dir: 7}"], "runs_dir") == "7"
 
 
 def test_the_options_are_a_config_again() -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import pytest
+import torch
 
 from lightning_app.__main__ import main
 from lightning_app.cli.cli import CLI
 from lightning_app.cli.config_files import resolve_configs
+from models.classifier import ImageClassifier
 
 PAGE = Path(__file__).parents[3] / "docs/options.md"
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
@@ -139,6 +141,24 @@ def test_an_option_works_or_is_refused_in_one_line_that_leaves_nothing(
     [line] = [line for line in said.splitlines() if line.startswith(("error: ", "Traceback"))]
     assert row.refused in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_overfit_batches_trains_on_the_same_pixels_in_every_epoch(
+    short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, torch.Tensor]] = []
+    training_step = ImageClassifier.training_step
+
+    def step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
+        seen.append((module.trainer.current_epoch, batch.images.clone()))
+        return training_step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", step)
+    assert main(["fit", *short, "--trainer.overfit_batches", "2", "--runs_dir", str(tmp_path)]) == 0
+    assert [epoch for epoch, _ in seen] == [0, 0, 1, 1, 2, 2]
+    images = [pixels for _, pixels in seen]
+    assert not torch.equal(images[0], images[1])
+    assert [torch.equal(images[at], images[at % 2]) for at in range(6)] == [True] * 6
 
 
 def table() -> str:
