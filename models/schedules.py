@@ -137,8 +137,8 @@ def steps_of_run(
         max_steps: -1 for no limit.
         accumulate: from which epoch on, how many batches make a step; ascending, from 0 on.
     """
-    limits = [max_steps] if max_steps > 0 else []
-    if max_epochs is not None and max_epochs > 0:
+    limits = [max_steps] if max_steps >= 0 else []
+    if max_epochs is not None and max_epochs >= 0:
         ends = [*(first for first, _ in accumulate[1:]), max_epochs]
         by_part = [
             -(-batches // factor) * max(min(end, max_epochs) - first, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,12 @@ log = logging.getLogger(__name__)
 
 # What a run needs to go on beside its weights; a checkpoint of weights alone has none of it.
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops")
+SCHEDULE = "model.lr_scheduler"
+# What schedules that have an end of their own do after it.
+BEYOND = {
+    "CosineAnnealingLR": "goes on from where it was; beyond its T_max the rate rises again",
+    "PolynomialLR": "goes on from where it was; beyond its total_iters the rate is 0",
+}
 Check = Callable[[dict[str, Any], Path], None]
 
 
@@ -63,6 +70,7 @@ class ResumePoints:
         differences = theirs.differences(self.identity)
         if other_length and differences and not besides_length(differences):
             check_schedule(checkpoint, path)
+            log.info(f"resume: {in_words(differences)}; {beyond_its_end(self.identity)}")
         elif differences:
             raise CheckpointError(f"{path} is of a run with other options: {in_words(differences)}.")
         self.check(checkpoint, path)
@@ -112,12 +120,27 @@ def check_resumable(checkpoint: dict[str, Any], path: Path) -> None:
 
 def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a CheckpointError where a run cannot be made longer, since its schedule goes once over the whole of it."""
-    if any({"total_steps", "schedules"} & state.keys() for state in checkpoint.get("lr_schedulers", [])):
+    options = checkpoint["run"]["options"]
+    schedules, milestones = (
+        options.get(f"{SCHEDULE}.init_args.{name}", "null") for name in ("schedules", "milestones")
+    )
+    shares = any(milestone < 1 for milestone in json.loads(milestones) or [])
+    one_cycle = any("total_steps" in state for state in checkpoint["lr_schedulers"])
+    if one_cycle or shares or '"auto"' in schedules:
         raise CheckpointError(
             f"{path} is of a run of another length, and its learning rate goes once over that length. A longer run "
             "needs a schedule without an end (model.lr_scheduler null, StepLR, CosineAnnealingWarmRestarts): begin "
             "anew with --resume never."
         )
+
+
+def beyond_its_end(identity: RunIdentity) -> str:
+    """What the schedule of a run does where the run is made longer."""
+    kind = json.loads(dict(identity.options).get(f"{SCHEDULE}.class_path", "null"))
+    if kind is None:
+        return "the learning rate stays as it is"
+    name = kind.rpartition(".")[2]
+    return f"{name} {BEYOND.get(name, 'goes on from where it was')}"
 
 
 def candidates(folder: Path) -> list[tuple[int, Path]]:

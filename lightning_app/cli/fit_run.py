@@ -82,8 +82,10 @@ class FitRun:
         Returns:
             Epochs and optimizer steps that are behind these weights.
         """
+        if trainer.global_step == 0:
+            return 0, 0  # max_epochs or max_steps is 0: the weights that it began with
         last = step_file(self.checkpoints, trainer.global_step)
-        for path in (self.checkpoints / best.file if best.file else last, last):
+        for path in dict.fromkeys((self.checkpoints / best.file if best.file else last, last)):
             try:
                 checkpoint = read_checkpoint(path)
             except CheckpointError as error:

@@ -14,15 +14,13 @@ from lightning_app.errors import Stopped, UsageError, UserError
 LIBRARIES = ("lightning", "lightning_utilities", "torch", "torchmetrics", "torchvision", "jsonargparse")
 # How to mend what their own message leaves open. The first pattern that is found in it counts.
 ADVICE = {
-    r"Interval\.step": "Give the Timer its interval: init_args: {duration: ..., interval: step}.",
     r"view size is not compatible": "LBFGS cannot step a network in channels_last; choose another optimizer.",
     r"SparseAdam": "Choose an optimizer for dense gradients, for example torch.optim.AdamW.",
-    r"`?psutil`?": "Install it: pip install psutil",
-    r"`?wandb`?": "Install it: pip install wandb",
-    r"`?mlflow`?|mlflow-skinny": "Install it: pip install mlflow",
-    r"`?neptune`?": "Install it: pip install neptune",
-    r"`?comet_ml`?": "Install it: pip install comet-ml",
 }
+# What lightning_utilities adds where a package is missing (core/imports.py, RequirementCache).
+HINT = re.compile(r"\.?\s*HINT: Try running `pip install -U (.+?)`")
+# jsonargparse's words around what a class says for itself, where an option may be of several kinds.
+BAD_CLASS = re.compile(r"Problem with given class_path '(.+?)': (.+?)(?: - Expected a | Given value|$)")
 
 
 def option_error(error: Exception, began: bool) -> UsageError | None:
@@ -39,10 +37,17 @@ def option_error(error: Exception, began: bool) -> UsageError | None:
     if not misconfigured and (began or not raised_by_a_library(error)):
         return None
     said = " ".join(str(error).split()) or type(error).__name__
-    advice = next((mend for pattern, mend in ADVICE.items() if re.search(pattern, said)), None)
-    return UsageError(
-        f"{said.rstrip('.')}. {advice or 'Change or leave out that option'} (--debug shows the traceback)."
-    )
+    if refused := BAD_CLASS.search(said):
+        said = f"{refused[1]} cannot be made: {refused[2]}"
+    return UsageError(f"{HINT.sub('', said).rstrip('.')}. {how_to_mend(said)} (--debug shows the traceback).")
+
+
+def how_to_mend(said: str) -> str:
+    """What to do about a library's message."""
+    if missing := HINT.search(said):
+        return f"Install it: pip install {missing[1]}"
+    known = (mend for pattern, mend in ADVICE.items() if re.search(pattern, said))
+    return next(known, "Change or leave out that option")
 
 
 def raised_by_a_library(error: Exception) -> bool:

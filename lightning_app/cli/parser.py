@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import Literal, NoReturn
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning_utilities.core.enums import StrEnum
 
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.errors import UsageError
@@ -22,6 +24,8 @@ NOT_MADE = re.compile(
     r"expects a function or a callable class: (?!Parser key)(.+?)(?:\. Got value: .*)?$", re.MULTILINE
 )
 BAD_CLASS = re.compile(r"Problem with given class_path '(.+?)':\s+(.+)")
+NO_TABLE = re.compile(r"Unable to load config [\"'](.+?)[\"']")
+COMBINED = re.compile(r"\b(SequentialLR|ChainedScheduler)\b")
 MISSPELT = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 TYPES = {
     "<class 'int'>": "a whole number",
@@ -47,6 +51,10 @@ def not_read(environ: Iterable[str]) -> str:
     return f"{', '.join(names)}: options are not read from the environment; give them as --trainer.<option>" * bool(
         names
     )
+
+
+# For config.yaml: YAML has no word for an enumeration such as the default interval of Lightning's Timer.
+yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))
 
 
 class Parser(LightningArgumentParser):
@@ -77,9 +85,18 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
         options: names of all that there are.
     """
     if misspelt := MISSPELT.search(message):
-        near = difflib.get_close_matches(misspelt[1], options, n=1)
+        near = ["resume"] if misspelt[1] == "ckpt_path" else difflib.get_close_matches(misspelt[1], options, n=1)
         return f"there is no option {misspelt[1]}" + (f": did you mean {near[0]}?" if near else ".")
     option = "'s ".join(OPTION.findall(message))
+    if table := NO_TABLE.search(message):
+        option = option.partition("'s ")[0]
+        below = next((name for name in options if name.startswith(f"{option}.")), f"{option}.<name>")
+        return f"{option} is {table[1]}; expected options by name, such as --{below}."
+    if option.startswith("model.lr_scheduler") and (combined := COMBINED.search(message)):
+        return (
+            f"model.lr_scheduler is a {combined[1]}, which takes schedules that are made already; use "
+            "models.schedules.PerStep, which makes them, one after the other or at once (docs/training.md)."
+        )
     if problem := BAD_CLASS.search(message):
         return f"{option} has {problem[1]}, which cannot be made: {problem[2].rstrip('.')}."
     if reason := NOT_MADE.search(message):

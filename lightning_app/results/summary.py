@@ -26,8 +26,9 @@ SPLITS = {"test": "Test", "val": "Validation"}
 def summary(run: FinishedRun) -> str:
     """The text, several lines."""
     files = [f"  {name:<14} {what}" for name, what in FILES.items() if any(run.folder.glob(name))]
+    events = any(run.folder.glob("events.out.*"))  # none with another logger
     next_commands = (
-        f"  tensorboard --logdir {shlex.quote(str(run.folder.parent.parent))}",
+        *([f"  tensorboard --logdir {shlex.quote(str(run.folder.parent.parent))}"] if events else []),
         f"  python -m serve --model {shlex.quote(str(run.folder / 'model'))}",
         "  python -m lightning_app fit --config configs/cifar10.yaml",
     )

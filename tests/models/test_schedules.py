@@ -139,6 +139,8 @@ def test_schedules_that_cannot_be_made_are_one_error(
         ((None, 500), [(0, 1)], 500),
         ((3, 7), [(0, 4)], 7),
         ((-1, -1), [(0, 1)], None),
+        ((0, -1), [(0, 1)], 0),  # as Lightning has it: nothing is trained
+        ((3, 0), [(0, 1)], 0),
         ((5, -1), [(0, 1), (2, 4)], 23 + 23 + 6 + 6 + 6),  # from the third epoch on, four batches a step
         ((5, -1), [(0, 2), (9, 4)], 5 * 12),  # an end that is never reached
     ],

@@ -363,21 +363,51 @@ def test_a_finished_run_whose_record_is_lost_is_left_alone(tmp_path: Path) -> No
     assert started(tmp_path)[1] == Start(1)
 
 
-SHORT, LONG = (RunIdentity.of({"data.batch_size": 64, "trainer.max_epochs": epochs}) for epochs in (1, 3))
+def of_length(epochs: int, **schedule: Any) -> RunIdentity:
+    """The options of a run with a schedule."""
+    named = {f"model.lr_scheduler.{name}": value for name, value in schedule.items()}
+    return RunIdentity.of({"data.batch_size": 64, "trainer.max_epochs": epochs, **named})
 
 
-def test_a_run_is_made_longer_by_naming_its_folder(tmp_path: Path) -> None:
-    newest = step_file(interrupted(tmp_path, 10, 20, options=SHORT), 20)
-    assert started(tmp_path, str(tmp_path / "version_0"), LONG)[1] == Start(1, str(newest), 20)
+SHORT, LONG = of_length(1), of_length(3)
 
 
-def test_a_run_with_a_schedule_over_its_whole_length_is_not_made_longer(tmp_path: Path) -> None:
-    path = step_file(interrupted(tmp_path, options=SHORT), 20)
-    schedule = {"total_steps": 20, "last_epoch": 20}
-    write_checkpoint(content(20, SHORT, lr_schedulers=[schedule]), path)
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (None, "the learning rate stays as it is"),
+        ("torch.optim.lr_scheduler.StepLR", "StepLR goes on from where it was"),
+        ("torch.optim.lr_scheduler.CosineAnnealingLR", "beyond its T_max the rate rises again"),
+    ],
+)
+def test_a_run_is_made_longer_by_naming_its_folder(
+    kind: str | None, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedule = {} if kind is None else {"class_path": kind}
+    newest = step_file(interrupted(tmp_path, 10, 20, options=of_length(1, **schedule)), 20)
+    assert started(tmp_path, str(tmp_path / "version_0"), of_length(3, **schedule))[1] == Start(1, str(newest), 20)
+    assert "trainer.max_epochs is 1 there and 3 here; " in caplog.text
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("state", "init_args"),
+    [
+        ({"total_steps": 20, "last_epoch": 20}, {}),  # OneCycle's, and OneCycleLR's
+        ({}, {"schedules": [{"class_path": "CosineAnnealingLR", "init_args": {"T_max": "auto"}}]}),
+        ({}, {"schedules": [{"class_path": "LinearLR"}, {"class_path": "StepLR"}], "milestones": [0.1]}),
+    ],
+)
+def test_a_run_with_a_schedule_over_its_whole_length_is_not_made_longer(
+    state: dict[str, Any], init_args: dict[str, Any], tmp_path: Path
+) -> None:
+    of_run = {f"init_args.{name}": value for name, value in init_args.items()}
+    short, long = of_length(1, **of_run), of_length(3, **of_run)
+    path = step_file(interrupted(tmp_path, options=short), 20)
+    write_checkpoint(content(20, short, lr_schedulers=[state]), path)
     with pytest.raises(UsageError, match="needs a schedule without an end"):
-        started(tmp_path, str(path), LONG)
-    assert started(tmp_path, str(path), SHORT)[1].step == 20
+        started(tmp_path, str(path), long)
+    assert started(tmp_path, str(path), short)[1].step == 20
 
 
 def test_by_itself_no_run_goes_on_with_one_of_another_length(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning_utilities.core.imports import RequirementCache
 
 from lightning_app.cli.library_errors import option_error
 from lightning_app.cli.option_checks import check_callbacks, check_monitor
@@ -62,9 +63,25 @@ def test_an_error_that_says_enough_stays_as_it_is(error: Exception) -> None:
     assert option_error(error, began=False) is None
 
 
-def test_a_missing_package_is_named_with_how_to_install_it() -> None:
-    shown = option_error(MisconfigurationException("`DeviceStatsMonitor` requires `psutil`"), began=False)
-    assert "Install it: pip install psutil" in str(shown)
+@pytest.mark.parametrize("around", ["{}", "`Monitor` cannot log, as it is not installed. {} "])
+def test_a_missing_package_is_named_with_how_to_install_it(around: str) -> None:
+    missing = RequirementCache("no_such_package>=1.2", "no_such_module")
+    shown = str(option_error(MisconfigurationException(around.format(missing)), began=False))
+    assert "HINT" not in shown
+    assert shown.endswith("Install it: pip install 'no_such_package>=1.2' (--debug shows the traceback).")
+
+
+def test_of_a_class_that_an_option_names_its_own_reason_is_shown() -> None:
+    """jsonargparse lists all kinds that the option may be of, and a Namespace with all its defaults."""
+    raised = MisconfigurationException(
+        "Does not validate against any of the Union subtypes\nSubtypes: [<class 'Logger'>, <class 'bool'>]\nErrors:\n"
+        "  - Problem with given class_path 'lightning.pytorch.loggers.WandbLogger':\n      No account.\n"
+        "  - Expected a <class 'bool'>\nGiven value type: <class 'Namespace'>\nGiven value: Namespace(class_path=...)"
+    )
+    assert str(option_error(raised, began=False)) == (
+        "lightning.pytorch.loggers.WandbLogger cannot be made: No account. Change or leave out that option (--debug "
+        "shows the traceback)."
+    )
 
 
 @pytest.mark.parametrize("kind", [EarlyStopping, ModelCheckpoint])

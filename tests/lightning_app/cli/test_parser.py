@@ -32,6 +32,18 @@ def test_a_class_that_cannot_be_made_is_named_with_the_reason(path: str, problem
     assert said == f"trainer.callbacks has {path}, which cannot be made: {problem}."
 
 
+def test_a_word_for_a_table_of_options_names_one_of_them() -> None:
+    raw = """Parser key "data.augment":\nUnable to load config 'null'\n  - Parser key "data.augment": Unable to load"""
+    said = in_plain_words(raw, ["data.root", "data.augment.flip"])
+    assert said == "data.augment is null; expected options by name, such as --data.augment.flip."
+
+
+@pytest.mark.parametrize("kind", ["SequentialLR", "ChainedScheduler"])
+def test_schedules_of_schedules_are_pointed_to_ours(kind: str) -> None:
+    raw = f"""Parser key "model.lr_scheduler":\n  Given value: {{'class_path': 'torch.optim.lr_scheduler.{kind}'}}"""
+    assert "models.schedules.PerStep" in in_plain_words(raw, [])
+
+
 def test_options_in_environment_variables_are_said_to_be_ignored() -> None:
     assert not_read(["PL_GLOBAL_SEED", "PATH", "XPL_TRAINER_X"]) == ""
     said = not_read(["PL_TRAINER_MAX_EPOCHS", "PL_FIT__MODEL__DROPOUT", "PL_GLOBAL_SEED"])

@@ -61,6 +61,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "callbacks": [
         Row(f"{CALLBACKS}.TQDMProgressBar", note="a progress bar replaces ours"),
+        Row(f"{CALLBACKS}.Timer"),
         Row(f"{CALLBACKS}.EMAWeightAveraging", "add --ema_decay 0", "other averages need `--ema_decay 0`"),
         Row(f"{CALLBACKS}.BatchSizeFinder", "would change data.batch_size", "BatchSizeFinder"),
         Row(f"{CALLBACKS}.LearningRateFinder", "an attribute model.lr", "LearningRateFinder"),

@@ -26,11 +26,13 @@ def test_the_summary_names_the_files_that_are_there_and_no_others(run: FinishedR
     text = summary(run)
     assert "metrics.csv" in text
     assert "events.out" not in text
+    assert "tensorboard" not in text  # there is nothing for it: another logger was used
     (run.folder / "events.out.tfevents.1").touch()
     assert "events.out.* " in summary(run)
 
 
 def test_paths_with_spaces_in_the_commands_are_quoted(run: FinishedRun) -> None:
+    (run.folder / "events.out.tfevents.1").touch()
     assert f"  python -m serve --model '{run.folder}/model'\n" in summary(run)
     assert f"  tensorboard --logdir '{run.folder.parent.parent}'\n" in summary(run)
 
