@@ -63,10 +63,11 @@ class ResumePoints:
             CheckpointError: as read_checkpoint(), or it is of other options, or does not fit.
         """
         checkpoint = read_checkpoint(path)
+        check_complete(checkpoint, path)
         theirs = identity_in(checkpoint)
         if theirs is None:
             raise CheckpointError(f"{path} was not made by a fit of this program.")
-        check_resumable(checkpoint, path)
+        check_boundary(checkpoint, path)
         differences = theirs.differences(self.identity)
         if other_length and differences and not besides_length(differences):
             check_schedule(checkpoint, path)
@@ -106,16 +107,22 @@ def identity_in(checkpoint: dict[str, Any]) -> RunIdentity | None:
     return RunIdentity.load(options) if isinstance(options, dict) else None
 
 
-def check_resumable(checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a CheckpointError where a run that went on from a checkpoint would end with other bits."""
-    missing = [part for part in NEEDED if part not in checkpoint]
-    if not missing and checkpoint["run"].get("resumable", True):
-        return
-    why = f"lacks {', '.join(missing)}" if missing else "was saved within a step, by another callback or a validation"
-    raise CheckpointError(
-        f"{path} {why}: no run can go on from it exactly. Resume from a step-*.ckpt of the run's checkpoints; test, "
-        f"validate and predict take this one, and --model.weights {path} begins a run with its weights."
-    )
+def check_complete(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a CheckpointError for one of weights alone."""
+    if missing := [part for part in NEEDED if part not in checkpoint]:
+        raise CheckpointError(
+            f"{path} lacks {', '.join(missing)}, so no run can go on from it. Resume from a step-*.ckpt of the run's "
+            f"checkpoints, or begin a run with these weights: --model.weights {path}"
+        )
+
+
+def check_boundary(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a CheckpointError for one that was saved within a step: a run that went on would end with other bits."""
+    if not checkpoint["run"].get("resumable", True):
+        raise CheckpointError(
+            f"{path} was saved within a step, by another callback or by a validation, where no run can go on exactly. "
+            "Resume from a step-*.ckpt of the run's checkpoints; test, validate and predict take this one."
+        )
 
 
 def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
