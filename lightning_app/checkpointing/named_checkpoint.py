@@ -78,5 +78,5 @@ def last_of(run: Path) -> Path | None:
 FIND: dict[str, Callable[[Path], Path | None]] = {"best": best_of, "last": last_of}
 LACKS = {
     "best": "A best one needs a validation; `last` needs none.",
-    "last": "A fit writes one at its end at the latest.",
+    "last": "A fit writes one at its end.",
 }
