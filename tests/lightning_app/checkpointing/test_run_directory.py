@@ -53,11 +53,11 @@ def saved(checkpoints: Path, *steps: int, options: RunIdentity = OPTIONS) -> Pat
     """A folder with checkpoints of these steps."""
     checkpoints.mkdir()
     for step in steps:
-        write_checkpoint(content(step, options), step_file(checkpoints, step))
+        write_checkpoint(parts_of(step, options), step_file(checkpoints, step))
     return checkpoints
 
 
-def content(step: int, options: RunIdentity, **others: Any) -> dict[str, Any]:
+def parts_of(step: int, options: RunIdentity, **others: Any) -> dict[str, Any]:
     """What a checkpoint has, as far as it is looked at here."""
     return {
         **{part: [] if part == "lr_schedulers" else {} for part in NEEDED},
@@ -203,7 +203,7 @@ def test_a_newest_checkpoint_that_cannot_be_used_is_put_aside_for_the_one_before
     elif damage == "unreadable":
         newest.symlink_to(newest)
     else:
-        write_checkpoint(content(20, SMALLER), newest)
+        write_checkpoint(parts_of(20, SMALLER), newest)
     assert started(tmp_path)[1] == Start(0, str(before), 10, again=True)
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert line.startswith(f"resume: {newest} ")
@@ -287,7 +287,7 @@ def test_a_path_of_a_run_with_other_options_names_them(tmp_path: Path) -> None:
 
 def test_a_path_of_a_checkpoint_saved_within_a_step_names_what_can_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / "epoch=1-step=20.ckpt"
-    write_checkpoint(content(20, OPTIONS, run={"options": OPTIONS.dump(), "resumable": False}), path)
+    write_checkpoint(parts_of(20, OPTIONS, run={"options": OPTIONS.dump(), "resumable": False}), path)
     with pytest.raises(UsageError, match=r"saved within a step, by another callback .* Resume from a step-\*\.ckpt"):
         started(tmp_path / "run", str(path))
 
@@ -295,7 +295,7 @@ def test_a_path_of_a_checkpoint_saved_within_a_step_names_what_can_be_resumed(tm
 @pytest.mark.parametrize("lost", ["loops", "optimizer_states", "lr_schedulers", "callbacks", "state_dict"])
 def test_a_checkpoint_of_weights_alone_is_not_gone_on_from(lost: str, tmp_path: Path) -> None:
     path = step_file(interrupted(tmp_path), 20)
-    write_checkpoint({name: part for name, part in content(20, OPTIONS).items() if name not in (lost, "run")}, path)
+    write_checkpoint({name: part for name, part in parts_of(20, OPTIONS).items() if name not in (lost, "run")}, path)
     with pytest.raises(UsageError, match=rf"{path} lacks {lost}, so no run can go on .* --model.weights {path}"):
         started(tmp_path, str(path))
 
@@ -402,7 +402,7 @@ def test_a_run_with_a_schedule_over_its_whole_length_is_not_made_longer(
     of_run = {f"init_args.{name}": value for name, value in init_args.items()}
     short, long = of_length(1, **of_run), of_length(3, **of_run)
     path = step_file(interrupted(tmp_path, options=short), 20)
-    write_checkpoint(content(20, short, lr_schedulers=[state]), path)
+    write_checkpoint(parts_of(20, short, lr_schedulers=[state]), path)
     with pytest.raises(UsageError, match="needs a schedule without an end"):
         started(tmp_path, str(path), long)
     assert started(tmp_path, str(path), short)[1].step == 20
