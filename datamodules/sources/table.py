@@ -10,11 +10,11 @@ from typing import NamedTuple
 from datamodules.errors import DataError
 from datamodules.holdout import held_out
 from datamodules.sources.files.entry import Entry, checksum
+from datamodules.sources.files.parquet import LABEL_COLUMNS
 from datamodules.sources.layout import NAMED, SPLIT_NAMES, Layout, check_classes, of_train, sort_rows, split_off_note
 from datamodules.sources.naming import IMAGE_SUFFIXES, displayable, is_image, why_not
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "image_id", "img", "id")
-LABELS = ("label", "class", "class_name", "target", "category", "labels")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 
 
@@ -55,12 +55,12 @@ def read_table(table: Path) -> list[Line]:
         raise DataError(f"data.table {table} is not UTF-8 ({error}); save it as UTF-8.") from error
     reader = csv.DictReader(text.splitlines(), dialect=dialect_of(text))
     columns = {name.strip().lower(): name for name in reader.fieldnames or () if name}
-    path, label, split = (column_of(columns, names) for names in (PATHS, LABELS, SPLIT_COLUMNS))
+    path, label, split = (column_of(columns, names) for names in (PATHS, LABEL_COLUMNS, SPLIT_COLUMNS))
     if path is None or label is None:
         raise DataError(
             f"data.table {table} has the columns {', '.join(columns) or '(none)'}; expected one for the file "
-            f"({PATHS[0]}, or {', '.join(PATHS[1:])}) and one for the class ({LABELS[0]}, or {', '.join(LABELS[1:])}), "
-            f"perhaps one for the split ({SPLIT_COLUMNS[0]})."
+            f"({PATHS[0]}, or {', '.join(PATHS[1:])}) and one for the class ({LABEL_COLUMNS[0]}, or "
+            f"{', '.join(LABEL_COLUMNS[1:])}), perhaps one for the split ({SPLIT_COLUMNS[0]})."
         )
     lines: dict[str, Line] = {}
     for number, row in enumerate(reader, start=2):

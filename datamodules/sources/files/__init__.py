@@ -1,4 +1,4 @@
-"""What lies in a directory, a .zip or a .tar, and what are its bytes? One way to list and to read all of them."""
+"""What lies in a directory, an archive or .parquet files, and what are its bytes? One way to list and read them all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from datamodules.errors import DataError
 from datamodules.sources.files.directory import Directory
 from datamodules.sources.files.entry import Entry, Files, Load
+from datamodules.sources.files.parquet import ParquetFiles, tables_in
 from datamodules.sources.files.tar_archive import TAR_SUFFIXES, TarArchive
 from datamodules.sources.files.zip_archive import ZIP_SUFFIX, ZipArchive
 
@@ -16,6 +17,7 @@ __all__ = [
     "Entry",
     "Files",
     "Load",
+    "ParquetFiles",
     "TarArchive",
     "ZipArchive",
     "names_an_archive",
@@ -39,10 +41,10 @@ def open_files(root: Path, names_encoding: str | None = None) -> Files:
         names_encoding: of the names in a .zip that are not said to be UTF-8; None takes UTF-8 where they are.
 
     Raises:
-        DataError: nothing is there, or it is neither a directory nor an archive we read.
+        DataError: nothing is there, or it is neither a directory nor an archive we read, or pyarrow is missing.
     """
     if root.is_dir():
-        return Directory(root)
+        return ParquetFiles(tables) if (tables := tables_in(root)) else Directory(root)
     if not root.exists():
         raise DataError(f"no data at {root}: expected a directory or an archive ({ARCHIVES}); set data.root to it.")
     if root.name.lower().endswith(ZIP_SUFFIX):
