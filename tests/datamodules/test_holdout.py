@@ -55,3 +55,10 @@ def test_a_small_class_gives_one_image_and_keeps_one(fraction: float, expected: 
 
 def test_no_labels_split_into_nothing() -> None:
     assert held_out([], [], 0.1, seed="0").tolist() == []
+
+
+def test_the_choice_is_that_of_earlier_versions_whatever_the_kind_of_labels() -> None:
+    names, labels = [f"{row}.png" for row in range(12)], [0, 1, 1] * 4
+    expected = [0, 8, 9, 10, 11]
+    assert np.flatnonzero(held_out(labels, names, 0.4, "val 3")).tolist() == expected
+    assert np.flatnonzero(held_out([f"class {label}" for label in labels], names, 0.4, "val 3")).tolist() == expected
