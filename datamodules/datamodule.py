@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -107,6 +107,10 @@ class ImageData(pl.LightningDataModule):
         for line in report_lines(self.packed, indices):
             log.info(line)
         return indices
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: without the images of its last device."""
+        return self.__dict__ | {"_maker": None}
 
     def __str__(self) -> str:
         """What it is, without packing it: Lightning's own asks for loaders."""

@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -73,6 +73,10 @@ class PackedImages:
     images: np.ndarray
     labels: np.ndarray
     meta: Meta
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: its place, not its pixels."""
+        return open_packed, (self.folder,)
 
     @property
     def classes(self) -> list[str]:

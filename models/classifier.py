@@ -164,17 +164,21 @@ class ImageClassifier(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch, self.trainer.world_size)
         logits, labels = self._valid(batch)
-        loss = self._loss(logits, labels)
+        loss = self.loss(logits, labels)
         if batch.mixed_labels is not None:
-            mixed = self._loss(logits, batch.mixed_labels[: batch.num_valid])
+            mixed = self.loss(logits, batch.mixed_labels[: batch.num_valid])
             loss = batch.own_share * loss + (1 - batch.own_share) * mixed
         loss = loss / batch.global_size
         self.loss_since_log.append(loss.detach())
         # DDP averages gradients over ranks; this makes it a sum over the global batch, whatever the shards' sizes.
         return loss * self.trainer.world_size
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The sum over the images, for soft labels linear in them."""
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What is trained on, for a subclass to replace: the sum over the images, never their mean.
+
+        Training divides it by the size of the global batch, whose images the ranks share. Of mixed images it is asked
+        once for each of their two labels.
+        """
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -27,6 +27,7 @@ from lightning_app.cli.evaluation import EvaluationCLI
 from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, stdout_is_terminal
 from lightning_app.cli.fit_run import FitRun, all_loggers, check_goes_on, require_own_process
 from lightning_app.cli.library_errors import option_error
+from lightning_app.cli.model_class import chosen_model
 from lightning_app.cli.option_checks import (
     check_averages,
     check_batches,
@@ -46,7 +47,6 @@ from lightning_app.results.loggers import run_loggers
 from lightning_app.results.write_results import write_results
 from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, as_list
-from models.classifier import ImageClassifier
 from models.kernels.in_use import kernels_in_use
 
 
@@ -81,8 +81,9 @@ class CLI(EvaluationCLI):
 
     def _run(self, args: list[str]) -> None:
         """Parse, build and run, as LightningCLI does in its constructor."""
+        args = self.with_options_of_checkpoint(args)
         super().__init__(
-            ImageClassifier,
+            chosen_model(args[1:]),
             ImageData,
             trainer_class=Trainer,
             parser_class=Parser,

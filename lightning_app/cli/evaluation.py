@@ -26,32 +26,42 @@ CHECKED = ("validate", "test", "predict")  # verbs that measure a checkpoint
 
 
 class EvaluationCLI(LightningCLI):
-    """LightningCLI whose validate, test and predict begin with the options of their checkpoint's run."""
+    """LightningCLI whose validate, test and predict begin with the options of their checkpoint's run.
+
+    Attributes:
+        trained: what the checkpoint of this command knows; fit has none.
+    """
+
+    trained: TrainedOn
+
+    def with_options_of_checkpoint(self, args: list[str]) -> list[str]:
+        """A command line that begins with the options of its checkpoint's run; for fit, a checkpoint is --resume."""
+        verb, *options = args
+        if verb == "fit":
+            return [verb, *as_resume(options)]
+        path = named_on(options) if verb in CHECKED else None
+        if path is None:
+            return args
+        self.trained = TrainedOn.read(path)
+        log.info(f"checkpoint: {path}")
+        return [verb, "--config", self.trained.as_config(), *options, "--ckpt_path", str(path)]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Lightning's; but validate, test and predict begin with the options of their checkpoint's run."""
+        """Lightning's; validate, test and predict need a checkpoint, and cannot be of another model."""
         assert isinstance(args, list)
         assert isinstance(parser, Parser)
         if ignored := not_read(os.environ):
             log.warning(ignored)
-        verb, *options = args
-        parser.verb = verb
-        if verb == "fit":
-            super().parse_arguments(parser, [verb, *as_resume(options)])
+        verb = parser.verb = args[0]
+        super().parse_arguments(parser, args)
+        if verb not in CHECKED:
             return
-        path = named_on(options)
-        if path is None:
-            super().parse_arguments(parser, args)
-            if verb in CHECKED:
-                raise UsageError(
-                    f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path best (of "
-                    "the newest run of --name), or runs/<name>/<version>/checkpoints/best.ckpt"
-                )
-            return
-        self.trained = trained = TrainedOn.read(path)
-        log.info(f"checkpoint: {path}")
-        super().parse_arguments(parser, [verb, "--config", trained.as_config(), *options, "--ckpt_path", str(path)])
-        trained.check_model(self._options())
+        if not hasattr(self, "trained"):
+            raise UsageError(
+                f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path best (of the "
+                "newest run of --name), or runs/<name>/<version>/checkpoints/best.ckpt"
+            )
+        self.trained.check_model(self._options())
         self.config[verb].model.weights = "none"  # the checkpoint's will replace them
 
     def _parse_ckpt_path(self) -> None:

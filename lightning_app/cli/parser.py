@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning_utilities.core.enums import StrEnum
 
 from lightning_app.checkpointing.schedule import SavingOptions
+from lightning_app.cli.model_class import DEFAULT
 from lightning_app.errors import UsageError
 
 RUN_NAME, RUNS_DIR = "run", "runs"
@@ -125,6 +126,11 @@ def add_options(parser: LightningArgumentParser) -> None:
     """Add them to the parser of a verb."""
     parser.add_argument("--name", default=RUN_NAME, help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
     parser.add_argument("--runs_dir", default=RUNS_DIR, help="Where runs are kept.")
+    parser.add_argument(
+        "--model_class",
+        default=DEFAULT,
+        help="Import path of a subclass in its place, for example my_module.MyClassifier; --model has its options.",
+    )
     parser.add_argument("--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing.")
     parser.add_argument(
         "--resume",

@@ -38,8 +38,8 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
     """With what is slow to import."""
     from datamodules.datamodule import ImageData
     from datamodules.packed_cache import other_caches, verify
+    from lightning_app.cli.model_class import import_model
     from lightning_app.cli.parse_only import fit_options, instantiate
-    from models.classifier import ImageClassifier
 
     options = fit_options(args)
     data: ImageData = instantiate(ImageData, options.data)
@@ -56,5 +56,5 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
             log.info(f"removed {folder}, {size / 1e6:,.0f} MB")
     # Not only downloaded: weights that do not fit the backbone are found here too.
     options.model.num_classes = data.num_classes
-    instantiate(ImageClassifier, options.model)
+    instantiate(import_model(options.model_class), options.model)
     log.info("A fit with these options needs no network now.")

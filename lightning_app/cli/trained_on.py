@@ -16,7 +16,7 @@ from lightning_app.errors import UsageError
 
 SHOWN = 10  # class names in an error
 # What a run and its evaluation share. Trainer, folders and checkpoints are this command's own.
-SHARED = ("model.", "data.", "seed_everything")
+SHARED = ("model_class", "model.", "data.", "seed_everything")
 # Initial weights are replaced by the checkpoint's, and nothing is optimised.
 NOT_USED = ("model.weights", "model.optimizer", "model.lr_scheduler")
 SPLIT = ("seed_everything", "data.val_fraction")
@@ -88,7 +88,7 @@ class TrainedOn:
             options: of this command, nested.
         """
         ours = dict(flatten(options))
-        if differ := [name for name in self._different(ours) if name.startswith("model.")]:
+        if differ := [name for name in self._different(ours) if name.startswith(("model_class", "model."))]:
             raise UsageError(f"{self._told(differ, ours)}. Leave it out: the checkpoint knows.")
 
     def check_split(self, options: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,9 +14,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from lightning_app.errors import UsageError
 from lightning_app.launchers.detection import this_launch
+from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.environment import cluster_environment
 from lightning_app.trainer.machine import Machine, this_machine
-from lightning_app.trainer.plan import StrategyName, plan_run
+from lightning_app.trainer.plan import Plan, StrategyName, plan_run
 from lightning_app.trainer.strategy import ddp_strategy
 from lightning_app.trainer.threads import set_threads
 
@@ -50,6 +52,7 @@ class Trainer(pl.Trainer):
         accelerator, launch = kwargs.pop("accelerator", "auto"), this_launch()
         plan = plan_run(strategy, devices, precision, machine_with(accelerator), launch)
         check_accelerator(accelerator, plan.accelerator)
+        check_can_start_ranks(plan, launch)
         for reason in plan.reasons:
             log.info(reason)
         for warning in plan.warnings:
@@ -84,6 +87,19 @@ def check_accelerator(asked_for: str, planned: str) -> None:
         raise UsageError(
             f"--trainer.accelerator is {asked_for}, but --trainer.strategy leads to {planned} here; expected auto, or "
             "one that agrees. --trainer.strategy alone decides: leave --trainer.accelerator out."
+        )
+
+
+def check_can_start_ranks(plan: Plan, launch: Launch) -> None:
+    """Raise a UsageError in a notebook where Lightning would start ranks: they would run its command line again.
+
+    Lightning's own message advises ddp_notebook, which is no strategy of ours.
+    """
+    if plan.strategy == "ddp" and plan.devices > 1 and not launch.external and hasattr(sys, "ps1"):
+        raise UsageError(
+            f"a notebook, or an interactive Python, cannot start {plan.devices} ranks: each would run its command line "
+            "again. `from lightning_app import fit` starts them in processes of their own; or choose "
+            "trainer.strategy cpu or gpu."
         )
 
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,13 @@ def test_unchanged_source_is_not_packed_again(make_folder: MakeFolder, pack: Pac
     assert again.folder == first.folder
     assert (again.folder / "images.npy").stat() == made
     assert len(log) == 1
+
+
+def test_pickled_it_is_its_place_and_not_its_pixels(make_folder: MakeFolder, pack: Pack) -> None:
+    packed = pack(make_folder(splits={"train": 40, "test": 20}))
+    pickled = pickle.dumps(packed)
+    assert len(pickled) < 1000 < packed.images.nbytes
+    np.testing.assert_array_equal(pickle.loads(pickled).images, packed.images)
 
 
 def test_changing_the_open_images_leaves_the_file_alone(make_folder: MakeFolder, pack: Pack) -> None:

@@ -1,4 +1,4 @@
-"""A script of somebody's own runs fits in threads and with ddp, and runs once itself."""
+"""Scripts of somebody's own: fits in threads and with ddp, and a plain Trainer that spawns its ranks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ REPOSITORY = Path(__file__).parents[2]
 TEST_IMAGES = 360
 
 
+def python(script: str, folder: Path) -> str:
+    """What a script prints that works in a folder, and packs below it."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder / "cache")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.mark.slow
+def test_a_plain_trainer_spawns_ranks_that_share_the_images(tmp_path: Path) -> None:
+    found = re.search(r"^trained: (\w+) right: (\S+)$", python("plain_ranks.py", tmp_path), re.MULTILINE)
+    assert found is not None
+    assert found[1] == "True"
+    assert float(found[2]) == pytest.approx(round(float(found[2])), abs=1e-3)  # of all test images, each counted once
+
+
 @pytest.mark.slow
 def test_a_script_fits_in_threads_and_with_ddp_and_runs_once(tmp_path: Path) -> None:
-    script = [sys.executable, str(Path(__file__).with_name("script.py")), str(tmp_path / "cache")]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    said = process.stdout
+    said = python("script.py", tmp_path)
     assert (said.count("script starts"), said.count("script ends")) == (1, 1)
     assert "wrong: data.val_fraction is 1.5; expected" in said
     assert "main: 0" in said

@@ -23,6 +23,8 @@ from lightning_app.checkpointing.best import BestChoice
 from lightning_app.checkpointing.checkpoint_io import step_files
 from lightning_app.cli.cli import CLI
 from models.artifact import load_artifact
+from models.classifier import ImageClassifier
+from models.schedules import OneCycle
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 TEST_IMAGES, VAL_IMAGES, STEPS, PEAK = 360, 70, 20, 5e-4
@@ -102,6 +104,15 @@ def test_every_automatic_choice_is_said_once_with_its_reason(fit: subprocess.Com
         "memory: ",
     ):
         assert fit.stderr.count(choice) == 1, choice
+
+
+def test_a_checkpoint_loaded_in_a_script_has_the_optimizer_and_the_schedule_of_the_run(run_folder: Path) -> None:
+    model = ImageClassifier.load_from_checkpoint(run_folder / "checkpoints/best.ckpt")
+    optimizer = model.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (PEAK, 0.02)
+    assert isinstance(model.lr_scheduler(optimizer), OneCycle)
+    assert (model.backbone, model.label_smoothing, model.lost_factories) == ("resnet18", 0.1, [])
 
 
 def test_the_config_is_taken_again_and_says_the_same(run_folder: Path, cache_dir: str, empty_folder: Path) -> None:

@@ -418,6 +418,14 @@ def test_a_pickled_module_has_its_weights_and_the_default_optimizer() -> None:
     assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.AdamW, 3e-4)
 
 
+def test_a_module_is_saved_and_loaded_as_a_whole(tmp_path: Path) -> None:
+    model = ImageClassifier(CLASSES, weights="none", optimizer=sgd, lr_scheduler=None)
+    torch.save(model, tmp_path / "whole.pt")
+    loaded = torch.load(tmp_path / "whole.pt", weights_only=False)
+    assert torch.equal(loaded.head.weight, model.head.weight)
+    assert (loaded.optimizer, loaded.lr_scheduler) == (sgd, None)
+
+
 def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.25)
 

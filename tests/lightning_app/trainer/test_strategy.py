@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
@@ -24,6 +26,13 @@ def test_a_trainer_of_one_process_takes_the_user_s_environment() -> None:
     environment = SLURMEnvironment()
     trainer = Trainer(strategy="cpu", plugins=environment, logger=False, enable_checkpointing=False)
     assert trainer._accelerator_connector.cluster_environment is environment
+
+
+def test_ranks_cannot_be_started_from_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "ps1", "In [1]: ", raising=False)  # as ipykernel sets it
+    with pytest.raises(UsageError, match=r"notebook.* cannot start 2 ranks.*`from lightning_app import fit`"):
+        Trainer(strategy="ddp", devices=2, logger=False, enable_checkpointing=False)
+    Trainer(strategy="cpu", logger=False, enable_checkpointing=False)
 
 
 def test_samplers_go_by_the_launcher_s_world_size(monkeypatch: pytest.MonkeyPatch) -> None:
