@@ -18,6 +18,8 @@ from datamodules.sources.budget import Budget
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF", "ICO", "PCX", "TGA")
 # Pillow warns of half the size that it refuses, without a name and in every thread; too large is listed by name.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Metadata that cannot be read: without a name too, and no pixel depends on it.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @cache
