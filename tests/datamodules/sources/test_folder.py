@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tarfile
@@ -44,6 +45,15 @@ def pixels(source: ImageFolder) -> np.ndarray:
 
 def listing(root: Path) -> Listing:
     return ImageFolder(root, 8).listing()
+
+
+def test_a_look_leaves_the_garbage_collector_as_it_was(make_folder: MakeFolder) -> None:
+    root = make_folder()
+    ImageFolder(root, 8).listing()
+    (empty := root.with_name("empty")).mkdir()
+    with pytest.raises(DataError, match="no images"):
+        ImageFolder(empty, 8).listing()
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("kind", KINDS)
