@@ -250,7 +250,7 @@ def test_a_comparison_that_is_told_to_stop_goes_on_in_the_queue_and_leaves_its_r
     wait_for(lambda: job(slurm, number)["Restarts"] == "1", 100, "the job is back in the queue")
     wait_for(lambda: ended(slurm, number), 900, "the comparison is over")
     assert job(slurm, number)["ExitCode"] == "0:0", log.read_text()[-3000:]
-    assert log.read_text().count("broken off") == 1
+    assert log.read_text().count("interrupted; the same command continues from here") == 1
     steps = [(run["mode"], run["launcher"], run["failed"]) for run in runs() if run["part"] == "steps"]
     assert sorted(steps) == [(mode, "srun", None) for mode in ("cpu", "ddp:2@1", "ddp:2@2", "serial:2")]
     assert (folder / "report.html").is_file()
