@@ -251,3 +251,14 @@ def test_a_checkpoint_of_a_users_callback_that_cannot_be_written_is_said(
     io.save_checkpoint(STATE, target, OURS)
     assert io.error is not None
     assert caplog.text == ""
+
+
+def test_the_best_that_waits_in_memory_is_written_when_it_is_asked_for_and_once(tmp_path: Path) -> None:
+    keeper, best = ChecksummedIO(), tmp_path / "best.ckpt"
+    keeper.save_checkpoint(STATE, best, storage_options=IN_MEMORY)
+    assert not best.exists()
+    keeper.write_best()
+    assert list(differences(read_checkpoint(best), STATE)) == []
+    best.unlink()
+    keeper.write_best()
+    assert not best.exists()

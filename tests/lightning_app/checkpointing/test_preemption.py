@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from lightning_app.checkpointing import preemption
-from lightning_app.checkpointing.preemption import TIME_LIMIT, Deadline, StopSignals, exit_code, job_deadline, requeue
+from lightning_app.checkpointing.preemption import (
+    TIME_LIMIT,
+    Deadline,
+    StopRequest,
+    StopSignals,
+    exit_code,
+    job_deadline,
+    requeue,
+)
 from lightning_app.launchers.launch import Launch
 
 BATCH = {"JobState": "RUNNING", "BatchFlag": "1", "Requeue": "1"}
@@ -210,3 +218,23 @@ def test_an_scontrol_that_does_not_answer_keeps_nobody_waiting(scontrol: Path, m
     (scontrol / "scontrol").write_text("#!/bin/sh\nexec sleep 600\n")
     monkeypatch.setattr(preemption, "SCONTROL_TIMEOUT_S", 0.1)
     assert requeue(ENVIRON, signal.SIGUSR1).endswith("scontrol does not answer here")
+
+
+LIMITED = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}
+
+
+@pytest.mark.parametrize(("watches", "end"), [(True, 4600.0), (False, None)])
+def test_rank_0_alone_watches_the_time_limit_of_its_job(watches: bool, end: float | None) -> None:
+    request = StopRequest(StopSignals(), LIMITED)
+    request.begin(0, watches_the_clock=watches)
+    assert request.deadline.end == end
+    assert request.cause() == (TIME_LIMIT if watches else 0)  # it was over long ago
+
+
+def test_how_long_an_attempt_s_longest_stretch_was_goes_into_the_next() -> None:
+    first, second = (StopRequest(StopSignals(), LIMITED) for _ in range(2))
+    first.deadline = Deadline(None, longest=7.5)
+    second.load_state_dict(first.state_dict())
+    assert (second.deadline.end, second.deadline.longest) == (None, 7.5)
+    second.begin(0, watches_the_clock=True)
+    assert second.deadline.longest == 7.5
