@@ -43,6 +43,8 @@ class EvaluationCLI(LightningCLI):
         if path is None:
             return args
         self.trained = TrainedOn.read(path)
+        if named := given(options, "model_class"):  # now: another class has other options, which would be the error
+            self.trained.check_model({**self.trained.options, "model_class": named})
         log.info(f"checkpoint: {path}")
         return [verb, "--config", self.trained.as_config(), *options, "--ckpt_path", str(path)]
 

@@ -84,7 +84,7 @@ def test_a_run_of_a_subclass_knows_it(own: Path, short: list[str], capsys: pytes
     for verb in ("validate", "predict"):
         assert main([verb, "--ckpt_path", best]) == 0
     assert main(["test", "--ckpt_path", best, "--model_class", "own_models.One"]) == 2
-    assert "error: there is no option model.gamma" in capsys.readouterr().err
+    assert "model_class is focal.FocalClassifier there and own_models.One here" in capsys.readouterr().err
 
     loaded = import_model("focal.FocalClassifier").load_from_checkpoint(best)
     assert (loaded.gamma, type(loaded).__name__) == (1.5, "FocalClassifier")
