@@ -140,19 +140,19 @@ def compare(paths: dict[str, Answer], files: Sequence[bytes], size: int, request
 
 
 def compare_answers(paths: dict[str, Answer], files: Sequence[bytes], labels: Sequence[str], model: Classifier) -> None:
-    """How many are right on each path, and how far they are apart."""
+    """The accuracy of each path, and the largest difference between their probabilities."""
     truth = torch.tensor([model.classes.index(label) for label in labels])
     found: dict[str, list[Tensor]] = {name: [] for name in paths}
     for start in tqdm(range(0, len(files), BATCH), unit="batch", disable=None):
         stored = np.stack([decode_image(content, model.stored_size) for content in files[start : start + BATCH]])
         for name, answer in paths.items():
             found[name].append(answer(stored))
-    whole = {name: torch.cat(parts) for name, parts in found.items()}
-    right = {name: int((part.argmax(dim=1) == truth).sum()) for name, part in whole.items()}
-    apart = (whole["plain"] - whole["served"]).abs().max().item()
+    probabilities = {name: torch.cat(batches) for name, batches in found.items()}
+    correct = {name: int((each.argmax(dim=1) == truth).sum()) for name, each in probabilities.items()}
+    difference = (probabilities["plain"] - probabilities["served"]).abs().max().item()
     print(
-        f"right of {len(files):,}: plain {right['plain']:,}, served {right['served']:,}; "
-        f"probabilities differ by {apart:.1e} at most"
+        f"correct of {len(files):,}: plain {correct['plain']:,}, served {correct['served']:,}; "
+        f"probabilities differ by at most {difference:.1e}"
     )
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from models.artifact import EXAMPLES, load_artifact
 from models.errors import ModelError
 from serve.error_text import reason
-from serve.onnx_export import TOLERANCE, OnnxPipeline, largest_difference, onnx_bytes
+from serve.onnx_cache import cached_onnx_bytes
+from serve.onnx_export import TOLERANCE, OnnxPipeline, largest_difference, onnx_runtime
 from serve.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -83,14 +84,16 @@ class Classifier:
             raise ModelError(f"the weights of {self.folder} give probabilities that are NaN: its training diverged.")
 
     def accelerate(self) -> None:
-        """Go over to ONNX Runtime, which folds and fuses what torch runs layer by layer; takes some seconds.
+        """Go over to ONNX Runtime, which folds and fuses what torch runs layer by layer.
 
-        Where it is missing, cannot run the backbone, or gives other answers, torch goes on.
+        The first time takes many seconds, for the export. Where ONNX Runtime is missing, cannot run the backbone, or
+        gives other answers, torch goes on.
         """
         size = self.stored_size
         images = np.random.default_rng(0).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
         try:
-            content = onnx_bytes(self.reference, size)
+            onnx_runtime()  # before the export
+            content = cached_onnx_bytes(self.reference, size)
             quick = OnnxPipeline(content, torch.get_num_threads())
             worst = largest_difference(quick, self.reference, images)
         except ModelError as error:

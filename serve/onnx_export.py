@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,19 +76,29 @@ class OnnxPipeline:
             raise ModelError(f"ONNX Runtime cannot run this network ({reason(error)}).") from error
 
 
-def session(content: bytes, threads: int) -> InferenceSession:
-    """ONNX Runtime on the CPU."""
+def onnx_runtime() -> ModuleType:
+    """The module.
+
+    Raises:
+        ModelError: it is not installed.
+    """
     try:
-        from onnxruntime import InferenceSession, SessionOptions
+        import onnxruntime
     except ImportError as error:
         raise ModelError(f"ONNX Runtime is not installed ({error}): {EXTRA}.") from error
-    options = SessionOptions()
+    return onnxruntime
+
+
+def session(content: bytes, threads: int) -> InferenceSession:
+    """ONNX Runtime on the CPU."""
+    runtime = onnx_runtime()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors
     # Idle threads sleep: others use the machine too.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
         raise ModelError(f"ONNX Runtime cannot load this network ({reason(error)}).") from error
 

@@ -102,9 +102,10 @@ def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
     """
     import torch
 
-    from serve.onnx_export import OnnxPipeline, largest_difference, onnx_bytes
+    from serve.onnx_cache import cached_onnx_bytes
+    from serve.onnx_export import OnnxPipeline, largest_difference
 
-    content = onnx_bytes(model.reference, model.stored_size)
+    content = cached_onnx_bytes(model.reference, model.stored_size)
     worst = largest_difference(OnnxPipeline(content, torch.get_num_threads()), model.reference, images)
     check_difference("ONNX", worst, len(images))
     return content

@@ -10,6 +10,15 @@ from demo_server import Server, running
 from small_artifact import write_artifact
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """A place for the exports of all tests, and of the demos that they start: each network is exported once."""
+    base = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str((base if worker_id == "master" else base.parent) / "cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small artifact."""

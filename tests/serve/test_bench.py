@@ -26,5 +26,5 @@ def test_both_are_measured_side_by_side(
     assert main() == 0
     said = capsys.readouterr().out
     assert re.findall(r"^(plain|served) +[\d.]+ +[\d.]+ +[\d.]+$", said, re.MULTILINE) == ["plain", "served"]
-    [(plain, served)] = re.findall(r"right of 4: plain (\d+), served (\d+);", said)
+    [(plain, served)] = re.findall(r"correct of 4: plain (\d+), served (\d+);", said)
     assert plain == served

@@ -16,6 +16,7 @@ import pytest
 import torch
 from small_artifact import INPUT, STORED, stored_images, write_artifact
 
+import serve.classifier
 from datamodules.datamodule import ImageData
 from datamodules.sources.decoding import decode_image
 from lightning_app.results.examples import as_png
@@ -139,6 +140,7 @@ def test_where_onnx_runtime_fails_torch_answers(
             return [np.full((2, 5), np.nan, dtype=np.float32)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Failing)
+    monkeypatch.setattr(serve.classifier, "cached_onnx_bytes", lambda *_: b"whatever is exported")
     assert "by torch, layer by layer (ONNX Runtime" in why_torch_answers(artifact, caplog)
 
 
