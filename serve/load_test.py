@@ -1,4 +1,8 @@
-"""python -m serve.load_test: many clients at once against a running demo, for some time; errors, latencies, memory."""
+"""python -m serve.load_test: many clients at once against a running demo, and what a hostile one costs them.
+
+Prints answers, latencies and errors; with --hostile, those of a second period beside a client that has 80 requests with
+a costly picture under way all the time.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+HOSTILE_REQUESTS = 80  # that a hostile client has under way
+WARM_UP = 0.1  # of a period, before the first
 
 
 @dataclass
@@ -28,18 +35,22 @@ class Load:
     errors: list[str] = field(default_factory=list)
     elapsed: float = 0.0
 
+    @property
+    def p99(self) -> float:
+        """The 99th percentile of the seconds."""
+        return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1))]
+
     def __str__(self) -> str:
         if not self.seconds:
             return f"no answer; {len(self.errors)} errors: {self.errors[:3]}"
-        ordered = sorted(self.seconds)
-        p99 = ordered[int(0.99 * (len(ordered) - 1))]
         return (
-            f"{len(ordered)} answers in {self.elapsed:.0f} s ({len(ordered) / self.elapsed:.1f} a second), "
-            f"median {1000 * statistics.median(ordered):.0f} ms, p99 {1000 * p99:.0f} ms, {len(self.errors)} errors"
+            f"{len(self.seconds)} answers in {self.elapsed:.0f} s ({len(self.seconds) / self.elapsed:.1f} a second), "
+            f"median {1000 * statistics.median(self.seconds):.0f} ms, p99 {1000 * self.p99:.0f} ms, "
+            f"{len(self.errors)} errors"
         )
 
 
-async def put_load(url: str, picture: bytes, clients: int, seconds: float) -> Load:
+async def put_load(url: str, picture: bytes, clients: int, seconds: float, hostile: bytes | None = None) -> Load:
     """Let clients upload a picture and ask for its class, again and again.
 
     Args:
@@ -47,30 +58,58 @@ async def put_load(url: str, picture: bytes, clients: int, seconds: float) -> Lo
         picture: a file's bytes.
         clients: at once, each waiting for its answer before it asks again.
         seconds: how long new requests are begun.
+        hostile: what one more client sends, 80 times at once; its answers are not counted.
     """
     load, started = Load(), time.perf_counter()
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=f"{url}/gradio_api", timeout=60, trust_env=False, limits=limits) as http:
-        await asyncio.gather(*(client(http, picture, started + seconds, load) for _ in range(clients)))
+    beside = asyncio.ensure_future(attack(url, hostile)) if hostile is not None else None
+    await asyncio.gather(*(client(url, number, picture, started + seconds, load) for number in range(clients)))
     load.elapsed = time.perf_counter() - started
+    if beside is not None:
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
     return load
 
 
-async def client(http: httpx.AsyncClient, picture: bytes, until: float, load: Load) -> None:
+def connection(url: str, number: int) -> httpx.AsyncClient:
+    """The connection of a client; to a demo on this machine each comes from an address of its own, as visitors do."""
+    own = url.startswith("http://127.0.0.1:") and sys.platform == "linux"  # where all of 127.0.0.0/8 is this machine
+    transport = httpx.AsyncHTTPTransport(
+        local_address=f"127.0.{1 + number // 250}.{1 + number % 250}" if own else None,
+        limits=httpx.Limits(max_connections=None, keepalive_expiry=1),  # before uvicorn closes them, after 5 s
+    )
+    return httpx.AsyncClient(base_url=f"{url}/gradio_api", timeout=60, transport=transport)
+
+
+async def client(url: str, number: int, picture: bytes, until: float, load: Load) -> None:
     """One of them."""
-    while (asked := time.perf_counter()) < until:
-        try:
-            await classify(http, picture)
-            load.seconds.append(time.perf_counter() - asked)
-        except (httpx.HTTPError, ValueError) as error:
-            load.errors.append(f"{type(error).__name__}: {error}")
+    async with connection(url, number) as http:
+        while (asked := time.perf_counter()) < until:
+            try:
+                await classify(http, picture)
+                load.seconds.append(time.perf_counter() - asked)
+            except (httpx.HTTPError, ValueError) as error:
+                load.errors.append(f"{type(error).__name__}: {error}")
+
+
+async def attack(url: str, picture: bytes) -> None:
+    """Send a picture many times at once, until cancelled."""
+
+    async def insist(http: httpx.AsyncClient) -> None:
+        while True:
+            try:
+                await classify(http, picture)
+            except (httpx.HTTPError, ValueError):  # refused
+                await asyncio.sleep(0.01)
+
+    async with connection(url, 9999) as http:
+        await asyncio.gather(*(insist(http) for _ in range(HOSTILE_REQUESTS)))
 
 
 async def classify(http: httpx.AsyncClient, picture: bytes) -> str:
     """The label of a picture, by Gradio's own protocol.
 
     Raises:
-        ValueError: the answer is none.
+        ValueError: with the server's words, where there is no answer.
     """
     uploaded = await http.post("/upload", files={"files": ("picture.png", picture)})
     file = {"path": uploaded.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}
@@ -82,17 +121,31 @@ async def classify(http: httpx.AsyncClient, picture: bytes) -> str:
     return json.loads(data)[0]["label"]
 
 
+async def measure(options: argparse.Namespace) -> list[Load]:
+    """The clients alone, then beside the hostile one if there is any; prints each."""
+    picture = options.picture.read_bytes()
+    await put_load(options.url, picture, options.clients, WARM_UP * options.seconds)
+    loads = [await put_load(options.url, picture, options.clients, options.seconds)]
+    print(f"{options.clients} clients: {loads[0]}")
+    if options.hostile is not None:
+        hostile = options.hostile.read_bytes()
+        loads.append(await put_load(options.url, picture, options.clients, options.seconds, hostile))
+        print(f"beside a hostile client: {loads[1]}")
+        if all(load.seconds for load in loads):
+            print(f"p99 beside it / without: {loads[1].p99 / loads[0].p99:.2f}")
+    return loads
+
+
 def main() -> int:
     """Put load on a demo; 1 where there was an error."""
-    parser = argparse.ArgumentParser(prog="python -m serve.load_test", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m serve.load_test", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("picture", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=60)
-    options = parser.parse_args()
-    load = asyncio.run(put_load(options.url, options.picture.read_bytes(), options.clients, options.seconds))
-    print(load)
-    return 1 if load.errors or not load.seconds else 0
+    parser.add_argument("--seconds", type=float, default=60, help="of a period (default: 60)")
+    parser.add_argument("--hostile", type=Path, help="a costly picture, for a second period beside a hostile client")
+    loads = asyncio.run(measure(parser.parse_args()))
+    return 1 if any(load.errors or not load.seconds for load in loads) else 0
 
 
 if __name__ == "__main__":

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from serve.app.fair_queue import Busy, FairQueue
+from serve.app.fair_queue import Busy, FairQueue, one_thread
 from serve.app.panels.answer import NOTHING_YET, answer_html, refusal_html
+from serve.app.uploads.decoder import decoder_process, timed
 from serve.app.uploads.limits import Limits
 from serve.app.uploads.pictures import PictureError, check_header, decode, decode_whole, read_upload
 from serve.classifier import Classifier, Prediction
 from serve.gradcam import LARGEST, explanation, map_size
 
+T = TypeVar("T")
 SMALLEST_MAP = 4  # cells a side: a coarser map says nothing of where the network looked
 LARGE = 2e6  # pixels to decode, from which on a picture waits in the queue of the large ones
 
@@ -26,8 +29,8 @@ LARGE = 2e6  # pixels to decode, from which on a picture waits in the queue of t
 class Demo:
     """Answers for one model.
 
-    Two queues, each with one thread, so that a visitor with a huge picture keeps only others with huge ones waiting.
-    The network itself runs in the first alone.
+    Two queues, so that a visitor with a huge picture keeps only others with huge ones waiting: a thread that runs the
+    network and decodes small pictures, and a process that decodes large ones.
 
     Args:
         classifier: the model.
@@ -37,7 +40,7 @@ class Demo:
     def __init__(self, classifier: Classifier, limits: Limits) -> None:
         self.classifier, self.limits = classifier, limits
         self.map_size = map_size(classifier.trained, classifier.card["input_size"])
-        self.quick, self.slow = FairQueue("model"), FairQueue("large pictures")
+        self.quick, self.slow = FairQueue(one_thread), FairQueue(decoder_process)
 
     async def predict(self, client: str, content: bytes) -> tuple[Prediction, float]:
         """The prediction for a file's bytes, and how many milliseconds of work it took.
@@ -57,16 +60,24 @@ class Demo:
             PictureError, Busy: as above.
         """
         stored, _ = await self._decoded(client, content)
-        picture = await self.slow.run(client, lambda: decode_whole(content, LARGEST))
+        picture = await self._decode_apart(client, partial(decode_whole, content, LARGEST))
         return await self.quick.run(client, lambda: explanation(self.classifier, stored, picture))
 
     async def _decoded(self, client: str, content: bytes) -> tuple[np.ndarray, float]:
         """The stored image, and the seconds that it took."""
         size = self.classifier.stored_size
         work, first = await self.quick.run(client, lambda: timed(lambda: check_header(content, self.limits)))
-        queue = self.slow if work > LARGE else self.quick
-        stored, second = await queue.run(client, lambda: timed(lambda: decode(content, size)))
+        decoding = partial(timed, partial(decode, content, size))
+        large = work > LARGE
+        stored, second = await (self._decode_apart(client, decoding) if large else self.quick.run(client, decoding))
         return stored, first + second
+
+    async def _decode_apart(self, client: str, decoding: Callable[[], T]) -> T:
+        """Decode in the process for large pictures."""
+        try:
+            return await self.slow.run(client, decoding)
+        except BrokenExecutor:
+            raise PictureError("Decoding this picture took more memory than there is.") from None
 
     async def show(self, path: str | None, request: gr.Request) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """For the page: the answer, the Grad-CAM button and an empty map."""
@@ -120,12 +131,6 @@ class Demo:
         """The picture of the example that was clicked."""
         with Image.open(self.classifier.examples()[event.index][1]) as image:
             return image.convert("RGB")
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What work gives, and the seconds that it took."""
-    started = time.perf_counter()
-    return work(), time.perf_counter() - started
 
 
 def client_of(request: gr.Request) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +19,11 @@ class Busy(UserError):
     """Too many requests are waiting; the message is for the client."""
 
 
+def one_thread() -> Executor:
+    """A worker in this process."""
+    return ThreadPoolExecutor(max_workers=1)
+
+
 class Job(NamedTuple):
     """Something to do, and whom to tell."""
 
@@ -27,26 +32,27 @@ class Job(NamedTuple):
 
 
 class FairQueue:
-    """Runs jobs one at a time in a thread of its own; clients that wait take turns, whoever has asked more often.
+    """Runs jobs one at a time in a worker of its own; clients that wait take turns, whoever has asked more often.
 
     All methods are called in one event loop.
 
     Args:
-        name: of the thread.
+        start_worker: makes what runs the jobs, and makes it anew where a job has killed it.
         capacity, share: how many jobs may wait, of all clients and of one.
     """
 
-    def __init__(self, name: str, capacity: int = CAPACITY, share: int = SHARE) -> None:
-        self.capacity, self.share = capacity, share
+    def __init__(self, start_worker: Callable[[], Executor], capacity: int = CAPACITY, share: int = SHARE) -> None:
+        self.start_worker, self.capacity, self.share = start_worker, capacity, share
         self.waiting: dict[str, deque[Job]] = {}  # by client, in the order of their turns
         self.running = False
-        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self.worker = start_worker()
 
     async def run(self, client: str, work: Callable[[], T]) -> T:
         """Wait for this client's turn, then for the work.
 
         Raises:
             Busy: too much is waiting already.
+            BrokenExecutor: the job has killed its worker.
         """
         own = self.waiting.get(client, ())
         if len(own) >= self.share or sum(map(len, self.waiting.values())) >= self.capacity:
@@ -65,12 +71,21 @@ class FairQueue:
                 self.waiting[client] = jobs  # to the end of the line
             if not job.done.cancelled():  # its client has not left
                 self.running = True
-                started = asyncio.get_running_loop().run_in_executor(self.worker, job.work)
-                started.add_done_callback(partial(self._finish, job))
+                self._submit(job).add_done_callback(partial(self._finish, job))
+
+    def _submit(self, job: Job) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        try:
+            return loop.run_in_executor(self.worker, job.work)
+        except BrokenExecutor:  # killed while it was idle
+            self.worker = self.start_worker()
+            return loop.run_in_executor(self.worker, job.work)
 
     def _finish(self, job: Job, finished: asyncio.Future[Any]) -> None:
         self.running = False
         error = finished.exception()
+        if isinstance(error, BrokenExecutor):
+            self.worker = self.start_worker()
         if not job.done.cancelled():
             if error is None:
                 job.done.set_result(finished.result())

@@ -66,6 +66,7 @@ def decode_whole(data: bytes, largest: int) -> Image.Image:
     """The whole picture, upright RGB, reduced to `largest` pixels a side."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.draft(None, (largest, largest))  # a JPEG is decoded at a half, a quarter or an eighth of its size
             image.load()
             picture = to_rgb(image)
     except Exception as error:  # as above

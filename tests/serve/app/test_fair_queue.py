@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from serve.app.fair_queue import Busy, FairQueue
+from serve.app.fair_queue import Busy, FairQueue, one_thread
 
 
 def test_clients_take_turns_whoever_asked_more_often() -> None:
     async def serve() -> list[str]:
-        queue, gate, order = FairQueue("test"), threading.Event(), []
+        queue, gate, order = FairQueue(one_thread), threading.Event(), []
         asked = [queue.run("greedy", gate.wait)]
         asked += [queue.run("greedy", lambda number=number: order.append(f"greedy {number}")) for number in range(3)]
         asked += [queue.run(name, lambda name=name: order.append(name)) for name in ("ann", "bob", "ann")]
@@ -27,7 +27,7 @@ def test_clients_take_turns_whoever_asked_more_often() -> None:
 
 def test_one_client_may_wait_for_its_share_and_all_for_the_capacity() -> None:
     async def serve() -> list[object]:
-        queue, gate = FairQueue("test", capacity=3, share=2), threading.Event()
+        queue, gate = FairQueue(one_thread, capacity=3, share=2), threading.Event()
         clients = ["first", "greedy", "greedy", "greedy", "ann", "bob"]
         tasks = [asyncio.ensure_future(queue.run(client, gate.wait)) for client in clients]
         await asyncio.sleep(0)
@@ -39,7 +39,7 @@ def test_one_client_may_wait_for_its_share_and_all_for_the_capacity() -> None:
 
 def test_what_nobody_waits_for_any_more_is_not_done_and_an_error_is_its_clients_alone() -> None:
     async def serve() -> list[object]:
-        queue, gate, done = FairQueue("test"), threading.Event(), []
+        queue, gate, done = FairQueue(one_thread), threading.Event(), []
         running = asyncio.ensure_future(queue.run("ann", gate.wait))
         left = asyncio.ensure_future(queue.run("ann", lambda: done.append("left")))
         failing = asyncio.ensure_future(queue.run("ann", lambda: 1 / 0))
