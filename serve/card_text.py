@@ -7,8 +7,8 @@ from typing import Any
 METRICS = {"acc": "accuracy", "top3": "top-3 accuracy", "ece": "expected calibration error", "loss": "cross-entropy"}
 SPLITS = {"test": "test", "val": "validation"}
 LIMITS = (
-    "It knows these classes only: a picture of anything else still gets one of them. It was measured on images of its "
-    "own data set; expect less on pictures that were taken differently."
+    "The model knows only these classes and assigns every picture to one of them, whatever the picture shows. Its "
+    "accuracy was measured on images from the data set that it was trained on; expect less on other pictures."
 )
 
 
@@ -22,19 +22,22 @@ def uncertain(card: dict[str, Any]) -> str:
     """When a prediction is called uncertain."""
     chosen = card.get("uncertain")
     if chosen is None:
-        return "There was no validation split, so no answer is called uncertain."
+        return "There was no validation split to choose a threshold on, so no answer is called uncertain."
     wanted = f"{100 * chosen['precision']:g}%"
     if chosen["threshold"] is None:
-        return f"At no confidence were {wanted} of the validation images right, so every answer is called uncertain."
+        return (
+            f"On validation images, no confidence was high enough for an accuracy of {wanted}, so every answer is "
+            "called uncertain."
+        )
     said = (
-        f"An answer is called uncertain below a confidence of {100 * chosen['threshold']:.2f}%, the lowest above which "
-        f"{wanted} of the answers on validation images were right."
+        f"Answers below a confidence of {100 * chosen['threshold']:.2f}% are called uncertain. It is the lowest "
+        f"threshold at which the other answers reached an accuracy of {wanted} on validation images."
     )
     if chosen.get("reached") is None or chosen.get("passing") is None or chosen.get("images") is None:
         return said
     return (
-        f"{said} Above it, {100 * chosen['reached']:.2f}% were right, and {chosen['passing']:,} of "
-        f"{chosen['images']:,} images were above it."
+        f"{said} Their accuracy was {100 * chosen['reached']:.2f}%, on {chosen['passing']:,} of "
+        f"{chosen['images']:,} images."
     )
 
 
@@ -43,10 +46,10 @@ def preparation(card: dict[str, Any]) -> str:
     stored, size = card["stored_size"], card["input_size"]
     mean, std = (", ".join(f"{value:g}" for value in card[name]) for name in ("mean", "std"))
     return (
-        f"Turned upright by EXIF; converted to RGB, transparency over white; the centre square scaled to {stored} x "
-        f"{stored} pixels; resized to {size} x {size} (bilinear); divided by 255; normalised with mean {mean} and "
-        f"standard deviation {std}. Validation and test prepare their images in the same way. The network normalises "
-        "its input itself."
+        "The picture is turned upright by its EXIF data and converted to RGB, transparent parts over white. Its centre "
+        f"square is scaled to {stored} x {stored} pixels, then resized to {size} x {size} (bilinear) and divided by "
+        f"255. The network itself normalises with mean {mean} and standard deviation {std}. Validation and test images "
+        "were prepared in the same way."
     )
 
 

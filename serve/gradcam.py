@@ -1,4 +1,4 @@
-"""Grad-CAM: which part of the picture spoke for a class (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
+"""Grad-CAM: which parts of the picture contributed to a class (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST = 1024  # pixels a side
 
 
 def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
-    """How much each place speaks for a class, from 0 (the least of this picture) to 1 (the most).
+    """How much each part of the picture contributes to a class, from 0 (the least in this picture) to 1 (the most).
 
     Args:
         network: in eval mode.
@@ -35,7 +35,7 @@ def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
         float [size, size].
 
     Raises:
-        ModelError: the backbone has no map of places before its classifier, as vision transformers.
+        ModelError: the backbone has no convolutional map before its classifier, as vision transformers.
     """
     heat = class_map(network, pixels, label).relu()
     heat = F.interpolate(heat[None, None], size=pixels.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
@@ -43,7 +43,7 @@ def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
 
 
 def class_map(network: Network, pixels: Tensor, label: int) -> Tensor:
-    """The last map of places, weighted by the mean gradients of a class's logit: float [h, w], of either sign.
+    """The last convolutional map, weighted by the mean gradients of a class's logit: float [h, w], of either sign.
 
     Where the map is averaged and classified by one linear layer, its sum is the logit without the bias.
     """
@@ -85,7 +85,7 @@ def map_size(network: Network, size: int) -> int:
 
 
 def explanation(classifier: Classifier, stored: np.ndarray, picture: Image.Image) -> Image.Image:
-    """What spoke for the prediction, laid over the picture that it is of.
+    """Grad-CAM of the prediction, drawn over the picture.
 
     Args:
         classifier: predicts.

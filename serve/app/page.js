@@ -1,6 +1,7 @@
-// What Gradio's page does not do: tabs in the address and by arrow keys, Ctrl+V, and words for what is refused.
+// What Gradio's page does not do: tabs in the address and by arrow keys, Ctrl+V, alternative texts, and words for what
+// is refused.
 (() => {
-  const MAX_BYTES = %MAX_BYTES%, MAX_TEXT = "%MAX_TEXT%";
+  const MAX_BYTES = %MAX_BYTES%, MAX_TEXT = "%MAX_TEXT%", ACCEPTED = "%ACCEPTED%";
   const tabs = () => [...document.querySelectorAll('[role="tab"]')].filter(tab => tab.offsetParent);
   const hash = tab => '#' + tab.textContent.trim().toLowerCase().replace(/\W+/g, '-');
   const say = text => { const notice = document.querySelector('#notice p'); if (notice) notice.textContent = text; };
@@ -13,8 +14,9 @@
   document.addEventListener('click', event => {
     const tab = event.target.closest?.('[role="tab"]');
     if (tab && !following && location.hash !== hash(tab)) history.pushState(null, '', hash(tab));
-    if (event.target.closest?.('[aria-label="Capture from camera"]') && !navigator.mediaDevices)
-      say('The browser gives no camera to this page: it needs https, or an address on this machine.');
+    const camera = event.target.closest?.('[aria-label="Capture from camera"], [title="grant webcam access"]');
+    if (camera && !navigator.mediaDevices)
+      say('Browsers allow the camera only on https pages and on the server\'s own machine. Upload a picture instead.');
     else if (event.target.closest?.('#picture, #examples')) say('');
   }, true);
   addEventListener('popstate', () => show(location.hash));
@@ -24,6 +26,21 @@
     const all = tabs(), next = all[(all.indexOf(event.target) + step + all.length) % all.length];
     next.focus(); next.click(); event.preventDefault();
   });
+
+  const NO_CAMERA = {
+    NotAllowedError: 'The browser does not let this page use the camera. Allow it next to the address, or upload a picture.',
+    NotFoundError: 'The browser found no camera. Upload a picture instead.',
+    NotReadableError: 'The camera cannot be used; another program may be using it.',
+  };
+  const devices = navigator.mediaDevices, openCamera = devices?.getUserMedia?.bind(devices);
+  if (openCamera) devices.getUserMedia = async wanted => {
+    try {
+      return await openCamera(wanted);
+    } catch (error) {  // of which Gradio says nothing
+      say(NO_CAMERA[error.name] ?? `The camera did not start (${error.name}). Upload a picture instead.`);
+      throw error;
+    }
+  };
 
   const tooLarge = file => file && file.size > MAX_BYTES;
   const refuse = (event, file) => {
@@ -52,7 +69,7 @@
   document.addEventListener('paste', event => {
     if (event.target.matches?.('input, textarea')) return;
     const file = [...event.clipboardData.files].find(file => file.type.startsWith('image/'));
-    if (!file) return say('What was pasted is no picture; copy a picture, not its address or its file name.');
+    if (!file) return say('The clipboard holds no picture. Copy a picture, not its address or file name.');
     if (give(file)) return;
     document.querySelector('#clear')?.click();  // where a picture is shown, nothing accepts another
     const until = Date.now() + 5000;
@@ -65,9 +82,25 @@
     if (location.hash) show(location.hash);
   });
   ready.observe(document, { childList: true, subtree: true });
-  // The other tab's content comes when it is opened.
-  new MutationObserver(() => document.querySelectorAll('.address:not([data-set])').forEach(place => {
-    place.dataset.set = '';
-    place.textContent = location.origin + location.pathname.replace(/\/$/, '');
-  })).observe(document, { childList: true, subtree: true });
+
+  // Gradio makes elements when they are first shown.
+  const each = (selector, work) => document.querySelectorAll(selector).forEach(work);
+  const set = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
+  function complete() {
+    each('.address:not([data-set])', place => {
+      place.dataset.set = '';
+      place.textContent = location.origin + location.pathname.replace(/\/$/, '');
+    });
+    // Named one by one, so that an iPhone converts its HEIC pictures to JPEG.
+    each('#picture input[type="file"]', input => set(input, 'accept', ACCEPTED));
+    each('#picture img', image => set(image, 'alt', 'the picture to classify'));
+    each('#heat img', image => set(image, 'alt', 'Grad-CAM map over the picture'));
+    each('#examples .thumbnail-item', button => {
+      const caption = button.querySelector('.caption-label')?.textContent.trim() ?? '';
+      const words = caption.replace(/^\u2713\s*(.*)/, '$1, predicted correctly').replace(/^\u2717\s*/, '');
+      set(button, 'aria-label', `Test image: ${words}`);
+      button.querySelectorAll('img').forEach(image => set(image, 'alt', words));
+    });
+  }
+  new MutationObserver(complete).observe(document, { childList: true, subtree: true });
 })();

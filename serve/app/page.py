@@ -14,6 +14,7 @@ from serve.app.panels.card import card_html, headline, title
 from serve.app.panels.templates import render
 from serve.app.uploads.limits import Limits
 from serve.app.uploads.picture_input import ONLY_UPLOADS, is_upload, picture_input
+from serve.app.uploads.pictures import FORMATS
 from serve.classifier import Classifier
 
 QUEUE = 512  # events that Gradio may hold; our own queues refuse earlier
@@ -57,7 +58,13 @@ def tell_what_is_missing(blocks: gr.Blocks) -> None:
 
 def script(limits: Limits) -> str:
     """The page's own script, for its head."""
-    code = SCRIPT.read_text().replace("%MAX_BYTES%", str(limits.bytes)).replace("%MAX_TEXT%", f"{limits.megabytes:g}")
+    code = SCRIPT.read_text()
+    for name, value in (
+        ("MAX_BYTES", str(limits.bytes)),
+        ("MAX_TEXT", f"{limits.megabytes:g}"),
+        ("ACCEPTED", ",".join(f"image/{kind.lower()}" for kind in FORMATS)),
+    ):
+        code = code.replace(f"%{name}%", value)
     return f"<script>{code}</script>"
 
 
@@ -77,7 +84,7 @@ def try_it(demo: Demo) -> None:
             gallery = examples_gallery(demo.classifier)
         with gr.Column(scale=4, min_width=300):
             answer = gr.HTML(NOTHING_YET, elem_id="verdict")
-            with gr.Row():
+            with gr.Row(elem_id="actions"):
                 explain = gr.Button("Where did it look?", interactive=False, elem_id="explain")
                 clear = gr.Button("Clear", elem_id="clear")
             gr.HTML(legend(demo), elem_id="legend")

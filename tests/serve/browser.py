@@ -21,10 +21,12 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A picture of a test card in place of a camera.
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
 ]
+CAMERAS = {
+    "test card": ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"],
+    "refused": ["--deny-permission-prompts", "--use-fake-device-for-media-stream"],
+    "missing": ["--use-fake-ui-for-media-stream"],
+}
 
 
 @dataclass
@@ -47,22 +49,36 @@ class Visit:
 
 
 @contextmanager
-def visit(url: str, **options: Any) -> Iterator[Visit]:
-    """Open a page; options are those of Playwright's new_context: color_scheme, viewport, is_mobile."""
-    from playwright.sync_api import sync_playwright
+def chromium(playwright: Any, camera: str = "test card", *flags: str) -> Iterator[Any]:
+    """The browser; to start it takes seconds, so several visits may share one. CAMERAS has what stands for a camera."""
+    arguments = [*FLAGS, *CAMERAS[camera], *flags]
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE_MS)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
-        try:
-            page = browser.new_context(
-                permissions=["camera", "clipboard-read", "clipboard-write"], **options
-            ).new_page()
-            page.set_default_timeout(PATIENCE_MS)
-            seen = Visit(page)
-            page.on("request", lambda request: seen.requests.append(request.url))
-            page.on("console", lambda said: seen.complaints.append(said.text) if said.type == "error" else None)
-            page.goto(url)
-            page.get_by_role("tab", name="Model card").wait_for()
-            yield seen
-        finally:
-            browser.close()
+
+@contextmanager
+def visit(browser: Any, url: str, camera_allowed: bool = True, **options: Any) -> Iterator[Visit]:
+    """Open a page as a new visitor.
+
+    Args:
+        browser: from chromium().
+        url: of the page.
+        camera_allowed: without asking.
+        options: Playwright's for new_context: color_scheme, viewport, is_mobile.
+    """
+    permissions = ["clipboard-read", "clipboard-write", *(["camera"] if camera_allowed else [])]
+    context = browser.new_context(permissions=permissions, **options)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        seen = Visit(page)
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.on("console", lambda said: seen.complaints.append(said.text) if said.type == "error" else None)
+        page.goto(url)
+        page.get_by_role("tab", name="Model card").wait_for()
+        yield seen
+    finally:
+        context.close()

@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from browser import visit  # run as a script, beside it
+from browser import chromium, visit  # run as a script, beside it
 from demo_server import running
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 DESKTOP, PHONE = {"width": 1120, "height": 900}, {"width": 390, "height": 844}
-EXAMPLE = 3  # of the gallery
+EXAMPLES = {"light": 1, "dark": 3, "phone": 1}  # of the gallery: one that is certain, and one that may not be
 
 
 def main() -> None:
@@ -23,15 +24,20 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True)
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary, running(options.model, Path(temporary)) as server:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        running(options.model, Path(temporary)) as server,
+        sync_playwright() as playwright,
+        chromium(playwright) as browser,
+    ):
         for name, scheme, size in (("light", "light", DESKTOP), ("dark", "dark", DESKTOP), ("phone", "light", PHONE)):
-            with visit(server.url, color_scheme=scheme, viewport=size) as seen:
+            with visit(browser, server.url, color_scheme=scheme, viewport=size) as seen:
                 shoot(seen.page, options.to, name)
 
 
 def shoot(page: Any, folder: Path, name: str) -> None:
     """An answer with its overlay, then the model card."""
-    page.locator("#examples button.gallery-item, #examples button.thumbnail-item").nth(EXAMPLE).click()
+    page.locator("#examples button.gallery-item, #examples button.thumbnail-item").nth(EXAMPLES[name]).click()
     page.locator("#verdict .bars").wait_for()
     page.locator("#explain").click()
     page.locator("#heat img").wait_for()

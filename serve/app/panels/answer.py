@@ -27,11 +27,11 @@ def how_sure(prediction: Prediction, chosen: dict[str, Any] | None) -> str:
     sure = f"{100 * prediction.confidence:.0f}% sure"
     wanted = f"{100 * chosen['precision']:g}%"
     if chosen["threshold"] is None:
-        return f"Uncertain: {sure}, but at no confidence were {wanted} of its answers on validation images right."
+        return f"Uncertain: {sure}, but this model reached an accuracy of {wanted} at no confidence."
     if prediction.uncertain:
         return f"Uncertain: only {sure}; this model is reliable above {100 * chosen['threshold']:.0f}%."
     reached = chosen.get("reached") or chosen["precision"]
-    return f"Confident: {sure}; {100 * reached:.0f}% of such answers on validation images were right."
+    return f"Confident: {sure}; {100 * reached:.0f}% of such answers on validation images were correct."
 
 
 def refusal_html(message: str) -> str:

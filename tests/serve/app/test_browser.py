@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browser import CHROMIUM, MISSING, Visit, visit
+from browser import CHROMIUM, MISSING, Visit, chromium, visit
 from demo_server import Server, running
 from gradio_api import PATIENCE_S
 from PIL import Image
@@ -22,13 +25,29 @@ pytestmark = [
     pytest.mark.xdist_group("demo"),  # one server for all
     pytest.mark.skipif(CHROMIUM is None or importlib.util.find_spec("playwright") is None, reason=MISSING),
 ]
-PHONE = {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1120, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    """For this module alone: its event loop would be in the way of other tests' own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Any) -> Iterator[Any]:
+    """One browser; each visit has its own context in it, with nothing kept from the others."""
+    with chromium(playwright) as browser:
+        yield browser
 
 
 @pytest.fixture
-def seen(server: Server) -> Iterator[Visit]:
+def seen(server: Server, browser: Any) -> Iterator[Visit]:
     """A visit to the page, which has to stay with this server and without an error."""
-    with visit(server.url) as seen:
+    with visit(browser, server.url) as seen:
         yield seen
     assert seen.requests
     assert seen.elsewhere(server.url) == []
@@ -60,7 +79,7 @@ def test_an_uploaded_picture_gets_three_labels_and_the_other_tab_the_card(
     assert labels(seen) == expected_labels(artifact, 2)
     assert seen.page.locator("#verdict .answer").inner_text() == expected_labels(artifact, 2)[0]
     assert "Uncertain" in seen.page.locator("#verdict .chip").inner_text()  # random weights are never that sure
-    assert "ms from file to answer" in seen.page.locator("#verdict .time").inner_text()
+    assert "This model knows only 5 classes" in seen.page.locator("#verdict .time").inner_text()
 
     seen.page.get_by_role("tab", name="Model card").click()
     seen.page.locator(".card .confusion").wait_for()
@@ -175,7 +194,7 @@ def test_what_is_pasted_with_the_keyboard_is_classified_also_in_place_of_another
         seen.page.get_by_role("status").get_by_text(expected_labels(artifact, place)[0]).first.wait_for()
         assert labels(seen) == expected_labels(artifact, place)
     seen.page.evaluate(paste, [None, ""])
-    assert "What was pasted is no picture" in seen.page.locator("#notice").inner_text()
+    assert "The clipboard holds no picture" in seen.page.locator("#notice").inner_text()
 
 
 def test_a_file_that_is_too_large_is_refused_with_the_limit(seen: Visit, tmp_path: Path) -> None:
@@ -192,8 +211,8 @@ def test_clear_empties_the_page(seen: Visit, picture: Path) -> None:
     seen.page.locator("#picture input[type=file]").wait_for(state="attached")
 
 
-def test_after_a_restart_of_the_server_the_page_recovers(artifact: Path, tmp_path: Path) -> None:
-    with running(artifact, tmp_path) as first, visit(first.url) as seen:
+def test_after_a_restart_of_the_server_the_page_recovers(artifact: Path, tmp_path: Path, browser: Any) -> None:
+    with running(artifact, tmp_path) as first, visit(browser, first.url) as seen:
         seen.page.locator("#examples .thumbnail-item").nth(1).click()
         assert labels(seen) == expected_labels(artifact, 1)
         first.process.send_signal(signal.SIGTERM)
@@ -208,11 +227,89 @@ def test_after_a_restart_of_the_server_the_page_recovers(artifact: Path, tmp_pat
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_nothing_is_wider_than_the_screen(scheme: str, server: Server) -> None:
-    with visit(server.url, viewport=PHONE, is_mobile=True, color_scheme=scheme) as seen:
-        for tab in ("Try it", "Model card"):
-            seen.page.get_by_role("tab", name=tab).click()
-            assert seen.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        assert seen.page.evaluate(
-            "document.documentElement.matches('.dark *, .dark') || !!document.querySelector('.dark')"
-        ) is (scheme == "dark")
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_answer_map_and_card_fit_the_screen_in_the_visitors_colours(
+    screen: dict[str, int], scheme: str, server: Server, browser: Any
+) -> None:
+    def fits() -> bool:
+        return seen.page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+
+    def is_legible(selector: str) -> bool:
+        """Dark on light, or light on dark: by the mean of red, green and blue, which are not far apart here."""
+        color = seen.page.locator(selector).first.evaluate("element => getComputedStyle(element).color")
+        return (sum(map(float, re.findall(r"[\d.]+", color)[:3])) / 3 < 128) is (scheme == "light")
+
+    with visit(browser, server.url, color_scheme=scheme, viewport=screen, is_mobile=screen is PHONE) as seen:
+        seen.page.locator("#examples .thumbnail-item").nth(2).click()
+        labels(seen)
+        assert (fits(), is_legible("#verdict .answer"), is_legible(".headline h1")) == (True, True, True)
+        seen.page.locator("#explain").click()
+        seen.page.wait_for_function("document.querySelector('#heat img')?.naturalWidth > 0")
+        assert (fits(), is_legible("#legend .legend")) == (True, True)
+        assert seen.page.locator("#heat img").bounding_box()["width"] > 250  # of a picture of 24 pixels
+        parts = ("#picture", "#verdict", "#actions", "#heat", "#examples")
+        tops = [seen.page.locator(part).bounding_box()["y"] for part in parts]
+        assert screen is DESKTOP or tops == sorted(tops)  # on a phone, one below the other
+        seen.page.get_by_role("tab", name="Model card").click()
+        seen.page.locator(".card .confusion").wait_for()
+        assert (fits(), is_legible(".card h2"), is_legible(".card .confusion th[scope=row]")) == (True, True, True)
+
+
+def test_pictures_have_alternative_texts(seen: Visit, picture: Path) -> None:
+    example = seen.page.locator("#examples .thumbnail-item")
+    example.nth(3).wait_for()
+    assert [example.nth(place).get_attribute("aria-label") for place in (0, 1)] == [
+        "Test image: cat, predicted correctly",
+        "Test image: cat, predicted as dog",
+    ]
+    assert example.nth(1).locator("img").get_attribute("alt") == "cat, predicted as dog"
+    seen.page.locator("#picture input[type=file]").set_input_files(picture)
+    labels(seen)
+    seen.page.locator("#explain").click()
+    seen.page.locator("#heat img[alt='Grad-CAM map over the picture']").wait_for()
+    seen.page.locator("#picture img[alt='the picture to classify']").wait_for()
+
+
+def test_an_iphone_is_asked_for_the_formats_that_are_accepted_so_that_it_converts_its_own(seen: Visit) -> None:
+    seen.page.locator("#picture input[type=file]").wait_for(state="attached")
+    accepted = seen.page.locator("#picture input[type=file]").get_attribute("accept")
+    assert accepted == "image/png,image/jpeg,image/webp,image/bmp"
+
+
+def test_a_heic_picture_is_refused_with_how_to_send_a_jpeg(seen: Visit, tmp_path: Path) -> None:
+    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    seen.page.locator("#picture input[type=file]").set_input_files(tmp_path / "phone.jpg")
+    seen.page.locator("#verdict .refused").wait_for()
+    assert "This is a HEIC picture. Send a JPEG: on an iPhone" in seen.page.locator("#verdict").inner_text()
+    seen.complaints.clear()  # the preview of a file that is gone
+
+
+@pytest.mark.parametrize(
+    ("camera", "said"),
+    [("refused", "The browser does not let this page use the camera."), ("missing", "The browser found no camera.")],
+)
+def test_a_camera_that_is_refused_or_missing_is_told_in_words(
+    camera: str, said: str, server: Server, playwright: Any
+) -> None:
+    with (
+        chromium(playwright, camera) as browser,
+        visit(browser, server.url, camera_allowed=camera != "refused") as seen,
+    ):
+        ask_for_the_camera(seen)
+        seen.page.locator("#notice").get_by_text(said).wait_for()
+
+
+def test_where_browsers_give_no_page_a_camera_the_reason_is_told(server: Server, playwright: Any) -> None:
+    name = socket.gethostname()  # a page by plain http from anything but this machine, as far as the browser knows
+    with (
+        chromium(playwright, "test card", f"--host-resolver-rules=MAP {name} 127.0.0.1") as browser,
+        visit(browser, server.url.replace("127.0.0.1", name)) as seen,
+    ):
+        ask_for_the_camera(seen)
+        seen.page.locator("#notice").get_by_text("Browsers allow the camera only on https pages").wait_for()
+
+
+def ask_for_the_camera(seen: Visit) -> None:
+    """The two clicks that a visitor makes."""
+    seen.page.locator("#picture [aria-label='Capture from camera']").click()
+    seen.page.locator("#picture").get_by_text("Click to Access Webcam").click()

@@ -79,9 +79,11 @@ def answer(probability: float, uncertain: bool | None, chosen: dict[str, Any] | 
 
 def test_the_answer_says_how_far_to_trust_it() -> None:
     assert "Uncertain: only 68% sure; this model is reliable above 77%." in answer(0.68, True, THRESHOLD)
-    assert "Confident: 91% sure; 98% of such answers on validation images were right." in answer(0.91, False, THRESHOLD)
+    assert "Confident: 91% sure; 98% of such answers on validation images were correct." in answer(
+        0.91, False, THRESHOLD
+    )
     never = answer(0.91, True, THRESHOLD | {"threshold": None})
-    assert "Uncertain: 91% sure, but at no confidence were 95% of its answers on validation images right." in never
+    assert "Uncertain: 91% sure, but this model reached an accuracy of 95% at no confidence." in never
     assert "sure" not in answer(0.91, None, None)
     assert answer(0.68, True, THRESHOLD).startswith("cat ")
     assert "cat 68.0% dog 32.0%" in answer(0.68, True, THRESHOLD)
