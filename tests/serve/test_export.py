@@ -117,10 +117,9 @@ def test_onnx_with_other_answers_is_not_written(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = onnx.load_from_string(cached_onnx_bytes(Classifier(artifact).reference, STORED))
-    [bias] = [each for each in other.graph.initializer if each.name.endswith("classifier.1.bias")]
-    bias.CopyFrom(
-        onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32([1, 0, 0, 0, 0]), bias.name)
-    )
+    [weight] = [each for each in other.graph.initializer if each.name.endswith("classifier.1.weight")]
+    swapped = onnx.numpy_helper.to_array(weight)[[1, 0, 2, 3, 4]]  # of two classes
+    weight.CopyFrom(onnx.numpy_helper.from_array(swapped, weight.name))
     monkeypatch.setattr(serve.onnx_cache, "cached_onnx_bytes", lambda *_: other.SerializeToString())
     assert export(artifact, tmp_path / "out", "--onnx") == 2
     assert "not written" in capsys.readouterr().err
