@@ -1,8 +1,8 @@
 """int8 by ONNX Runtime's static quantisation: weights and activations, scales per channel of a convolution.
 
 Per tensor, MobileNetV2 lost 19.4 points of accuracy on 2,000 test images of CIFAR-10 (0.8975 to 0.7040); per channel
-0.5. On a CPU with AVX2 but without VNNI, per channel lost 4.2 on all 10,000 (0.8457 to 0.8038), because sums of products
-of 8 by 8 bits saturate there; with weights of 7 bits it lost 0.4 (0.8415), at the same speed.
+0.5. On a CPU with AVX2 but without VNNI, per channel lost 4.2 on all 10,000 (0.8457 to 0.8038), because sums of
+products of 8 by 8 bits saturate there; with weights of 7 bits it lost 0.4 (0.8415), at the same speed.
 """
 
 from __future__ import annotations
