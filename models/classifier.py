@@ -197,7 +197,7 @@ class ImageClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities of the images that count; of a batch of ours also indices and labels."""
-        if not hasattr(batch, "indices"):
+        if not hasattr(batch, "global_size"):
             return {"probabilities": self(images_of(batch)).float().softmax(dim=-1)}
         logits, labels = self._valid(batch)
         return {"indices": batch.indices[: batch.num_valid], "labels": labels, "probabilities": logits.softmax(dim=-1)}
