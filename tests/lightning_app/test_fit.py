@@ -305,9 +305,9 @@ def test_ddp_on_this_machine_tests_every_image_once_and_sums_up_once(program: Pr
     assert [line for line in process.stderr.splitlines() if TROUBLE.search(line)] == []
 
 
-@pytest.mark.usefixtures("empty_folder")
-def test_a_dev_run_is_one_epoch_whatever_the_sides(tiny: list[str]) -> None:
+def test_a_dev_run_is_one_epoch_whatever_the_sides_and_keeps_nothing(tiny: list[str], empty_folder: Path) -> None:
     assert main(["fit", *tiny, "--data.image_size", "[24,24,32]", "--trainer.fast_dev_run", "true"]) == 0
+    assert list(empty_folder.iterdir()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -133,6 +133,19 @@ def test_each_validation_replaces_the_predictions_of_the_one_before() -> None:
         assert int(found["confusion"].sum()) == count
 
 
+def test_what_a_sanity_check_measured_is_no_result_and_no_part_of_the_next_one() -> None:
+    model = lively()
+    model.log_dict = lambda *_, **__: None
+    for count, sanity_checking in ((5, True), (3, False)):
+        images, labels = images_and_labels(count)
+        model.trainer.sanity_checking = sanity_checking
+        with torch.no_grad():
+            model.validation_step(batch_of(images, labels, count, count), 0)
+        model.on_validation_epoch_end()
+        assert list(model.results) == ([] if sanity_checking else ["val"])
+    assert int(model.results["val"]["confusion"].sum()) == 3
+
+
 def test_a_frozen_backbone_has_only_its_head_to_train() -> None:
     model = classifier(freeze_backbone=True)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -16,6 +16,11 @@ def test_the_input_size_is_that_of_evaluation(run: FinishedRun) -> None:
     assert (card["input_size"], card["stored_size"]) == (40, 48)
 
 
+def test_the_steps_are_those_behind_the_exported_weights(run: FinishedRun) -> None:
+    provenance = model_card(run)["provenance"]
+    assert (provenance["epochs"], provenance["steps"], provenance["steps_of_the_run"]) == (3, 30, 50)
+
+
 def test_the_threshold_comes_from_validation(run: FinishedRun) -> None:
     uncertain = model_card(run)["uncertain"]
     assert (uncertain["images"], uncertain["passing"], uncertain["threshold"]) == (4, 2, pytest.approx(0.8))
