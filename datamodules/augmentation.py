@@ -7,14 +7,15 @@ here is a pure function, on whichever device the images are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from datamodules.augmentations import trivial_augment as trivial
-from datamodules.augmentations.erasing import erase
+from datamodules.augmentations.color_jitter import Jitter, jitter
+from datamodules.augmentations.erasing import Erasure, erase, place
 from datamodules.augmentations.mixing import Mix, draw_mix
-from datamodules.color_jitter import jitter
 from datamodules.errors import DataError
 from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift, straight_resample
 
@@ -24,6 +25,22 @@ OPERATION, LEVEL, SIGN, ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range
 DRAWS = 20
 FIRST_DRAWS = 12  # drawn by themselves, so that adding columns behind them left every recipe as it was
 SMALL = 64  # stored pixels; the work of straight_resample grows with them, and beyond it grid_sample is quicker
+
+
+class Changes(NamedTuple):
+    """What the draws of n images come to; computed for a whole epoch at once, so that a batch needs few kernels.
+
+    Attributes:
+        colors: of the colour jitter.
+        trivial: TrivialAugment's operations on colours; None without it.
+        theta: float32 [n, 2, 3], from output to input coordinates in [-1, 1].
+        erased: the rectangles of random erasing; None without it.
+    """
+
+    colors: Jitter
+    trivial: trivial.Recoloring | None
+    theta: Tensor
+    erased: Erasure | None
 
 
 @dataclass
@@ -95,35 +112,45 @@ class Augment:
         Returns:
             float32 [n, 3, size, size] in [0, 1].
         """
-        images, theta = self.recolor(images, draws), self.theta(draws, images.shape[-1])
-        turns = bool(self.rotation) or self.trivial_augment
-        if images.device.type == "cpu" and not turns and images.shape[-1] <= SMALL:
-            images = straight_resample(images, theta, size)
-        else:
-            images = affine_resample(images, theta, size)
+        return self.apply(images, self.changes(draws, images.shape[-1], size), size)
+
+    def changes(self, draws: Tensor, stored_size: int, size: int) -> Changes:
+        """What is done to each image of side `stored_size` on its way to `size`, from float32 [n, DRAWS]."""
+        recoloring = trivial.recoloring(self.choose(draws)) if self.trivial_augment else None
+        erased = None
         if self.erasing:
             columns = (draws[:, column] for column in (ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y))
-            images = erase(images, draws[:, ERASE] < self.erasing, *columns)
-        return images
+            erased = place(draws[:, ERASE] < self.erasing, *columns, size)
+        return Changes(self.colors(draws), recoloring, self.theta(draws, stored_size), erased)
+
+    def apply(self, images: Tensor, changes: Changes, size: int) -> Tensor:
+        """`__call__`, with what the draws come to."""
+        images = jitter(images, *changes.colors)
+        if changes.trivial is not None:
+            images = trivial.recolor(images, changes.trivial)
+        turns = bool(self.rotation) or self.trivial_augment
+        if images.device.type == "cpu" and not turns and images.shape[-1] <= SMALL:
+            images = straight_resample(images, changes.theta, size)
+        else:
+            images = affine_resample(images, changes.theta, size)
+        return images if changes.erased is None else erase(images, changes.erased)
 
     def draw_mix(self, seed: int, epoch: int, position: int, size: int) -> Mix | None:
         """How the global batch that begins at a position is mixed, at side `size`; None where it is not."""
         return draw_mix(self.mixup, self.cutmix, (seed, epoch), position, size)
 
-    def recolor(self, images: Tensor, draws: Tensor) -> Tensor:
-        """The colour part."""
+    def colors(self, draws: Tensor) -> Jitter:
+        """The amounts of the colour jitter."""
 
         def spread(column: int) -> Tensor:
             return draws[:, column] * 2 - 1
 
-        images = jitter(
-            images,
+        return Jitter(
             brightness=1 + self.brightness * spread(BRIGHTNESS) if self.brightness else None,
             contrast=1 + self.contrast * spread(CONTRAST) if self.contrast else None,
             saturation=1 + self.saturation * spread(SATURATION) if self.saturation else None,
             hue=self.hue * spread(HUE) if self.hue else None,
         )
-        return trivial.recolor(images, self.choose(draws)) if self.trivial_augment else images
 
     def choose(self, draws: Tensor) -> trivial.Choice:
         """TrivialAugment's operation for each image."""

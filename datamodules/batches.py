@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from datamodules.augmentation import Augment
+from datamodules.augmentation import Augment, Changes
 from datamodules.geometry import resample
 from datamodules.packed_cache import PackedImages
-from datamodules.sampling import EpochDraws, Shard, draw_epoch
+from datamodules.sampling import Shard, draw_epoch
 
 # Share of the free memory of a GPU that the data set may take; the rest is the model's.
 RESIDENT_SHARE = 0.25
@@ -20,7 +20,8 @@ class ImageBatch(NamedTuple):
     """What a model's step gets.
 
     Attributes:
-        images: float32 [n, 3, size, size] in [0, 1]; normalising is the model's.
+        images: [n, 3, size, size] in [0, 1]; normalising is the model's. On a CPU float32; on a GPU in the type and the
+            memory format that the first convolution takes, see `input_type`.
         labels: int64 [n].
         indices: int64 [n], where the images lie in the packed cache.
         num_valid: leading images that count; the rest is padding.
@@ -38,6 +39,21 @@ class ImageBatch(NamedTuple):
     own_share: float = 1.0
 
 
+class Epoch(NamedTuple):
+    """All that the batches of an epoch look up, by position in its order.
+
+    Attributes:
+        home_indices: int64 [N], indices into the packed cache, where the data set is.
+        indices, labels: int64 [N], on the device.
+        changes: of N images, on the device.
+    """
+
+    home_indices: Tensor
+    indices: Tensor
+    labels: Tensor
+    changes: Changes
+
+
 class BatchMaker:
     """Makes the batches of a data set on one device.
 
@@ -48,6 +64,7 @@ class BatchMaker:
         augment: applied to the split `train`.
         device: where batches are made.
         balanced: train on as many images of each class.
+        pixels: type of the images in a batch.
 
     Attributes:
         home: where the data set is: on a GPU with room for it, which it then never leaves, else in the CPU's memory.
@@ -62,16 +79,19 @@ class BatchMaker:
         augment: Augment,
         device: torch.device,
         balanced: bool = False,
+        pixels: torch.dtype = torch.float32,
     ) -> None:
-        self.seed, self.augment, self.device = seed, augment, device
+        self.seed, self.augment, self.device, self.pixels = seed, augment, device, pixels
         images = torch.from_numpy(packed.images)
         self.home = device if fits(images, device) else torch.device("cpu")
+        # What may be paged out, CUDA copies only once all before it is done.
+        self.pinned = device.type == "cuda" and self.home.type == "cpu"
         self.images = images.to(self.home)
         self.labels = torch.from_numpy(packed.labels).to(self.home)
         self.indices = {split: numbers.to(self.home) for split, numbers in indices.items()}
         self.train_labels = self.labels[self.indices["train"]].cpu() if balanced else None
-        self.epoch = -1
-        self.drawn: EpochDraws
+        self.entered = (-1, 0)
+        self.epoch: Epoch
 
     def make(self, shard: Shard, size: int) -> ImageBatch:
         """The pixels and labels of a shard, at side `size`."""
@@ -80,45 +100,72 @@ class BatchMaker:
         return self._eval(shard, size)
 
     def _train(self, shard: Shard, size: int) -> ImageBatch:
-        self._enter(shard.epoch)
+        self._enter(shard.epoch, size)
         span = span_of(shard)
         mix = self.augment.draw_mix(self.seed, shard.epoch, shard.first, size)
+        part = at(self.epoch, [span] if mix is None else [before(shard, span), span])
+        images = self.augment.apply(self.gather(part.home_indices), part.changes, size)
         if mix is None:
-            images, indices = self._augmented(size, span)
-            return self._batch(images, indices, shard)
-        images, indices = self._augmented(size, before(shard, span), span)
-        batch = self._batch(mix.apply(images[1:], images[:-1]), indices[1:], shard)
-        return batch._replace(mixed_labels=self._to_device(self.labels[indices[:-1]]), own_share=mix.own_share)
-
-    def _augmented(self, size: int, *spans: slice) -> tuple[Tensor, Tensor]:
-        """The images at positions of the epoch's order, and their indices."""
-        order, draws = (together([values[span] for span in spans]) for values in self.drawn)
-        indices = self.indices["train"][order]
-        return self.augment(self.gather(indices), draws, size), indices
+            return self._batch(images, part.labels, part.indices, shard)
+        images = mix.apply(images[1:], images[:-1])
+        batch = self._batch(images, part.labels[1:], part.indices[1:], shard)
+        return batch._replace(mixed_labels=part.labels[:-1], own_share=mix.own_share)
 
     def _eval(self, shard: Shard, size: int) -> ImageBatch:
         indices = self.indices[shard.split][span_of(shard)]
-        indices = torch.cat([indices, indices[-1:].expand(shard.size - len(indices))])
-        return self._batch(resample(self.gather(indices), size), indices, shard)
+        if len(indices) < shard.size:
+            indices = torch.cat([indices, indices[-1:].expand(shard.size - len(indices))])
+        images = resample(self.gather(indices), size)
+        return self._batch(images, self._to_device(self.labels[indices]), self._to_device(indices), shard)
 
-    def _batch(self, images: Tensor, indices: Tensor, shard: Shard) -> ImageBatch:
-        labels, indices = self._to_device(self.labels[indices]), self._to_device(indices)
+    def _batch(self, images: Tensor, labels: Tensor, indices: Tensor, shard: Shard) -> ImageBatch:
+        if self.device.type != "cpu":
+            images = images.to(self.pixels, memory_format=torch.channels_last)
         return ImageBatch(images, labels, indices, shard.stop - shard.start, shard.global_size)
 
-    def _enter(self, epoch: int) -> None:
-        if epoch != self.epoch:
+    def _enter(self, epoch: int, size: int) -> None:
+        """Look up and compute all that an epoch's batches have in common."""
+        if self.entered != (epoch, size):
             order, draws = draw_epoch(len(self.indices["train"]), self.seed, epoch, self.train_labels)
-            self.drawn, self.epoch = EpochDraws(order.to(self.home), draws.to(self.device)), epoch
+            home_indices = self.indices["train"][order.to(self.home)]
+            indices, labels = self._to_device(home_indices), self._to_device(self.labels[home_indices])
+            changes = self.augment.changes(self._to_device(draws), self.images.shape[-1], size)
+            self.epoch, self.entered = Epoch(home_indices, indices, labels, changes), (epoch, size)
 
     def gather(self, indices: Tensor) -> Tensor:
         """Stored images as float32 [n, 3, S, S] in [0, 1], on the device."""
-        return self._to_device(self.images[indices]).float().div_(255)
+        shape = (len(indices), *self.images.shape[1:])
+        into = torch.empty(shape, dtype=torch.uint8, pin_memory=True) if self.pinned else None
+        return torch.index_select(self.images, 0, indices, out=into).to(self.device, non_blocking=True) / 255
 
     def _to_device(self, values: Tensor) -> Tensor:
-        """Without waiting for the device: what may be paged out, CUDA copies only once all before it is done."""
-        if self.device.type == "cuda" and self.home.type == "cpu":
+        """Without waiting for the device."""
+        if self.pinned:
             values = values.pin_memory()
         return values.to(self.device, non_blocking=True)
+
+
+def input_type(precision: str, device: torch.device) -> torch.dtype:
+    """The type in which the first convolution takes pixels, by Lightning's name of the precision.
+
+    On a CPU float32 always, so that a batch is the same to the bit in each precision.
+    """
+    narrow = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return torch.float32 if device.type == "cpu" else narrow.get(precision, torch.float32)
+
+
+Fields = TypeVar("Fields", bound=tuple)
+
+
+def at(fields: Fields, spans: list[slice]) -> Fields:
+    """The spans of every tensor in a NamedTuple of tensors, None and further ones."""
+
+    def part(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return at(value, spans)
+        return None if value is None else together([value[span] for span in spans])
+
+    return type(fields)(*map(part, fields))
 
 
 def span_of(shard: Shard) -> slice:

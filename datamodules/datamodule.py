@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from datamodules.augmentation import Augment
-from datamodules.batches import BatchMaker, ImageBatch
+from datamodules.batches import BatchMaker, ImageBatch, input_type
 from datamodules.cache_building import open_or_pack
 from datamodules.dataset_report import full_report, report_lines
 from datamodules.errors import DataError
@@ -192,8 +192,9 @@ class ImageData(pl.LightningDataModule):
 
     def make(self, shard: Shard, device: torch.device) -> ImageBatch:
         """The pixels of a shard, made on `device`."""
-        if self._maker is None or self._maker.device != device:
-            self._maker = BatchMaker(self.packed, self.indices, self.seed, self.augment, device, self.balanced)
+        pixels = input_type(self.trainer.precision if self.trainer else "", device)
+        if self._maker is None or (self._maker.device, self._maker.pixels) != (device, pixels):
+            self._maker = BatchMaker(self.packed, self.indices, self.seed, self.augment, device, self.balanced, pixels)
         size = self.train_size(shard.epoch) if shard.split == "train" else self.eval_size
         return self._maker.make(shard, size)
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.constants import pixel_centers
+
 
 def shift(offset: Tensor) -> Tensor:
     """Look `offset` [n, 2] (x, y) further on: float [n, 3, 3]."""
@@ -93,8 +95,7 @@ def bilinear_weights(scale: Tensor, offset: Tensor, stored: int, size: int) -> T
     Returns:
         float [n, size, stored]; a row sums up to 1.
     """
-    axis = (torch.arange(size, device=scale.device, dtype=scale.dtype) * 2 + 1) / size - 1
-    at = (scale[:, None] * axis + offset[:, None] + 1) * (stored / 2)  # pixel i lies at i + 0.5
+    at = (scale[:, None] * pixel_centers(size, scale) + offset[:, None] + 1) * (stored / 2)  # pixel i lies at i + 0.5
     at = torch.remainder(at, 2 * stored)
     at = (torch.minimum(at, 2 * stored - at) - 0.5).clamp(0, stored - 1)
     pixels = torch.arange(stored, device=scale.device, dtype=scale.dtype)
@@ -103,13 +104,10 @@ def bilinear_weights(scale: Tensor, offset: Tensor, stored: int, size: int) -> T
 
 def affine_grid(theta: Tensor, size: int) -> Tensor:
     """`F.affine_grid` for squares, [n, size, size, 2], by broadcast sums instead of a matrix product."""
-    axis = (torch.arange(size, device=theta.device, dtype=theta.dtype) * 2 + 1) / size - 1
-    along_x = theta[:, :, 0, None] * axis
-    along_y = theta[:, :, 1, None] * axis + theta[:, :, 2, None]
-    grid = theta.new_empty(len(theta), size, size, 2)
-    for coordinate in (0, 1):
-        torch.add(along_x[:, coordinate, None, :], along_y[:, coordinate, :, None], out=grid[..., coordinate])
-    return grid
+    along_x, along_y = (theta[:, :, :2, None] * pixel_centers(size, theta)).unbind(2)
+    along_y = along_y + theta[:, :, 2, None]
+    # x of all pixels, then y of all: as grid_sample reads them, and one sum over memory in order.
+    return (along_x[:, :, None, :] + along_y[:, :, :, None]).permute(0, 2, 3, 1)
 
 
 def resample(images: Tensor, size: int) -> Tensor:

@@ -53,5 +53,10 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Pixels float [n, 3, size, size] in [0, 1] to logits [n, num_classes]."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        return self.backbone(torch.addcmul(self.offset, images, self.scale))
+        return self.backbone(self.normalized(images.contiguous(memory_format=torch.channels_last)))
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """(pixels - mean) / std. Of bf16 or fp16 pixels computed in float32, and written in their type at once."""
+        narrow = images.dtype in (torch.bfloat16, torch.float16) and self.scale.dtype == torch.float32
+        into = torch.empty_like(images) if narrow and not images.requires_grad else None
+        return torch.addcmul(self.offset, images, self.scale, out=into)

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models.kernels": set(),
     "models.metrics": set(),
     "datamodules": {"datamodules.sources", "datamodules.augmentations"},
-    "datamodules.augmentations": {"datamodules.color_jitter", "datamodules.geometry"},
+    "datamodules.augmentations": {"datamodules.constants", "datamodules.geometry"},
     "datamodules.sources": {"datamodules.errors", "datamodules.holdout"},
     "serve": {"models", "datamodules.sources", "datamodules.geometry", "datamodules.errors"},
 }

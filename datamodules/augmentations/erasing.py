@@ -5,8 +5,12 @@ Zhong et al. 2017, https://arxiv.org/abs/1708.04896, with torchvision's shares a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+from datamodules.constants import constant
 
 AREA = (0.02, 0.33)  # share of the image
 RATIO = (0.3, 3.3)  # height over width
@@ -14,21 +18,37 @@ RATIO = (0.3, 3.3)  # height over width
 FILL = (0.485, 0.456, 0.406)
 
 
-def erase(images: Tensor, chosen: Tensor, area: Tensor, ratio: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Paint over a rectangle of each chosen image.
+class Erasure(NamedTuple):
+    """The rectangles of n images.
+
+    Attributes:
+        first: float [n, 2], row and column of the first pixel that is painted over.
+        last: float [n, 2], row and column behind the last one; 0 in an image that stays as it is.
+    """
+
+    first: Tensor
+    last: Tensor
+
+
+def place(chosen: Tensor, area: Tensor, ratio: Tensor, x: Tensor, y: Tensor, size: int) -> Erasure:
+    """A rectangle in each chosen image.
 
     Args:
-        images: float [n, 3, S, S].
         chosen: bool [n].
         area, ratio, x, y: uniform draws [n] in [0, 1).
+        size: side of the images.
     """
-    size = images.shape[-1]
-    height, width = rectangle(area, ratio, size)
-    rows = within(torch.floor(y * (size - height + 1)), height, size)
-    columns = within(torch.floor(x * (size - width + 1)), width, size)
-    mask = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
-    painted = [torch.where(mask, value, images[:, channel]) for channel, value in enumerate(FILL)]
-    return torch.stack(painted, dim=1)
+    sides = torch.stack(rectangle(area, ratio, size), dim=1)
+    first = torch.floor(torch.stack([y, x], dim=1) * (size - sides + 1))
+    return Erasure(first, (first + sides) * chosen[:, None])
+
+
+def erase(images: Tensor, erased: Erasure) -> Tensor:
+    """Paint over float [n, 3, S, S]."""
+    at = constant(tuple(range(images.shape[-1])), images)
+    rows, columns = ((at >= erased.first[:, :, None]) & (at < erased.last[:, :, None])).unbind(1)
+    mask = rows[:, None, :, None] & columns[:, None, None, :]
+    return torch.where(mask, constant(FILL, images)[:, None, None], images)
 
 
 def rectangle(area: Tensor, ratio: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -43,9 +63,3 @@ def rectangle(area: Tensor, ratio: Tensor, size: int) -> tuple[Tensor, Tensor]:
     sides = torch.sqrt(share * drawn), torch.sqrt(share / drawn)
     height, width = (torch.round(side * size).clamp(max=size - 1) for side in sides)
     return height, width
-
-
-def within(first: Tensor, length: Tensor, size: int) -> Tensor:
-    """bool [n, size]: which pixels of a line lie in a stretch."""
-    at = torch.arange(size, device=first.device)
-    return (at >= first[:, None]) & (at < (first + length)[:, None])

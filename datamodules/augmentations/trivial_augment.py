@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.color_jitter import jitter
+from datamodules.augmentations.color_jitter import Jitter, jitter
 from datamodules.geometry import identity, rotate
 
 LEVELS = 31
@@ -75,25 +75,55 @@ def geometry(choice: Choice, stored_size: int) -> Tensor:
     return theta @ rotate(torch.deg2rad(choice.magnitude("Rotate")))
 
 
-def recolor(images: Tensor, choice: Choice) -> Tensor:
-    """The operations on colours: float [n, 3, H, W] in [0, 1] to the same."""
-    images = jitter(
-        images,
+class Recoloring(NamedTuple):
+    """The operations on the colours of n images.
+
+    Attributes:
+        colors: changes nothing where another operation was chosen.
+        posterized, solarized, contrasted: bool [n, 1, 1, 1], whether that was chosen.
+        levels: float [n, 1, 1, 1], of a posterized channel.
+        threshold: float [n, 1, 1, 1], from which on pixels are inverted.
+    """
+
+    colors: Jitter
+    posterized: Tensor
+    levels: Tensor
+    solarized: Tensor
+    threshold: Tensor
+    contrasted: Tensor
+
+
+def recoloring(choice: Choice) -> Recoloring:
+    """What is done to the colours of each image."""
+    colors = Jitter(
         brightness=1 + choice.magnitude("Brightness"),
         contrast=1 + choice.magnitude("Contrast"),
         saturation=1 + choice.magnitude("Color"),
     )
-    # 8 bits at the lowest level, 2 at the highest.
-    levels = (2 ** (8 - torch.round(choice.level * 6)))[:, None, None, None]
-    posterized = torch.minimum(torch.floor(images * levels), levels - 1) / levels
-    solarized = torch.where(images >= 1 - choice.level[:, None, None, None], 1 - images, images)
-    for name, changed in (("Posterize", posterized), ("Solarize", solarized), ("AutoContrast", autocontrast(images))):
-        images = torch.where(choice.is_(name)[:, None, None, None], changed, images)
-    return images
+    levels = 2 ** (8 - torch.round(choice.level * 6))  # 8 bits at the lowest level, 2 at the highest
+    posterized, solarized, contrasted, levels, threshold = (
+        each[:, None, None, None]
+        for each in (
+            *(choice.is_(name) for name in ("Posterize", "Solarize", "AutoContrast")),
+            *(levels, 1 - choice.level),
+        )
+    )
+    return Recoloring(colors, posterized, levels, solarized, threshold, contrasted)
+
+
+def recolor(images: Tensor, how: Recoloring) -> Tensor:
+    """Float [n, 3, H, W] in [0, 1] to the same."""
+    images = jitter(images, *how.colors)
+    posterized = torch.minimum(torch.floor(images * how.levels), how.levels - 1) / how.levels
+    solarized = torch.where(images >= how.threshold, 1 - images, images)
+    images = torch.where(how.posterized, posterized, images)
+    images = torch.where(how.solarized, solarized, images)
+    return torch.where(how.contrasted, autocontrast(images), images)
 
 
 def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel of each image to [0, 1]; a channel of one value stays."""
     low, high = images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
     flat = low == high
-    return ((images - torch.where(flat, 0, low)) / torch.where(flat, 1, high - low)).clamp(0, 1)
+    span = (high - low).masked_fill_(flat, 1)
+    return ((images - low.masked_fill_(flat, 0)) / span).clamp_(0, 1)

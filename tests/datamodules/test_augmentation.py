@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from datamodules import augmentation as columns
 from datamodules.augmentation import DRAWS, Augment
+from datamodules.augmentations.color_jitter import jitter
 from datamodules.geometry import compose, crop, flip, rotate, shift
 
 NONE: dict[str, Any] = {"flip": 0, "pad_crop": 0}
@@ -128,7 +129,7 @@ def test_a_colour_is_drawn_from_all_of_its_spread(
     amounts = (0.0, 0.3, 0.5, 0.875)
     drawn = draws(len(amounts))
     drawn[:, list(OWN_COLUMNS[name])] = torch.tensor(amounts)[:, None]
-    found = Augment(**{name: spread}).recolor(picture(len(amounts)), drawn)
+    found = jitter(picture(len(amounts)), *Augment(**{name: spread}).colors(drawn))
     # ColorJitter(brightness=0.4) draws its factor from 0.6 to 1.4: a draw of 0 is the least, of nearly 1 the greatest.
     expected = [torchvisions(picture(1)[0], neutral - spread + 2 * spread * amount) for amount in amounts]
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules.augmentation import Augment
-from datamodules.batches import BatchMaker, ImageBatch, fits
+from datamodules.batches import BatchMaker, ImageBatch, fits, input_type
 from datamodules.packed_cache import Meta, PackedImages
 from datamodules.sampling import EvalShards, Shard, TrainShards, draw_epoch
 
@@ -167,8 +168,9 @@ def test_a_batch_never_comes_back_from_the_device_and_goes_there_only_if_the_dat
     with Moves() as moves:
         batch = batches.make(shard, 12)
     assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
-    images_labels_rows = [("cpu", "meta")] * 3
-    assert moves.found == ([] if resident else images_labels_rows)
+    # Images; labels and rows are there for the whole epoch, of evaluation they come with each batch.
+    each_batch = {"train": 1, "test": 3}[split]
+    assert moves.found == ([] if resident else [("cpu", "meta")] * each_batch)
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
@@ -200,22 +202,71 @@ class Kernels(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("augment", "most"),
+    ("augment", "kernels"),
     [
-        (Augment(), 40),
-        (Augment(crop_scale=0.3, rotation=15, pad_crop=0), 75),
-        (Augment(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), 105),
+        (Augment(), 7),
+        (Augment(crop_scale=0.6, pad_crop=0, brightness=0.2, contrast=0.2, saturation=0.2), 20),  # cifar10_gpu.yaml
+        (Augment(crop_scale=0.3, rotation=15, pad_crop=0), 7),
+        (Augment(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), 46),
+        (Augment(trivial_augment=True, erasing=0.25), 45),
+        (Augment(mixup=0.2), 14),
     ],
-    ids=["flip and shift", "crop and rotation", "colour"],
+    ids=["flip and shift", "the GPU's recipe", "crop and rotation", "colour", "TrivialAugment and erasing", "mixup"],
 )
-def test_a_batch_takes_few_kernels(
-    packed: PackedImages, augment: Augment, most: int, monkeypatch: pytest.MonkeyPatch
+def test_a_training_batch_takes_so_many_kernels(
+    packed: PackedImages, augment: Augment, kernels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU, each costs some microseconds to launch, whatever its size."""
-    monkeypatch.setattr("datamodules.batches.fits", lambda images, device: True)
-    batches = BatchMaker(packed, {"train": torch.arange(TRAIN)}, 5, augment, torch.device("meta"))
-    shard = Shard("train", 0, 0, 8, 8, 8)
-    batches.make(shard, 12)  # the first one brings the epoch's draws
-    with Kernels() as kernels:
+    """On a GPU, each costs some microseconds to launch, whatever its size. docs/gpu.md has these numbers."""
+    batches = on_meta(packed, monkeypatch, augment, torch.bfloat16)
+    shard = Shard("train", 0, 8, 16, 8, 16, 0)
+    batches.make(shard, 12)  # the first one computes what the epoch has in common
+    with Kernels() as counted:
         batches.make(shard, 12)
-    assert kernels.count <= most
+    assert counted.count == kernels
+
+
+def test_a_batch_for_evaluation_takes_so_many_kernels(packed: PackedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = on_meta(packed, monkeypatch, AUGMENT, torch.bfloat16)
+    batches.make(Shard("test", 0, 0, 8, 8, 8), 12)
+    with Kernels() as counted:
+        batches.make(Shard("test", 0, 0, 8, 8, 8), 12)
+    assert counted.count == 5
+
+
+def on_meta(packed: PackedImages, monkeypatch: pytest.MonkeyPatch, augment: Augment, pixels: torch.dtype) -> BatchMaker:
+    """A maker whose data set lives on torch's `meta` device, in a GPU's place."""
+    monkeypatch.setattr("datamodules.batches.fits", lambda images, device: True)
+    indices = {split: torch.from_numpy(packed.indices(split)) for split in ("train", "test")}
+    return BatchMaker(packed, indices, 5, augment, torch.device("meta"), pixels=pixels)
+
+
+@pytest.mark.parametrize(
+    ("precision", "pixels"),
+    [("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16), ("32-true", torch.float32)],
+)
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_on_a_gpu_images_come_as_the_first_convolution_takes_them(
+    packed: PackedImages, precision: str, pixels: torch.dtype, mixup: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert input_type(precision, torch.device("cuda")) == pixels
+    batches = on_meta(packed, monkeypatch, Augment(mixup=mixup), pixels)
+    for shard in (Shard("train", 0, 0, 8, 8, 8), Shard("test", 0, 0, 8, 8, 8)):
+        images = batches.make(shard, 12).images
+        assert images.dtype == pixels
+        assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_on_a_cpu_images_are_the_same_in_each_precision() -> None:
+    assert {input_type(precision, CPU) for precision in ("bf16-mixed", "16-mixed", "32-true")} == {torch.float32}
+
+
+@pytest.mark.parametrize("options", [{}, {"trivial_augment": True, "erasing": 0.5}, {"hue": 0.0, "rotation": 0.0}])
+def test_what_is_computed_once_for_an_epoch_is_to_the_bit_what_a_batch_alone_comes_to(
+    packed: PackedImages, options: dict[str, Any]
+) -> None:
+    augment = dataclasses.replace(AUGMENT, **options)
+    drawn = draw_epoch(TRAIN, seed=5, epoch=0)
+    for index, batch in enumerate(train_batches(maker(packed, augment), 0, 1)):
+        positions = slice(16 * index, 16 * index + len(batch.images))
+        stored = torch.from_numpy(packed.images)[drawn.order[positions]].float().div_(255)
+        assert torch.equal(batch.images, augment(stored, drawn.draws[positions], 12))

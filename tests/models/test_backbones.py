@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.profiler import profile
 
 from models.backbones import build_backbone, head_name
 from models.errors import ModelError
@@ -71,6 +72,25 @@ def test_the_network_normalises_as_x_minus_mean_over_std() -> None:
     images = torch.rand(4, 3, 5, 5)
     mean, std = torch.tensor([0.1, 0.5, 0.9])[:, None, None], torch.tensor([0.2, 0.25, 0.5])[:, None, None]
     torch.testing.assert_close(network(images), (images - mean) / std, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [torch.bfloat16, torch.float16])
+def test_narrow_pixels_are_normalised_in_float32_and_written_in_their_type_by_one_kernel(pixels: torch.dtype) -> None:
+    network = Network("squeezenet1_1", 2, mean=(0.1, 0.5, 0.9), std=(0.2, 0.25, 0.5))
+    images = torch.rand(2, 3, 32, 32).to(pixels, memory_format=torch.channels_last)
+    with profile() as profiled:
+        found = network.normalized(images)
+    kernels = [event.name for event in profiled.events() if event.cpu_parent is None]
+    assert [name for name in kernels if "empty" not in name] == ["aten::addcmul"]
+    assert torch.equal(found, torch.addcmul(network.offset, images.float(), network.scale).to(pixels))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_narrow_pixels_can_have_gradients() -> None:
+    images = torch.rand(2, 3, 32, 32, dtype=torch.bfloat16, requires_grad=True)
+    Network("squeezenet1_1", 2).normalized(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.shape == images.shape
 
 
 def test_normalisation_is_imagenets_unless_told_otherwise() -> None:

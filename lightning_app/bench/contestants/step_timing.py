@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.augmentation import Augment
+from datamodules.batches import BatchMaker, ImageBatch
+from datamodules.sampling import Shard
 from lightning_app.bench.random_data import CLASSES, NoiseData, original_augment
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import LossWatch
@@ -31,6 +33,26 @@ WARMUP_ROUNDS = 1
 AUGMENTS = {"program": Augment(crop_scale=0.7, pad_crop=0), "program_original_augment": original_augment()}
 
 
+class AlternatingData(NoiseData):
+    """Noise whose augmentation changes between two batches.
+
+    Attributes:
+        augmented: name of the one that is in use.
+    """
+
+    def __init__(self, images: int, batch_size: int, image_size: int) -> None:
+        super().__init__(images, batch_size, image_size)
+        self.augmented = next(iter(AUGMENTS))
+        self._makers: dict[str, BatchMaker | None] = {}
+
+    def make(self, shard: Shard, device: torch.device) -> ImageBatch:
+        """With the augmentation in use, which keeps what it computed for the epoch."""
+        self.augment, self._maker = AUGMENTS[self.augmented], self._makers.get(self.augmented)
+        batch = super().make(shard, device)
+        self._makers[self.augmented] = self._maker
+        return batch
+
+
 class StepsInBetween(pl.Callback):
     """Times blocks of the program's own steps, and after each as many steps of the other contestants.
 
@@ -41,8 +63,8 @@ class StepsInBetween(pl.Callback):
             the model that torchvision builds with torch's own AdamW on that batch, in the same precision and layout.
     """
 
-    def __init__(self, ema: EMA, most_seconds: float = math.inf) -> None:
-        self.ema = ema
+    def __init__(self, data: AlternatingData, ema: EMA, most_seconds: float = math.inf) -> None:
+        self.data, self.ema = data, ema
         self._round_began = clock()
         self._deadline = self._round_began + most_seconds
         self.seconds: dict[str, list[float]] = {name: [] for name in (*AUGMENTS, "bare_loop", "fixed_batch", "plain")}
@@ -64,8 +86,7 @@ class StepsInBetween(pl.Callback):
             self._others(trainer, pl_module, batch)
             trainer.should_stop = self._next_would_be_late()
         self._contestant = names[(names.index(self._contestant) + 1) % len(names)]
-        # Its maker has been made by the first batch.
-        trainer.datamodule._maker.augment = AUGMENTS[self._contestant]
+        self.data.augmented = self._contestant
         self._started = clock()
 
     def _next_would_be_late(self) -> bool:
@@ -78,12 +99,11 @@ class StepsInBetween(pl.Callback):
         """A block of each of the others."""
         [optimizer], [schedule] = trainer.optimizers, trainer.lr_scheduler_configs
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        trainer.datamodule._maker.augment = AUGMENTS["program"]
-        shards, size = trainer.datamodule.train_dataloader(), trainer.datamodule.batch_size
-        firsts = itertools.count(0, size)
+        self.data.augmented = "program"
+        shards, firsts = self.data.train_dataloader(), itertools.count(0, self.data.batch_size)
 
         def bare_loop() -> None:
-            made = trainer.datamodule.make(shards.shard(trainer.current_epoch, next(firsts)), pl_module.device)
+            made = self.data.make(shards.shard(trainer.current_epoch, next(firsts)), pl_module.device)
             step(trainer, lambda: pl_module.network(made.images), made.labels, optimizer)
             schedule.scheduler.step()
             self.ema.update(pl_module, 0.999)
@@ -129,7 +149,8 @@ def main() -> None:
     keep_freed_memory()
     rounds = WARMUP_ROUNDS + -(-options.steps // BLOCK)
     ema = EMA()
-    timing = StepsInBetween(ema, options.seconds)
+    data = AlternatingData(rounds * BLOCK * len(AUGMENTS) * options.batch_size, options.batch_size, options.image_size)
+    timing = StepsInBetween(data, ema, options.seconds)
     trainer = Trainer(
         strategy=options.device or ("gpu" if torch.cuda.is_available() else "cpu"),  # one, as what it is compared to
         precision=options.precision,
@@ -140,7 +161,6 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    data = NoiseData(rounds * BLOCK * len(AUGMENTS) * options.batch_size, options.batch_size, options.image_size)
     trainer.fit(ImageClassifier(CLASSES, weights="none"), datamodule=data)
     counted = BLOCK * (len(timing.seconds["plain"]) - WARMUP_ROUNDS)
     images = counted * options.batch_size

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide
 
-from datamodules.augmentations.trivial_augment import INDEX, LEVELS, OPERATIONS, Choice, choose, geometry, recolor
+from datamodules.augmentations import trivial_augment
+from datamodules.augmentations.trivial_augment import INDEX, LEVELS, OPERATIONS, Choice, choose, geometry, recoloring
 from datamodules.geometry import affine_resample
 
 SIDE = 48
@@ -17,6 +18,11 @@ LEFT_OUT = {"Sharpness", "Equalize"}
 
 def picture() -> Tensor:
     return torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def recolor(images: Tensor, choice: Choice) -> Tensor:
+    """The operations on colours that were chosen."""
+    return trivial_augment.recolor(images, recoloring(choice))
 
 
 def choice_of(name: str, bin_: int, sign: float) -> Choice:

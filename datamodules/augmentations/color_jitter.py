@@ -7,10 +7,28 @@ torchvision's functional form, sample by sample.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from datamodules.constants import constant
+
 LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights of R, G and B in a greyscale image
+
+
+class Jitter(NamedTuple):
+    """By how much the colours of n images change; None leaves a step out.
+
+    Attributes:
+        brightness, contrast, saturation: factors [n], 1 changes nothing.
+        hue: shifts [n] in turns, 0 changes nothing.
+    """
+
+    brightness: Tensor | None = None
+    contrast: Tensor | None = None
+    saturation: Tensor | None = None
+    hue: Tensor | None = None
 
 
 def jitter(
@@ -20,18 +38,16 @@ def jitter(
     saturation: Tensor | None = None,
     hue: Tensor | None = None,
 ) -> Tensor:
-    """Change the colours of each image by its own amounts.
+    """Change the colours of each image by its own amounts, those of a `Jitter`.
 
     Args:
         images: float [n, 3, H, W] in [0, 1].
-        brightness, contrast, saturation: factors [n], 1 changes nothing; None leaves the step out.
-        hue: shifts [n] in turns, 0 changes nothing; None leaves the step out.
 
     Returns:
         float [n, 3, H, W] in [0, 1].
     """
     if brightness is not None:
-        images = blend(images, torch.zeros_like(images), brightness)
+        images = (images * brightness[:, None, None, None]).clamp_(0, 1)
     if contrast is not None:
         images = blend(images, grey(images).mean(dim=(-3, -2, -1), keepdim=True), contrast)
     if saturation is not None:
@@ -48,22 +64,23 @@ def blend(images: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """Luma, [n, 1, H, W]."""
-    red, green, blue = images.unbind(-3)
-    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(-3)
+    red, green, blue = (images * constant(LUMA, images)[:, None, None]).unbind(-3)
+    return (red + green).add_(blue).unsqueeze(-3)
 
 
 def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue of each image, in HSV, by `turns` [n]."""
-    value, _ = images.max(dim=-3)
-    chroma = value - images.min(dim=-3).values
+    value = images.amax(dim=-3)
+    chroma = value - images.amin(dim=-3)
     red, green, blue = images.unbind(-3)
-    safe = torch.where(chroma > 0, chroma, 1)
+    # A masked_fill, as `where` makes a tensor of a number.
+    safe = chroma.masked_fill(chroma == 0, 1)
     sixths = torch.where(
         value == red,
         (green - blue) / safe,
-        torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+        torch.where(value == green, ((blue - red) / safe).add_(2), ((red - green) / safe).add_(4)),
     )
-    return hsv_to_rgb(sixths + 6 * turns[:, None, None], chroma, value)
+    return hsv_to_rgb(sixths.add_(6 * turns[:, None, None]), chroma, value)
 
 
 def hsv_to_rgb(sixths: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
@@ -72,8 +89,5 @@ def hsv_to_rgb(sixths: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
     A channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + sixths) mod 6 and n = 5, 3, 1
     (https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative).
     """
-    offsets = torch.arange(5, 0, -2, device=value.device, dtype=value.dtype)[
-        :, None, None
-    ]  # a copy would wait for a GPU
-    k = (offsets + sixths.unsqueeze(-3)) % 6
-    return value.unsqueeze(-3) - chroma.unsqueeze(-3) * torch.minimum(k, 4 - k).clamp_(0, 1)
+    k = (constant((5, 3, 1), value)[:, None, None] + sixths.unsqueeze(-3)).remainder_(6)
+    return value.unsqueeze(-3) - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma.unsqueeze(-3))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from datamodules.color_jitter import jitter
+from datamodules.augmentations.color_jitter import jitter
 
 FACTORS = torch.tensor([0.0, 0.35, 0.8, 1.0, 1.3, 1.9])
 TURNS = torch.tensor([-0.5, -0.21, 0.0, 0.07, 0.33, 0.5])
