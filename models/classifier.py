@@ -6,7 +6,7 @@ import copy
 import difflib
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -48,8 +48,9 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: in training; validation and test losses are plain cross-entropy.
         mean: channel means for normalisation, of pixels in [0, 1]; null is what the weights were trained with.
         std: channel deviations for normalisation; null likewise.
-        compile: null, or torch.compile's mode for the network, which compiles each size of images when it first comes;
-            `eager` and `aot_eager` are its backends for debugging.
+        compile: null, or torch.compile's mode for the network, which compiles each size of images when it first comes,
+            and takes the last batch of an epoch, often a smaller one, as it is; `eager` and `aot_eager` are its
+            backends for debugging.
         optimizer: class_path and init_args of a torch optimizer.
         lr_scheduler: class_path and init_args of a schedule; null keeps the rate.
     """
@@ -163,7 +164,9 @@ class ImageClassifier(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch, self.trainer.world_size)
-        logits, labels = self._valid(batch)
+        # To compile for what is left at the end of an epoch would take as long as for all before it.
+        left_over = self.compiled is not None and self.trainer.is_last_batch and self.trainer.num_training_batches > 1
+        logits, labels = self._valid(batch, self.network.forward if left_over else None)
         loss = self.loss(logits, labels)
         if batch.mixed_labels is not None:
             mixed = self.loss(logits, batch.mixed_labels[: batch.num_valid])
@@ -231,9 +234,9 @@ class ImageClassifier(pl.LightningModule):
         """Which of optimizer and schedule are not the defaults."""
         return [name for name in FACTORIES if getattr(self, name) is not default_factory(name)]
 
-    def _valid(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _valid(self, batch: Batch, network: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
-        return self(batch.images)[: batch.num_valid].float(), batch.labels[: batch.num_valid]
+        return (network or self)(batch.images)[: batch.num_valid].float(), batch.labels[: batch.num_valid]
 
     def _measure(self, batch: Any, metrics: EvalMetrics, images: ImagePredictions) -> None:
         batch = as_batch(batch, self.trainer.world_size)

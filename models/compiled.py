@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -38,11 +39,18 @@ class CompiledNetwork:
         key = (self.network.training, *images.shape)
         if key in self.seen:
             return self.network(images)
-        began = time.perf_counter()
-        logits = self.network(images)
         self.seen.add(key)
-        purpose, seconds = "training" if self.network.training else "evaluation", time.perf_counter() - began
-        log.info(f"compile: {purpose}, {len(images)} images of {images.shape[-1]} pixels: {seconds:.1f} s")
+        purpose, began = "training" if self.network.training else "evaluation", time.perf_counter()
+        logits, seconds = self.network(images), time.perf_counter() - began
+
+        def tell(more: float = 0.0) -> None:
+            size = f"{len(images)} images of {images.shape[-1]} pixels"
+            log.info(f"compile: {purpose}, {size}: {seconds + more:.1f} s")
+
+        if logits.requires_grad:  # torch compiles the backward pass when it is first taken
+            time_backward(self.network, logits, tell)
+        else:
+            tell()
         return logits
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,3 +59,20 @@ class CompiledNetwork:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["network"], state["mode"])  # type: ignore[misc]  # compiles the copy
+
+
+def time_backward(network: nn.Module, logits: Tensor, tell: Callable[[float], None]) -> None:
+    """Call `tell` with the seconds of the next backward pass from logits to the network's first weights."""
+    began = 0.0
+
+    def start(_: Tensor) -> None:
+        nonlocal began
+        began = time.perf_counter()
+
+    def end(_: Tensor) -> None:
+        last.remove()
+        tell(time.perf_counter() - began)
+
+    logits.register_hook(start)
+    first = next(parameter for parameter in network.parameters() if parameter.requires_grad)
+    last = first.register_post_accumulate_grad_hook(end)

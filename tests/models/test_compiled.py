@@ -52,6 +52,28 @@ def test_each_shape_is_compiled_once_and_said(images: torch.Tensor, caplog: pyte
     assert said == ["evaluation, 4 images of 32 pixels", "evaluation, 4 images of 48 pixels"]
 
 
+def test_the_seconds_of_a_training_step_are_told_once_it_has_compiled_both_passes(
+    images: torch.Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = compiled("aot_eager").train()
+    told = []
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            loss = model(images).sum()
+            told.append(len(caplog.messages))
+            loss.backward()
+            told.append(len(caplog.messages))
+    assert told == [0, 1, 1, 1]
+    assert caplog.messages[0].startswith("compile: training, 4 images of 32 pixels: ")
+
+
+def test_normalising_the_narrow_pixels_of_a_gpu_is_one_graph(images: torch.Tensor) -> None:
+    normalized = compiled(None).network.normalized
+    narrow = images.to(torch.bfloat16, memory_format=torch.channels_last)
+    one_graph = torch.compile(normalized, backend="eager", fullgraph=True)
+    assert torch.equal(one_graph(narrow), normalized(narrow))
+
+
 def test_copies_have_weights_of_their_own(images: torch.Tensor) -> None:
     model = compiled("eager").eval()
     for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
