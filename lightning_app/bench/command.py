@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lightning_app.bench.child import run_module, signals_raise
 from lightning_app.bench.parts import NAMES, Part, Shape, choose_parts
@@ -24,6 +24,7 @@ from lightning_app.errors import UsageError
 from lightning_app.files import output, try_file
 from lightning_app.provenance import cpu_name
 from lightning_app.trainer.machine import this_machine
+from models.compiled import CompileMode
 
 MINUTE = 60
 
@@ -35,7 +36,7 @@ def bench(args: list[str]) -> None:
         with output("--json", options.json):
             try_file(options.json)
     parts = choose_parts(options.parts, options.device, options.precision, this_machine())
-    shape = Shape(options.steps, options.original_steps, options.batch_size, options.image_size)
+    shape = Shape(options.steps, options.original_steps, options.batch_size, options.image_size, options.compile_mode)
     with signals_raise():
         measured = Schedule(parts, shape, options.rounds, options.minutes * MINUTE).measure()
     found = ratios(measured.rounds)
@@ -69,7 +70,15 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--precision", default="auto", help="bf16-mixed, 32-true, ...; by default both of these where bf16 is fast"
     )
-    parser.add_argument("--parts", nargs="+", choices=NAMES, default=list(NAMES), help="(default: all)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=NAMES, help="(default: all; on a CPU without compiled, which takes minutes there)"
+    )
+    parser.add_argument(
+        "--compile_mode",
+        choices=get_args(CompileMode),
+        default="default",
+        help="torch.compile's, of the part compiled (default: default)",
+    )
     parser.add_argument(
         "--runs",
         type=Path,
@@ -83,7 +92,7 @@ def parse(args: list[str]) -> argparse.Namespace:
     for name, value in vars(options).items():
         if isinstance(value, int) and value < 1:
             raise UsageError(f"--{name} is {value}; expected 1 or more. Give it so, or leave it out.")
-    if options.runs and "original" not in options.parts:
+    if options.runs and options.parts and "original" not in options.parts:
         raise UsageError("--runs needs the images/s of the original loop: name original in --parts too.")
     return options
 
@@ -140,9 +149,10 @@ class Schedule:
                     continue
                 fewest[part] = min(int(found.pop("counted_steps", 0)), fewest.get(part, 1 << 30))
                 figures.setdefault(part.precision, {}).update(found)
+                told = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+                print(f"round {number + 1}/{self.rounds}, {part.label}: {told}", flush=True)
             if figures:
                 measured.rounds.append(figures)
-                print(f"round {number + 1}/{self.rounds}: {line(figures)}", flush=True)
         measured.left_out += [text for part, steps in fewest.items() if (text := self._fewer_steps(part, steps))]
         if not measured.rounds:
             raise UsageError(f"nothing could be measured in {self.seconds / MINUTE:g} minutes; give it more --minutes.")
@@ -169,11 +179,3 @@ class Schedule:
         return (
             f"{part.label}: {steps} steps a round in place of {most}, to end within {self.seconds / MINUTE:g} minutes."
         )
-
-
-def line(figures: dict[str, Figures]) -> str:
-    """One round in words."""
-    return "; ".join(
-        (f"{precision}: " if precision else "") + ", ".join(f"{name} {value:.1f}" for name, value in found.items())
-        for precision, found in figures.items()
-    )

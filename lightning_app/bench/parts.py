@@ -9,22 +9,25 @@ from typing import Any
 from lightning_app.bench.ratios import Figures
 from lightning_app.errors import UsageError
 from lightning_app.trainer.machine import Machine
+from lightning_app.trainer.plan import choose_precision
 
 CONTESTANTS = "lightning_app.bench.contestants"
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 # Of a round's time. The program has five contestants that take turns.
-SHARES = {"original": 1.0, "program": 4.0, "ranks": 2.0, "serving": 1.0}
+SHARES = {"original": 1.0, "program": 4.0, "compiled": 4.0, "ranks": 2.0, "serving": 1.0}
 NAMES = tuple(SHARES)
+ON_REQUEST: dict[str, set[str]] = {"cpu": {"compiled"}, "gpu": set()}  # a CPU compiles for minutes, and was slower then
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured: steps at most, and the batch."""
+    """What is measured: steps at most, the batch, and torch.compile's mode."""
 
     steps: int
     original_steps: int
     batch_size: int
     image_size: int
+    compile_mode: str = "default"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Part:
 
     def most_steps(self, shape: Shape) -> int | None:
         """Counted steps that are asked for; None of a part whose steps are its own."""
-        return {"original": shape.original_steps, "program": shape.steps}.get(self.name)
+        return {"original": shape.original_steps, "program": shape.steps, "compiled": shape.steps}.get(self.name)
 
     def figures(self, measured: dict[str, Any]) -> Figures:
         """images/s by contestant, and the counted steps where the part has counted some."""
@@ -73,17 +76,21 @@ class Part:
         if self.name == "program":
             steps = ["--steps", str(shape.steps), "--precision", self.precision]
             return ["lightning_app.bench.contestants.step_timing", *steps, *size, *timed]
+        if self.name == "compiled":
+            steps = ["--steps", str(shape.steps), "--precision", self.precision, "--mode", shape.compile_mode]
+            return ["lightning_app.bench.contestants.compiled_step", *steps, *size, *timed]
         if self.name == "ranks":
             return [*TORCHRUN, "lightning_app.bench.contestants.rank_scaling", *size, "--seconds", f"{seconds:.1f}"]
         return ["lightning_app.bench.contestants.serving"]
 
 
-def choose_parts(names: Sequence[str], device: str, precision: str, machine: Machine) -> list[Part]:
+def choose_parts(names: Sequence[str] | None, device: str, precision: str, machine: Machine) -> list[Part]:
     """The parts that this machine can measure; what it cannot is printed with the reason.
 
     Args:
+        names: None for all but those that take minutes there.
         device: auto, cpu or gpu.
-        precision: one of Lightning's names, or auto: bf16-mixed and 32-true where bf16 is fast, else 32-true alone.
+        precision: one of Lightning's names, or auto: the fastest and 32-true; the fastest alone for torch.compile.
 
     Raises:
         UsageError: the device is not there, or no part is left.
@@ -92,17 +99,16 @@ def choose_parts(names: Sequence[str], device: str, precision: str, machine: Mac
     if device == "gpu" and not gpus:
         raise UsageError("--device gpu: PyTorch finds no GPU here (torch.cuda.device_count() is 0). Use --device cpu.")
     device = device if device != "auto" else "gpu" if gpus else "cpu"
+    names = [name for name in NAMES if name not in ON_REQUEST[device]] if names is None else names
+    fastest, _ = choose_precision(device == "gpu", machine)
+    precisions = list(dict.fromkeys([fastest, "32-true"])) if precision == "auto" else [precision]
+    in_each = {"program": precisions, "compiled": precisions[:1]}
     found = []
     for name in names:
-        reason = why_not(name, device, gpus)
-        if reason:
+        if reason := why_not(name, device, gpus):
             print(f"{name}: left out, {reason}", flush=True)
-        elif name == "program":
-            bf16 = machine.gpu_bf16 if device == "gpu" else machine.cpu_bf16
-            both = ["bf16-mixed", "32-true"] if bf16 else ["32-true"]
-            found += [Part(name, device, each) for each in (both if precision == "auto" else [precision])]
         else:
-            found.append(Part(name, device))
+            found += [Part(name, device, each) for each in in_each.get(name, [""])]
     if not found:
         raise UsageError(f"--parts {' '.join(names)}: nothing is left to measure here. Choose others.")
     return found

@@ -12,11 +12,13 @@ RATIOS = {
     "the whole program / our model on one fixed batch": ("program", "fixed_batch"),
     "the same with the original's augmentation": ("program_original_augment", "fixed_batch"),
     "Lightning's loop / a bare loop": ("program", "bare_loop"),
+    "torch.compile / without: our model on one fixed batch": ("compiled", "eager"),
     "2 ranks of one run / 2 independent ones": ("ddp", "independent"),
     "serving / plain eager fp32, one picture": ("one picture", None),
     "serving / plain eager fp32, batches": ("batches", None),
 }
-CONTESTANTS = ("program", "program_original_augment", "bare_loop", "fixed_batch", "plain")  # with a precision of ours
+# With a precision of ours.
+CONTESTANTS = ("program", "program_original_augment", "bare_loop", "fixed_batch", "plain", "compiled", "eager")
 
 
 def ratios(rounds: list[dict[str, Figures]]) -> dict[str, Figures]:

@@ -1,6 +1,9 @@
-"""The costliest kernels of ten steps of the whole program, and the share of time in which a GPU waits.
+"""The costliest kernels of ten steps of the whole program, the share of time in which a GPU waits, and the floor.
 
-python -m lightning_app.bench.step_profile --batch_size 256 --to profile.txt
+The floor is the time that memory needs for what no kernel can do without: the input and the output of each convolution
+and batch norm, once forward and twice backward.
+
+    python -m lightning_app.bench.step_profile --batch_size 256 --to profile.txt
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lightning_app.bench.contestants.step_timing import clock
@@ -19,8 +23,11 @@ from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.trainer.trainer import Trainer
 from models.classifier import ImageClassifier
+from models.normalized_network import Network
 
 WARMUP, STEPS = 5, 10
+COPIED = {"cuda": 1 << 30, "cpu": 1 << 26}  # bytes, of which no cache holds many
+COPIES = 10
 ROWS = 25  # kernels in the table
 
 
@@ -54,6 +61,43 @@ def busy_seconds(spans: list[tuple[float, float]]) -> float:
         covered += max(end - max(start, until), 0.0)
         until = max(until, end)
     return covered
+
+
+def step_bytes(batch_size: int, image_size: int, bytes_per_value: int) -> int:
+    """What the convolutions and batch norms of a step have to read and write at least."""
+    values = 0
+
+    def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal values
+        values += 3 * (given[0].numel() + output.numel())  # forward once, backward twice
+
+    network = Network("mobilenet_v2", CLASSES, kernels=False).train().to("meta")
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.empty(batch_size, 3, image_size, image_size, device="meta"))
+    return values * bytes_per_value
+
+
+def bandwidth(device: str) -> float:
+    """Bytes per second of a copy, read and written."""
+    source = torch.zeros(COPIED[device], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    started = clock()
+    for _ in range(COPIES):
+        target.copy_(source)
+    return 2 * COPIES * source.nbytes / (clock() - started)
+
+
+def floor(needed: int, possible: float, taken: float) -> str:
+    """How far a step is from it, in words; bytes, bytes per second, and seconds."""
+    least = needed / possible
+    return (
+        f"floor of a step: {needed / 1e9:.3g} GB at {possible / 1e9:.0f} GB/s, {1000 * least:.3g} ms; "
+        f"it takes {taken / least:.1f} times that"
+    )
 
 
 def report(steps: ProfileSteps, device: str) -> str:
@@ -91,7 +135,8 @@ def main() -> None:
     )
     data = NoiseData((WARMUP + STEPS) * options.batch_size, options.batch_size, options.image_size)
     trainer.fit(ImageClassifier(CLASSES, weights="none"), datamodule=data)
-    text = report(steps, device)
+    needed = step_bytes(options.batch_size, options.image_size, 2 if "16" in trainer.precision else 4)
+    text = f"{report(steps, device)}\n{floor(needed, bandwidth(device), steps.seconds / STEPS)}"
     print(text)
     if options.to:
         options.to.write_text(text + "\n")

@@ -3,9 +3,10 @@
     python tests/gpu/first_run.py --to gpu-run --data cifar10.tar.xz --weights mobilenet_v2_imagenet.safetensors
 
 Runs, in this order: doctor, the tests marked `gpu`, bench, a whole run of configs/cifar10_gpu.yaml, a run that is
-stopped by SIGTERM and goes on, and a profile of ten steps. Each part is a process of its own with a time limit. Its log
-and its result are in the folder as soon as it ends, so that being cut off loses only the rest. Needs no network, and no
-installation: it runs from the checkout with whatever Python starts it.
+stopped by SIGTERM and goes on, and a profile of ten steps. Each part is a process of its own with a time limit, to
+which comes what the parts before it left of theirs. Its log grows as it runs, and its result is in the folder as soon
+as it ends, so that being cut off loses only the rest. Needs no network, and no installation: it runs from the checkout
+with whatever Python starts it.
 
 `--dry_run` does all of it on a CPU with tiny sizes, on scikit-learn's digits.
 """
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "lightning_app"]
@@ -37,10 +39,11 @@ class Part:
 
     Attributes:
         name: of its log, too.
-        seconds: its limit.
+        seconds: its share of the time.
         commands: run one after the other; the first that fails ends the part.
         stop_at: SIGTERM is sent to the first command when its output contains this.
         environ: added to the environment.
+        over: the signal that ends it when its time is over; pytest tells what it knows at SIGINT.
         codes: exit codes of the commands so far.
     """
 
@@ -49,6 +52,7 @@ class Part:
     commands: Sequence[Sequence[str]]
     stop_at: str = ""
     environ: dict[str, str] = field(default_factory=dict)
+    over: signal.Signals = signal.SIGTERM
     codes: list[int] = field(default_factory=list)
 
 
@@ -56,21 +60,26 @@ def main() -> int:
     """Run all parts; returns 1 if one failed."""
     options = parse()
     options.to.mkdir(parents=True, exist_ok=True)
-    results = []
-    for part in parts(options):
-        started = time.monotonic()
-        print(f"\n=== {part.name} (at most {part.seconds:.0f} s)", flush=True)
-        ok = run(part, options.to / f"{part.name}.log")
-        results.append(
-            {"part": part.name, "ok": ok, "seconds": round(time.monotonic() - started, 1), "codes": part.codes}
-        )
-        (options.to / "summary.json").write_text(json.dumps(results, indent=1))
-        print(f"=== {part.name}: {'ok' if ok else 'FAILED'} after {results[-1]['seconds']} s", flush=True)
-    print(
-        "\n"
-        + "\n".join(f"{each['part']:<10} {'ok' if each['ok'] else 'FAILED'} {each['seconds']:6} s" for each in results)
-    )
+    results = run_all(parts(options), options.to)
+    lines = [f"{each['part']:<10} {'ok' if each['ok'] else 'FAILED'} {each['seconds']:6} s" for each in results]
+    print("\n" + "\n".join(lines))
     return 0 if all(each["ok"] for each in results) else 1
+
+
+def run_all(every: list[Part], folder: Path) -> list[dict[str, Any]]:
+    """Run parts in turn; after each, the results so far are in summary.json."""
+    results: list[dict[str, Any]] = []
+    began = time.monotonic()
+    for number, part in enumerate(every):
+        started = time.monotonic()
+        deadline = began + sum(each.seconds for each in every[: number + 1])
+        print(f"\n=== {part.name} (at most {deadline - started:.0f} s)", flush=True)
+        ok = run(part, folder / f"{part.name}.log", deadline)
+        seconds = round(time.monotonic() - started, 1)
+        results.append({"part": part.name, "ok": ok, "seconds": seconds, "codes": part.codes})
+        (folder / "summary.json").write_text(json.dumps(results, indent=1))
+        print(f"=== {part.name}: {'ok' if ok else 'FAILED'} after {seconds} s", flush=True)
+    return results
 
 
 def parse() -> argparse.Namespace:
@@ -87,33 +96,48 @@ def parse() -> argparse.Namespace:
 
 
 def parts(options: argparse.Namespace) -> list[Part]:
-    """What is run, in order. The limits add up to nine minutes."""
+    """What is run, in order. The seconds add up to nine minutes."""
     fit = [*PROGRAM, "fit", *recipe(options), "--runs_dir", str(options.to / "runs")]
     resumed = [*fit, "--name", "stopped", *short(options)]
     shape = ["--batch_size", "4", "--image_size", "32"] if options.dry_run else ["--batch_size", "256"]
-    steps = ["--rounds", "1", "--steps", "1", "--original_steps", "1"] if options.dry_run else ["--rounds", "2"]
-    bench = [*PROGRAM, "bench", "--parts", "original", "program", *steps, *shape]
-    profile = [
-        sys.executable,
-        "-m",
-        "lightning_app.bench.step_profile",
-        *shape,
-        "--to",
-        str(options.to / "profile.txt"),
-    ]
+    profile = [sys.executable, "-m", "lightning_app.bench.step_profile", *shape]
+    tests = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"]
     every = [
-        Part("doctor", 30, [[*PROGRAM, "doctor"]]),
-        Part("tests", 90, [[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"]]),
-        Part("bench", 90, [[*bench, "--json", str(options.to / "bench.json")]]),
-        Part("recipe", 240, [fit]),
+        Part("doctor", 25, [[*PROGRAM, "doctor"]]),
+        Part("tests", 90, [tests], over=signal.SIGINT),
+        Part("bench", 130, bench(options, shape)),
+        Part("recipe", 190, [fit]),
         Part("resume", 60, [resumed, resumed], stop_at="validation after epoch 1 "),
-        Part("profile", 30, [profile]),
+        Part("profile", 45, [[*profile, "--to", str(options.to / "profile.txt")]]),
     ]
     for part in every:
         if options.dry_run:
             part.seconds *= DRY_RUN_PATIENCE
-            part.environ = {"LAPTOP_TO_CLUSTER_GPU_DRY_RUN": "1"}
+            # torch.compile changes nothing then; what it does is tested elsewhere, and takes long.
+            part.environ = {"LAPTOP_TO_CLUSTER_GPU_DRY_RUN": "1", "TORCHDYNAMO_DISABLE": "1"}
     return [part for part in every if not options.parts or part.name in options.parts]
+
+
+def bench(options: argparse.Namespace, shape: list[str]) -> list[list[str]]:
+    """What has to be compiled comes by itself, and last: it must not cost the other results."""
+    limit = [] if options.dry_run else ["--minutes", "2"]
+    measured = {"bench": ["original", "program", *limit], "compiled": ["compiled"]}
+    quick = ["--steps", "1", "--original_steps", "1", "--compile_mode", "eager"] if options.dry_run else []
+    return [
+        [
+            *PROGRAM,
+            "bench",
+            "--parts",
+            *names,
+            "--rounds",
+            "1",
+            *shape,
+            *quick,
+            "--json",
+            str(options.to / f"{file}.json"),
+        ]
+        for file, names in measured.items()
+    ]
 
 
 def recipe(options: argparse.Namespace) -> list[str]:
@@ -138,28 +162,25 @@ def recipe(options: argparse.Namespace) -> list[str]:
 def short(options: argparse.Namespace) -> list[str]:
     """A run that takes long enough to be stopped."""
     if options.dry_run:
-        return ["--trainer.max_epochs", "8"]
-    return ["--trainer.max_epochs", "6", "--data.image_size", "96"]
+        return ["--trainer.max_epochs", "5"]
+    return ["--trainer.max_epochs", "3", "--trainer.limit_train_batches", "60", "--data.image_size", "96"]
 
 
-def run(part: Part, log: Path) -> bool:
-    """Run a part within its limit; its output goes to the terminal and the log."""
-    deadline = time.monotonic() + part.seconds
-    with open(log, "w") as file:
+def run(part: Part, log: Path, deadline: float) -> bool:
+    """Run a part until a time of the monotonic clock; its output goes to the terminal and the log."""
+    with open(log, "w", buffering=1) as file:
         for index, command in enumerate(part.commands):
-            expected = STOPPED if part.stop_at and index == 0 else 0
-            code = tee(command, part.environ, file.write, deadline, part.stop_at if index == 0 else "")
+            stop_at = part.stop_at if index == 0 else ""
+            code = tee(command, part, file.write, deadline, stop_at)
             part.codes.append(code)
-            if code != expected and not (code == 5 and part.name == "tests"):  # pytest's 5: nothing was selected
+            if code != (STOPPED if stop_at else 0) and not (code == 5 and part.name == "tests"):  # 5: none was selected
                 return False
     return True
 
 
-def tee(
-    command: Sequence[str], extra: dict[str, str], write: Callable[[str], object], deadline: float, stop_at: str
-) -> int:
-    """Run one command; returns its exit code."""
-    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | extra
+def tee(command: Sequence[str], part: Part, write: Callable[[str], object], deadline: float, stop_at: str) -> int:
+    """Run one command of a part; returns its exit code."""
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | part.environ
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -170,7 +191,10 @@ def tee(
         errors="replace",
     )
     seconds = max(deadline - time.monotonic(), 1)
-    timers = [threading.Timer(seconds, process.terminate), threading.Timer(seconds + KILL_AFTER_S, process.kill)]
+    timers = [
+        threading.Timer(seconds, process.send_signal, [part.over]),
+        threading.Timer(seconds + KILL_AFTER_S, process.kill),
+    ]
     for timer in timers:
         timer.start()
     assert process.stdout is not None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lightning_app.bench.command import Schedule, bench
-from lightning_app.bench.parts import Part, Shape, choose_parts
+from lightning_app.bench.parts import NAMES, Part, Shape, choose_parts
 from lightning_app.bench.ratios import RATIOS, ratios, table
 from lightning_app.errors import UsageError
 from lightning_app.trainer.machine import Machine
@@ -59,7 +59,7 @@ GPUS = Machine(cores=8, cpu_bf16=False, gpus=("V100", "V100"), gpu_bf16=False)
         (Machine(cores=2, cpu_bf16=False), "auto", ["program (32-true)", "ranks"]),
         (GPU, "auto", ["program (bf16-mixed)", "program (32-true)"]),
         (GPU, "cpu", ["program (32-true)"]),
-        (GPUS, "gpu", ["program (32-true)", "ranks"]),
+        (GPUS, "gpu", ["program (16-mixed)", "program (32-true)", "ranks"]),
     ],
 )
 def test_both_precisions_are_measured_where_bf16_is_fast_and_ranks_share_no_gpu(
@@ -68,6 +68,21 @@ def test_both_precisions_are_measured_where_bf16_is_fast_and_ranks_share_no_gpu(
     parts = choose_parts(["program", "ranks"], device, "auto", machine)
     assert [part.label for part in parts] == labels
     assert {part.device for part in parts} == {"gpu" if machine.gpus and device != "cpu" else "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "labels"),
+    [
+        (CPU, ["original", "program (bf16-mixed)", "program (32-true)", "ranks", "serving"]),
+        (GPU, ["original", "program (bf16-mixed)", "program (32-true)", "compiled (bf16-mixed)", "serving"]),
+    ],
+    ids=["cpu", "gpu"],
+)
+def test_torch_compile_is_measured_on_a_gpu_and_on_a_cpu_only_where_it_is_asked_for(
+    machine: Machine, labels: list[str]
+) -> None:
+    assert [part.label for part in choose_parts(None, "auto", "auto", machine)] == labels
+    assert [part.label for part in choose_parts(["compiled"], "cpu", "32-true", CPU)] == ["compiled (32-true)"]
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
@@ -160,6 +175,6 @@ def test_the_programs_part_gives_its_ratios_as_json_and_as_a_table(
 
 @pytest.mark.soak
 def test_all_parts_together_give_every_ratio(tmp_path: Path) -> None:
-    bench([*SMALL, "--json", str(tmp_path / "bench.json")])
+    bench([*SMALL, "--parts", *NAMES, "--compile_mode", "eager", "--json", str(tmp_path / "bench.json")])
     found = json.loads((tmp_path / "bench.json").read_text())["ratios"]
     assert {name.removesuffix(", 32-true").removesuffix(", bf16-mixed") for name in found} == RATIOS.keys()
