@@ -189,6 +189,8 @@ def tee(command: Sequence[str], part: Part, write: Callable[[str], object], dead
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        # What a shell starts in the background ignores it, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     seconds = max(deadline - time.monotonic(), 1)
     timers = [
