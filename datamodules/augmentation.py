@@ -120,7 +120,7 @@ class Augment:
         erased = None
         if self.erasing:
             columns = (draws[:, column] for column in (ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y))
-            erased = place(draws[:, ERASE] < self.erasing, *columns, size)
+            erased = place(size, draws[:, ERASE] < self.erasing, *columns)
         return Changes(self.colors(draws), recoloring, self.theta(draws, stored_size), erased)
 
     def apply(self, images: Tensor, changes: Changes, size: int) -> Tensor:

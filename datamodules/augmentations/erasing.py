@@ -30,13 +30,13 @@ class Erasure(NamedTuple):
     last: Tensor
 
 
-def place(chosen: Tensor, area: Tensor, ratio: Tensor, x: Tensor, y: Tensor, size: int) -> Erasure:
+def place(size: int, chosen: Tensor, area: Tensor, ratio: Tensor, x: Tensor, y: Tensor) -> Erasure:
     """A rectangle in each chosen image.
 
     Args:
+        size: side of the images.
         chosen: bool [n].
         area, ratio, x, y: uniform draws [n] in [0, 1).
-        size: side of the images.
     """
     sides = torch.stack(rectangle(area, ratio, size), dim=1)
     first = torch.floor(torch.stack([y, x], dim=1) * (size - sides + 1))

@@ -21,7 +21,7 @@ def test_a_rectangle_is_erased_as_torchvision_erases_it() -> None:
     images = torch.rand(20, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     area, ratio, x, y = draws(20)
     chosen = torch.arange(20) % 3 > 0
-    found = erase(images, place(chosen, area, ratio, x, y, SIDE))
+    found = erase(images, place(SIDE, chosen, area, ratio, x, y))
     height, width = (side.long().tolist() for side in rectangle(area, ratio, SIDE))
     fill = torch.tensor(FILL)[:, None, None]
     for index in range(20):
