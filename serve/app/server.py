@@ -31,7 +31,8 @@ from serve.classifier import Classifier
 ICON = Path(__file__).with_name("favicon.svg")
 SESSIONS = 100  # visitors of whom Gradio remembers what was shown; its own 10,000 would take 400 MB
 EVENTS = 512  # that Gradio hands on at once: they wait in our own queues, where clients take turns
-POLL_SECONDS = 0.05  # of Gradio's queue for new events; its own 1 ms keeps 6 to 9% of a core busy for ever
+POLL_SECONDS = 0.1  # of Gradio's queue for new events; its own 1 ms keeps 6 to 9% of a core busy for ever
+PROGRESS_SECONDS = 2.0  # the same for progress bars, of which there are none here; its own 10 ms cost 2.6% of a core
 GRACE = 3  # seconds for requests under way when the server is told to stop
 
 
@@ -68,6 +69,7 @@ def application(classifier: Classifier, limits: Limits, access: Access, host: st
     blocks.state_session_capacity = SESSIONS
     blocks._queue.max_thread_count = EVENTS
     blocks._queue.sleep_when_free = POLL_SECONDS
+    blocks._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
     gr.mount_gradio_app(
         app,
         blocks,
