@@ -13,6 +13,8 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import AveragedModel
 
+from lightning_app.failure.hang_watch import Progress
+
 
 def leave_sigterm_alone(trainer: pl.Trainer) -> None:
     """Keep Lightning from handling signals.
@@ -43,6 +45,14 @@ def correct_step_count(trainer: pl.Trainer) -> None:
 def batches_completed(trainer: pl.Trainer) -> int:
     """Training batches that are behind, over all epochs."""
     return trainer.fit_loop.epoch_loop.batch_progress.total.completed
+
+
+def progress_of(trainer: pl.Trainer) -> Progress:
+    """How far its loops have come; may be asked from another thread."""
+    training = trainer.fit_loop.epoch_loop
+    evaluated = [loop.batch_progress.total.ready for loop in (training.val_loop, trainer.test_loop)]
+    batches = training.batch_progress.total
+    return Progress(batches.ready, batches.completed, sum(evaluated))
 
 
 def within_a_step(trainer: pl.Trainer) -> bool:

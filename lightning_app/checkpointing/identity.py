@@ -19,6 +19,7 @@ NOT_IDENTITY = (
     "checkpoint.every_n_minutes",
     "checkpoint.keep",
     "checkpoint.max_share",
+    "hang",
     "on_nan",
     "data.cache_dir",
     "trainer.accelerator",

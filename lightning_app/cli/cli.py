@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from datamodules.datamodule import ImageData
+from lightning_app.callbacks.lightning_patches import progress_of
 from lightning_app.callbacks.non_finite import LossWatch
 from lightning_app.callbacks.step_boundary import StepBoundary
 from lightning_app.callbacks.throughput import Throughput
@@ -38,6 +39,8 @@ from lightning_app.cli.option_checks import (
 )
 from lightning_app.cli.parser import Parser, add_options
 from lightning_app.errors import Finished, UsageError, UserError
+from lightning_app.failure.handler import JOB
+from lightning_app.failure.hang_watch import HangWatch
 from lightning_app.files import DISK_ERRORS, replace_file
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.specs.slurm import allocation
@@ -57,6 +60,7 @@ class CLI(EvaluationCLI):
         self.started = started
         self.run: FitRun | None = None
         self.signals = StopSignals()
+        self.hang_watch: HangWatch | None = None
         try:
             self._run(args)
         except OSError as error:
@@ -78,6 +82,8 @@ class CLI(EvaluationCLI):
             if self.run:
                 self.run.runs.let_go()
             self.signals.restore()
+            if self.hang_watch:
+                self.hang_watch.close()
 
     def _run(self, args: list[str]) -> None:
         """Parse, build and run, as LightningCLI does in its constructor."""
@@ -140,6 +146,7 @@ class CLI(EvaluationCLI):
             self.option("ema_decay"),
             logs=bool(self.trainer.loggers),
         )
+        self.hang_watch = JOB.watch_progress(self.option("hang"), lambda: progress_of(self.trainer))
 
     def _begin(self, watch: LossWatch | None) -> StepBoundary:
         """Decide where the run begins, and give it loggers; returns what saves its checkpoints."""

@@ -15,6 +15,7 @@ from lightning_utilities.core.enums import StrEnum
 from lightning_app.checkpointing.schedule import SavingOptions
 from lightning_app.cli.model_class import DEFAULT
 from lightning_app.errors import UsageError
+from lightning_app.failure.hang_watch import HangOptions
 
 RUN_NAME, RUNS_DIR = "run", "runs"
 # jsonargparse's own sentences, of which it keeps no parts (jsonargparse/_typehints.py, _core.py).
@@ -147,6 +148,7 @@ def add_options(parser: LightningArgumentParser) -> None:
         help="When a loss is NaN or infinite: stop and name the images, or skip the batch.",
     )
     parser.add_class_arguments(SavingOptions, "checkpoint")
+    parser.add_class_arguments(HangOptions, "hang")
     parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
     parser.link_arguments("seed_everything", "data.seed", compute_fn=data_seed)
 

@@ -24,7 +24,7 @@ from lightning_app.doctor.rank_facts import Facts, rank_facts, to_facts
 from lightning_app.doctor.rendering import full_report, short_report
 from lightning_app.errors import UsageError
 from lightning_app.failure.other_ranks import end_others
-from lightning_app.failure.shutdown import hard_exit
+from lightning_app.failure.shutdown import attempt, hard_exit
 from lightning_app.launchers.detection import this_launch
 from lightning_app.rendezvous.waiting import connect_timeout
 
@@ -142,17 +142,18 @@ def give_up(options: argparse.Namespace, diagnosis: Diagnosis) -> None:
         "A firewall between the nodes, or the wrong network: set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the "
         "interface that all nodes share (ip -br address shows them)."
     )
-    show(options, diagnosis, own)
+    attempt(lambda: show(options, diagnosis, own))
     hard_exit(1)
 
 
 def finish(options: argparse.Namespace, diagnosis: Diagnosis, own: Facts) -> None:
     """Report, and exit with 1 where something failed."""
-    show(options, diagnosis, own)
     if own.world_size > 1 and diagnosis.failed:
+        attempt(lambda: show(options, diagnosis, own))  # a launcher that was killed or stopped reads nothing
         time.sleep(LAST_WORD_SECONDS if own.rank == 0 else OTHERS_WAIT_SECONDS)
         end_others(this_launch())
         hard_exit(1)
+    show(options, diagnosis, own)
     if not diagnosis.healthy:
         sys.exit(1)
 

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from lightning_app.errors import UsageError, UserError
+from lightning_app.failure.hang_watch import HangOptions, HangWatch, Position, Progress
 from lightning_app.failure.other_ranks import end_others
 from lightning_app.failure.peer_monitor import FAILED, Ending, PeerMonitor, died
 from lightning_app.failure.shutdown import attempt, hard_exit, print_error, silence
@@ -32,12 +33,14 @@ class Job:
     Attributes:
         monitor: of the other ranks, from the rendezvous on.
         children: the ranks that Lightning started from this process.
+        hang_watch: of this rank, while it trains.
         reported: this rank has printed its error, or another rank has.
     """
 
     def __init__(self) -> None:
         self.monitor: PeerMonitor | None = None
         self.children: list[subprocess.Popen] = []
+        self.hang_watch: HangWatch | None = None
         self.reported = False
 
     def alone(self) -> bool:
@@ -82,7 +85,30 @@ class Job:
         """From here on, end with the other ranks."""
         if rendezvous.peers and self.monitor is None:
             announces = local_rank == 0 or rank == 1  # one rank a node; rank 0, when it dies, was the first on its own
-            self.monitor = PeerMonitor(rendezvous.peers, announces, self.leave)
+            self.monitor = PeerMonitor(rendezvous.peers, announces, self.leave, self.position)
+
+    # ---- while it trains
+
+    def watch_progress(self, options: HangOptions, progress: Callable[[], Progress]) -> HangWatch:
+        """Notice where neither this rank nor another makes progress; to be closed at the end of the fit."""
+        ask = lambda seconds: self.monitor.ask(seconds) if self.monitor else {}  # noqa: E731
+        self.hang_watch = HangWatch(options, progress, this_launch().global_rank, ask, self.end_hanging)
+        return self.hang_watch
+
+    def position(self) -> Position:
+        """Where this rank stands; before it trains, it is not known to stand still."""
+        return self.hang_watch.position() if self.hang_watch else Position(0.0, 0, [])
+
+    def end_hanging(self, line: str) -> NoReturn:
+        """End a job of which a rank hangs: that one may have to be killed."""
+        ending = Ending(line)
+        if self.monitor is None:
+            print_error(line)
+        elif not self.monitor.fail(ending, lambda: print_error(line)):
+            threading.Event().wait()  # the monitor's thread ends this process
+        silence()
+        end_others(this_launch())
+        self.leave(ending.code)
 
     # ---- the end
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
+from lightning_app.failure.hang_watch import Position
 from lightning_app.failure.shutdown import hard_exit, print_error, silence
 from lightning_app.rendezvous.star import Peer, receive, send_line
 
@@ -47,22 +48,31 @@ GOOD = Ending("", 0)
 class PeerMonitor:
     """Watches the connections of one rank from a thread of its own: rank 0's to all others, any other's to rank 0.
 
-    A message is a line of JSON: "bye", "print" (rank 0 lets a failing rank print its error), or an Ending.
+    A message is a line of JSON: "bye", "print" (rank 0 lets a failing rank print its error), "where" (it asks where the
+    rank stands), or an Ending or a Position by its fields.
 
     Args:
         peers: of the rendezvous, whose connections are the monitor's from now on.
         announces: whether this process prints the death of a rank that could not do so itself.
         leave: ends this process with an exit code.
+        position: where this rank stands.
     """
 
     def __init__(
-        self, peers: Mapping[int, Peer], announces: bool, leave: Callable[[int], NoReturn] = hard_exit
+        self,
+        peers: Mapping[int, Peer],
+        announces: bool,
+        leave: Callable[[int], NoReturn] = hard_exit,
+        position: Callable[[], Position] = lambda: Position(0.0, 0, []),
     ) -> None:
-        self._peers, self._announces, self._leave = peers, announces, leave
+        self._peers, self._announces, self._leave, self._position = peers, announces, leave, position
         self._is_zero = 0 not in peers
         self._ending: Ending | None = None
         self._deciding = threading.Lock()
         self._may_print = threading.Event()
+        self._answers: dict[int, Position] = {}
+        self._gone: set[int] = set()
+        self._all_answered = threading.Event()
         threading.Thread(target=self._watch, name="peer monitor", daemon=True).start()
 
     def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
@@ -84,6 +94,16 @@ class PeerMonitor:
             if self._is_zero:
                 self._tell_all(asdict(ending))
         return first
+
+    def ask(self, seconds: float) -> dict[tuple[int, str], Position | None]:
+        """Where the peers stand, by rank and host; None for one that does not answer in time."""
+        self._answers.clear()
+        self._all_answered.clear()
+        self._tell_all("where")
+        self._all_answered.wait(seconds)
+        return {
+            (rank, peer.host): self._answers.get(rank) for rank, peer in self._peers.items() if rank not in self._gone
+        }
 
     def close(self) -> None:
         """Say that this rank ends in good order."""
@@ -113,11 +133,18 @@ class PeerMonitor:
                     for message in hearing.messages():
                         self._heard(hearing.peer, message)
                     if hearing.ended:
+                        self._gone.add(hearing.peer.rank)
                         selector.unregister(key.fileobj)
 
     def _heard(self, peer: Peer, message: object) -> None:
         if message == "print":
             self._may_print.set()
+        elif message == "where":
+            tell(peer, asdict(self._position()))
+        elif isinstance(message, dict) and "stack" in message:
+            self._answers[peer.rank] = Position(**message)
+            if self._answers.keys() | self._gone >= self._peers.keys():
+                self._all_answered.set()
         elif isinstance(message, dict):
             self._end(peer, Ending(**message), printed=True)
         elif message is None:

@@ -16,9 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 # Environment variables of such a process: the process that waits for it, and the file where it says what it left.
 CALLER, RESULT = "LIGHTNING_APP_CALLER", "LIGHTNING_APP_RESULT"
@@ -96,13 +98,13 @@ def wait(process: subprocess.Popen[str], show: bool) -> str:
     def note(line: str) -> None:
         errors.append(line)
         if show:
-            sys.stderr.write(line)
+            write(sys.stderr, line)
 
     assert process.stdout is not None
     assert process.stderr is not None
     reader = threading.Thread(target=each_line, args=(process.stderr, note), daemon=True)
     reader.start()
-    shown = sys.stdout.write if show else len
+    shown = partial(write, sys.stdout) if show else len
     try:
         each_line(process.stdout, shown)
         process.wait()
@@ -114,6 +116,12 @@ def wait(process: subprocess.Popen[str], show: bool) -> str:
     finally:
         reader.join()
     return "".join(errors)
+
+
+def write(stream: TextIO, line: str) -> None:
+    """Show a line, if there is somebody to read it: the run goes on without."""
+    with suppress(OSError):
+        stream.write(line)
 
 
 def each_line(source: IO[str], use: Callable[[str], object]) -> None:

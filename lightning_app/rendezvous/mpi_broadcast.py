@@ -13,6 +13,7 @@ from types import ModuleType
 from lightning_app.errors import UsageError
 
 BLOCKED = 3  # exit code when MPI itself does not come back
+PRINT_SECONDS = 3.0  # that a pipe which nobody reads may hold up the end
 
 
 def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
@@ -81,12 +82,15 @@ def watchdog(rank: int, timeout: float) -> Iterator[None]:
 
 
 def give_up(rank: int, timeout: float) -> None:
-    """End the process from the watchdog's thread."""
-    print(
-        f"error: rank {rank} on {socket.gethostname()}: MPI did not start within {timeout:.0f} s: some ranks have not "
-        "started, or the MPI library that mpi4py loads is not the one of this mpirun (set MPI4PY_LIBMPI to its "
-        "libmpi.so).",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(BLOCKED)
+    """End the process from the watchdog's thread, also where a dead or a stopped mpirun does not read what it says."""
+    threading.Timer(PRINT_SECONDS, os._exit, [BLOCKED]).start()
+    try:
+        print(
+            f"error: rank {rank} on {socket.gethostname()}: MPI did not start within {timeout:.0f} s: some ranks have "
+            "not started, or the MPI library that mpi4py loads is not the one of this mpirun (set MPI4PY_LIBMPI to its "
+            "libmpi.so).",
+            file=sys.stderr,
+            flush=True,
+        )
+    finally:
+        os._exit(BLOCKED)

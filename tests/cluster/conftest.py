@@ -7,27 +7,18 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hosts import Hosts, running_hosts, why_no_hosts
+from limits import limit
 from parity import run
 
 from slurm import Slurm, cancel_jobs, running_slurm, why_no_slurm
 
-IDLE_IMPORT_SECONDS = 5.0  # with warm caches, on the machine that docs/launchers.md was measured on
 MPICH = Path(sys.prefix) / "mpich"  # where `make mpich` puts it
-
-
-@pytest.fixture(scope="session")
-def slowness() -> float:
-    """How many times longer than on an idle machine things take here now, by what a rank imports; at least 1."""
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import lightning.pytorch, torchvision"], check=True, timeout=600)
-    return max(1.0, (time.monotonic() - started) / IDLE_IMPORT_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +84,7 @@ def open_mpi(mpirun: Path, major: str, install: str) -> list[str]:
     """The words before `-np`, or a skip."""
     if not mpirun.exists():
         pytest.skip(f"no {mpirun}: {install}")
-    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=120).stdout
+    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=limit(120)).stdout
     version = re.search(r"\(Open MPI\) (\d+)", said)
     if not version or version[1] != major:
         pytest.skip(f"{mpirun} is not Open MPI {major} ({said.splitlines()[:1]}): {install}")

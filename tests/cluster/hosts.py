@@ -17,6 +17,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from limits import limit
+
 HOSTS = ("one", "two")
 # Interface to the addresses of hosts one and two. The hostnames stand for those of lan0.
 NETWORKS = {"lan0": ("10.83.0.1", "10.83.0.2"), "fast0": ("10.84.0.1", "10.84.0.2")}
@@ -68,7 +70,7 @@ class Hosts:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=limit(timeout),
         )
 
 
@@ -125,4 +127,4 @@ def connect(prefix: str, interface: str, addresses: tuple[str, str]) -> None:
 
 def ip(*words: str) -> None:
     """Call iproute2."""
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=120)
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=limit(120))

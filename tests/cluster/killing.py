@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from limits import limit
+
 DEADLINE_S = 120
 POLL_S = 0.002
 Moment = Callable[[], bool]
@@ -22,7 +24,7 @@ def run_until(command: Sequence[str], moment: Moment, folder: Path) -> int:
     """
     with (folder / "output").open("ab") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, start_new_session=True)
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + limit(DEADLINE_S)
         while process.poll() is None and not moment():
             if time.monotonic() > deadline:
                 kill_tree(process.pid)

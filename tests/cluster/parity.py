@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from limits import limit
+
 PROGRAM = Path(__file__).with_name("parity_program.py")
 TEST_IMAGES = 360
 # By case: the optimizer steps of an epoch, the last batch short.
@@ -20,7 +22,7 @@ def run(folder: Path, launcher: Sequence[str], *args: str) -> dict[str, Any]:
     """The results of one training under a launcher."""
     output = folder / "results.json"
     command = [*launcher, sys.executable, str(PROGRAM), str(output), *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit(240), cwd=folder)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(output.read_text())
 

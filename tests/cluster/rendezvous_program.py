@@ -19,7 +19,7 @@ from lightning_app.rendezvous.environment import LauncherEnvironment
 
 def main(folder: Path, interface: str | None) -> None:
     """Write rank-N.json."""
-    environment = LauncherEnvironment(interface=interface, timeout=200)
+    environment = LauncherEnvironment(interface=interface, timeout=1000)
     rank = environment.global_rank()
     os.environ.update(MASTER_ADDR=environment.main_address, MASTER_PORT=str(environment.main_port))
     distributed.init_process_group("gloo", rank=rank, world_size=environment.world_size())

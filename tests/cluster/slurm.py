@@ -18,7 +18,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-NODES = ("n1", "n2")
+from limits import limit
+
+NODES = {"n1": "127.0.0.1", "n2": "127.0.0.2"}  # two addresses of this host, to tell which one a rank has chosen
 # Claimed, not counted: config_overrides lets a node have more CPUs than this host.
 CPUS_PER_NODE = 4
 # As claimed; a job may ask for them, and finds none.
@@ -60,7 +62,7 @@ PartitionName=tests Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 {extra}
 """
 NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} "
+    "NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs={cpus} RealMemory={memory} "
     "Gres=gpu:{gpus} State=UNKNOWN"
 )
 
@@ -89,7 +91,7 @@ class Slurm:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=limit(timeout),
         )
 
 
@@ -137,8 +139,10 @@ def configure(folder: Path, extra: str) -> None:
     host = socket.gethostname().split(".")[0]
     controller_port, *node_ports = free_ports(1 + len(NODES))
     nodes = [
-        NODE.format(name=name, host=host, port=port, cpus=CPUS_PER_NODE, memory=MEMORY_MB, gpus=GPUS_PER_NODE)
-        for name, port in zip(NODES, node_ports, strict=True)
+        NODE.format(
+            name=name, host=host, address=address, port=port, cpus=CPUS_PER_NODE, memory=MEMORY_MB, gpus=GPUS_PER_NODE
+        )
+        for (name, address), port in zip(NODES.items(), node_ports, strict=True)
     ]
     text = CONF.format(
         cluster=folder.name.lower(),  # its own: two clusters on one host number their jobs alike
@@ -199,7 +203,7 @@ def cancel_jobs(slurm: Slurm) -> None:
 
 def wait_until(condition: Callable[[], bool], what: str, folder: Path) -> None:
     """Poll until something is so, or show the logs."""
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + limit(START_TIMEOUT_S)
     while not condition():
         if time.monotonic() > deadline:
             logs = [f"--- {log.name}\n{log.read_text()[-2000:]}" for log in sorted(folder.glob("*.[lo][ou][gt]"))]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import limit
 
 from slurm import Slurm, free_ports
 
@@ -32,7 +33,7 @@ def test_both_ranks_are_in_the_report_and_their_sum_is_right(
     launcher: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     words = TORCHRUN if launcher == "torchrun" else [*request.getfixturevalue(launcher), "-np", "2"]
-    command = [*words, *DOCTOR, "--json", "--timeout", "60"]
+    command = [*words, *DOCTOR, "--json", "--timeout", str(limit(60))]
     done = subprocess.run(command, env=environ(), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
@@ -85,14 +86,16 @@ def test_a_mistake_typed_into_the_shell_of_an_interactive_step_leaves_the_shell_
     typed = f"cd {REPOSITORY}; {shlex.join(DOCTOR[:3])} nonsense\necho still $((40 + 2))\nexit\n"
     step = subprocess.run(
         ["script", "-qec", "srun --ntasks=2 --pty bash --norc", "/dev/null"],
-        env=slurm.environ, input=typed, capture_output=True, text=True, timeout=200,
+        env=slurm.environ, input=typed, capture_output=True, text=True, timeout=limit(200),
     )  # fmt: skip
     assert "unknown verb nonsense" in step.stdout
     assert "still 42" in step.stdout
 
 
 def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> None:
-    step = slurm.run("srun", "--nodes=2", "--ntasks=3", "--chdir", str(REPOSITORY), *DOCTOR, "--timeout", "60")
+    step = slurm.run(
+        "srun", "--nodes=2", "--ntasks=3", "--chdir", str(REPOSITORY), *DOCTOR, "--timeout", str(limit(60))
+    )
     assert step.returncode == 0, step.stderr
     rows = [line.split("  ") for line in step.stdout.splitlines() if " of 3" in line.split("  ")[0]]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
@@ -106,11 +109,12 @@ def test_uneven_ranks_of_two_nodes_are_shown_with_their_nodes(slurm: Slurm) -> N
 
 
 def test_a_rank_that_does_not_come_is_named_and_the_rest_is_told_all_the_same(slurm: Slurm) -> None:
-    doctor = shlex.join([*DOCTOR, "--timeout", "15"])  # rank 0 imports torch before it listens
-    one_sleeps = f"if [ $SLURM_PROCID = 1 ]; then sleep 150; else exec {doctor}; fi"
+    seconds = f"{limit(15):.0f}"  # rank 0 imports torch before it listens
+    doctor = shlex.join([*DOCTOR, "--timeout", seconds])
+    one_sleeps = f"if [ $SLURM_PROCID = 1 ]; then sleep 1500; else exec {doctor}; fi"
     step = slurm.run("srun", "--ntasks=3", "--chdir", str(REPOSITORY), "sh", "-c", one_sleeps, timeout=120)
     assert step.returncode != 0
-    assert "did not report within 15 s: rank 1." in step.stdout
+    assert f"did not report within {seconds} s: rank 1." in step.stdout
     assert "0 of 3" in step.stdout
     assert "rank 2 of 3" in step.stdout
     assert "all-reduce: not tried: the ranks have not met" in step.stdout

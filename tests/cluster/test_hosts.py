@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from hosts import NETWORKS, Hosts
+from limits import limit
 from parity import PROGRAM, assert_same
 
 REPOSITORY = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def test_ranks_of_torchrun_on_two_hosts_use_the_network_between_them(hosts: Host
     )
     try:
         first = hosts.run("one", *torchrun, "--nproc-per-node", "2", RENDEZVOUS, tmp_path, timeout=TIMEOUT_S)
-        said = second.communicate(timeout=TIMEOUT_S)[1]
+        said = second.communicate(timeout=limit(TIMEOUT_S))[1]
     finally:
         second.kill()
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-2000:] + said[-2000:]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import limit
 
 from slurm import Slurm
 
@@ -30,7 +31,7 @@ def test_the_ranks_of_mpirun_are_those_it_gave(
 ) -> None:
     mpirun = request.getfixturevalue(fixture)
     command = [*mpirun, "-np", "2", sys.executable, RECORD, "live", "--to", tmp_path]
-    subprocess.run(command, check=True, timeout=240)
+    subprocess.run(command, check=True, timeout=limit(240))
     assert [(each["launcher"], each["global_rank"], each["world_size"]) for each in recorded(tmp_path)] == [
         (launcher, 0, 2),
         (launcher, 1, 2),

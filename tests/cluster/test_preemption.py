@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from equality import curves, different_states, events
+from limits import limit
 
 from lightning_app.checkpointing.run_record import read_record
 from slurm import Slurm, cancel_jobs
@@ -73,7 +74,7 @@ class Job:
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Poll until something is so."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + limit(DEADLINE_S)
         while not condition():
             assert time.monotonic() < deadline, f"{what} did not happen:\n{self.output.read_text()[-4000:]}"
             time.sleep(0.2)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from equality import curves, last_checkpoint
+from limits import limit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -41,7 +42,7 @@ def fit(folder: Path, *options: str) -> Path:
     words = [word for option in OPTIONS.items() for word in option]
     where = ["--runs_dir", str(folder / "runs"), "--data.cache_dir", str(folder.parent / "packed")]
     command = [sys.executable, "-m", "lightning_app", "fit", *words, *where, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit(400))
     assert done.returncode == 0, done.stderr[-4000:]
     return folder / "runs/agree/version_0"
 

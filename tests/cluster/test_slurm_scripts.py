@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import limit
 
 from slurm import Slurm
 
@@ -99,7 +100,7 @@ def job(slurm: Slurm, number: str) -> dict[str, str]:
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Poll until something is so."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + limit(seconds)
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds:.0f} s it is not so that {what}"
         time.sleep(0.2)
@@ -271,7 +272,7 @@ def test_a_comparison_is_requeued_while_an_attempt_ends_a_run(
     )
     wait_for((checkout / "notes/waits").exists, 60, "the comparison runs")
     script.send_signal(signal.SIGUSR1)
-    assert script.wait(60) == code
+    assert script.wait(limit(60)) == code
     told = checkout / "scontrolled"
     assert (told.read_text().strip() if told.exists() else "") == requeued
     assert (checkout / "notes/told").exists()

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from lightning_app.failure.hang_watch import Position
 from lightning_app.failure.peer_monitor import Ending, PeerMonitor
 from lightning_app.failure.shutdown import print_error
 from lightning_app.rendezvous.star import Peer, Place, gather, join, listen
@@ -34,7 +35,8 @@ def peers_of(rank: int, ranks: int, folder: Path) -> dict[int, Peer]:
 
 def main(rank: int, ranks: int, folder: Path, act: str) -> None:
     """Act when all are there."""
-    monitor = PeerMonitor(peers_of(rank, ranks, folder), announces=rank < 2)
+    peers, position = peers_of(rank, ranks, folder), Position(1.5, rank, ["here"])
+    monitor = PeerMonitor(peers, announces=rank < 2, position=lambda: position)
     folder.joinpath(f"there-{rank}").touch()
     while len(list(folder.glob("there-*"))) < ranks:
         time.sleep(0.01)
@@ -45,6 +47,9 @@ def main(rank: int, ranks: int, folder: Path, act: str) -> None:
         if not monitor.fail(Ending(line, 2), lambda: print_error(line)):
             time.sleep(600)
         os._exit(2)
+    elif act == "ask":
+        print(*monitor.ask(TIMEOUT_S).items(), flush=True)
+        monitor.close()
     elif act == "end":
         monitor.close()
     else:

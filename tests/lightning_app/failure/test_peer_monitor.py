@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dead_pipes import dead_pipe, full_pipe
 
 PROGRAM = Path(__file__).with_name("peer_monitor_program.py")
 REPOSITORY = Path(__file__).parents[3]
@@ -74,22 +74,13 @@ def test_ranks_that_end_in_good_order_disturb_nobody(tmp_path: Path) -> None:
     assert run(tmp_path, "end", "end", "end") == [(0, "")] * 3
 
 
+def test_a_rank_is_asked_where_it_stands_while_its_main_thread_waits(tmp_path: Path) -> None:
+    (_, said), _ = run(tmp_path, "ask", "ask")
+    assert said == f"((1, '{os.uname().nodename}'), Position(idle=1.5, fetched=1, stack=['here']))\n"
+
+
 def test_a_rank_that_fails_after_others_have_ended_still_speaks(tmp_path: Path) -> None:
     assert run(tmp_path, "wait", "end", "fail") == [(2, ""), (0, ""), (2, "error: rank 2 failed\n")]
-
-
-def dead_pipe() -> int:
-    """Where mpirun read before it was killed."""
-    read, write = os.pipe()
-    os.close(read)
-    return write
-
-
-def full_pipe() -> int:
-    """Where mpirun reads no more, for it was stopped."""
-    _, write = os.pipe()
-    os.write(write, bytes(fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)))
-    return write
 
 
 @pytest.mark.parametrize("stdout", [dead_pipe, full_pipe])

@@ -8,7 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from dead_pipes import dead_pipe, full_pipe
 
 from lightning_app.rendezvous.mpi_broadcast import BLOCKED
 
@@ -43,7 +47,9 @@ class COMM_WORLD:
 """
 
 
-def run(folder: Path, mpi: str | None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, mpi: str | None, timeout: float = 60, stderr: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     """An exchange with a made-up mpi4py, or with none."""
     package = folder / "mpi4py"
     package.mkdir()
@@ -53,7 +59,8 @@ def run(folder: Path, mpi: str | None, timeout: float = 60) -> subprocess.Comple
     return subprocess.run(
         [sys.executable, "-c", EXCHANGE.format(timeout=timeout)],
         env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         timeout=240,
     )
@@ -63,6 +70,11 @@ def test_an_mpi_that_blocks_ends_the_process_with_its_rank_and_host(tmp_path: Pa
     done = run(tmp_path, BLOCKING, timeout=0.5)
     assert done.returncode == BLOCKED
     assert done.stderr.startswith(f"error: rank 1 on {os.uname().nodename}: MPI did not start within")
+
+
+@pytest.mark.parametrize("stderr", [dead_pipe, full_pipe])
+def test_it_ends_too_where_nobody_reads_what_it_says(stderr: Callable[[], int], tmp_path: Path) -> None:
+    assert run(tmp_path, BLOCKING, timeout=0.5, stderr=stderr()).returncode == BLOCKED
 
 
 def test_another_mpi_than_mpirun_s_is_an_error_that_names_both_counts(tmp_path: Path) -> None:

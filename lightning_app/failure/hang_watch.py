@@ -1,0 +1,223 @@
+"""Noticing a rank that hangs without dying: it was stopped, or waits for a file system that is no more.
+
+No connection closes then, and the other ranks wait in a collective. A thread of each rank looks now and then at how far
+Lightning's loops have come; a step itself does nothing for it. Where rank 0 has seen no progress for long enough, it
+asks the other ranks where they stand, over the connections of the peer monitor, and names those that did not come.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from traceback import walk_stack
+from typing import Literal, NamedTuple
+
+from lightning_app.errors import UsageError
+from lightning_app.rendezvous.waiting import in_words
+
+log = logging.getLogger(__name__)
+
+LOOKS = 60  # in the time that makes a hang
+LONGEST_PAUSE_SECONDS = 1.0  # between two looks
+TIMES_LONGEST = 3  # that a step may take, of the longest so far
+UNWATCHED_STEPS = 2  # of an attempt: compiling may take any time
+ANSWER_SECONDS = 10.0  # in which the thread of a rank that is alive answers
+FRAMES = 12
+WHERE_RANKS_WAIT = ("/torch/autograd/", "/torch/distributed/", "/torch/nn/parallel/")
+SILENT = (
+    "gives no answer: it was stopped (SIGSTOP), or its node, its network or a file system hangs. No stack of it can be "
+    "had from here"
+)
+
+
+@dataclass(frozen=True)
+class HangOptions:
+    """When a rank that makes no progress is said to hang, and what happens then.
+
+    Args:
+        minutes: without any progress of training or evaluation, after which rank 0 names the ranks that did not come
+            and shows where each stands; at least three times the longest step so far.
+        then: `wait` for them all the same, or `end` the job with exit code 1.
+    """
+
+    minutes: float = 10.0
+    then: Literal["wait", "end"] = "wait"
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise UsageError(f"--hang.minutes is {self.minutes}; expected a number above 0.")
+
+
+class Progress(NamedTuple):
+    """How far the loops have come.
+
+    Attributes:
+        fetched: training batches whose data has come.
+        completed: training batches.
+        evaluated: a count that changes with each batch of validation and test.
+    """
+
+    fetched: int
+    completed: int
+    evaluated: int
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a rank stands.
+
+    Attributes:
+        idle: seconds without progress.
+        fetched: training batches whose data has come.
+        stack: of the thread that trains, innermost frame last.
+    """
+
+    idle: float
+    fetched: int
+    stack: list[str]
+
+
+# By rank and host; None where one gives no answer.
+Found = Mapping[tuple[int, str], "Position | None"]
+
+
+class IdleTime:
+    """How long there was no progress.
+
+    Counted in the looks of a thread, which a job that is suspended as a whole does not take either.
+
+    Attributes:
+        seconds: without progress.
+        limit: seconds that make a hang.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.seconds, self.limit = 0.0, limit
+        self._steps = 0
+        self._seen: Progress | None = None
+
+    def look(self, progress: Progress, seconds: float) -> bool:
+        """Note the progress after so many seconds more; returns whether this is a hang."""
+        if progress == self._seen:
+            self.seconds += seconds
+        elif self._seen:
+            if not self.hangs:  # an outage that is over is no measure of a step
+                self.limit = max(self.limit, TIMES_LONGEST * self.seconds)
+            self._steps += progress.completed != self._seen.completed
+            self.seconds = 0.0
+        self._seen = progress
+        return self.hangs
+
+    @property
+    def hangs(self) -> bool:
+        """Whether this is no step that takes long."""
+        return self._steps > UNWATCHED_STEPS and self.seconds >= self.limit
+
+
+class HangWatch:
+    """A thread that watches the progress of the thread that makes this object.
+
+    Args:
+        options: when, and what then.
+        progress: of the loops; called from another thread.
+        rank: of this process. Rank 0 speaks for all; rank 1 only where rank 0 does not answer.
+        ask: asks the peers of this rank where they stand.
+        end: ends the job with a line.
+    """
+
+    def __init__(
+        self,
+        options: HangOptions,
+        progress: Callable[[], Progress],
+        rank: int,
+        ask: Callable[[float], Found],
+        end: Callable[[str], object],
+    ) -> None:
+        self.options, self._progress, self._rank, self._ask, self._end = options, progress, rank, ask, end
+        self._idle = IdleTime(60 * options.minutes)
+        self._watched = threading.get_ident()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="hang watch", daemon=True).start()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._closed.set()
+
+    def position(self) -> Position:
+        """Where this rank stands."""
+        return Position(self._idle.seconds, self._progress().fetched, stack_of(self._watched))
+
+    def _watch(self) -> None:
+        pause = min(LONGEST_PAUSE_SECONDS, self._idle.limit / LOOKS)
+        said = False
+        while not self._closed.wait(pause):
+            hangs = self._idle.look(self._progress(), pause)
+            if hangs and not said and self._rank < 2:
+                said = self._report(self._ask(ANSWER_SECONDS))
+            elif said and not hangs:
+                log.warning("there is progress again")
+                said = False
+
+    def _report(self, peers: Found) -> bool:
+        """Say who did not come, unless another rank makes progress after all; whether it was said."""
+        if self._rank and None not in peers.values():
+            return False  # rank 0 will
+        found = dict(sorted([((self._rank, socket.gethostname()), self.position()), *peers.items()]))
+        if any(position and position.idle < self._idle.limit / 2 for position in found.values()):
+            return False
+        line = f"no progress for {self._idle.seconds:.0f} s. {who_did_not_come(found)}"
+        log.warning("\n".join([line, *stacks(found)]))
+        if self.options.then == "end":
+            self._end(line)
+        return True
+
+
+def who_did_not_come(found: Found) -> str:
+    """The ranks that the others wait for, as far as can be told.
+
+    Those that give no answer; else those that have fetched fewer batches than others; else those that stand elsewhere
+    than where torch waits for other ranks.
+    """
+    if len(found) == 1:
+        return "This process stands still."
+    if silent := [rank for rank, position in found.items() if position is None]:
+        return f"{names(silent)} {SILENT}."
+    there = {rank: position for rank, position in found.items() if position}
+    most = max(position.fetched for position in there.values())
+    behind = [rank for rank, position in there.items() if position.fetched < most]
+    outside = [rank for rank, position in there.items() if not waits(position)]
+    late = behind or outside
+    if late and len(late) < len(there):
+        return f"{names(late)} did not come to where the others wait."
+    return "All ranks answer, and none can be told from the others: perhaps the network between them hangs."
+
+
+def waits(position: Position) -> bool:
+    """Whether it may be waiting for other ranks."""
+    return any(place in frame for frame in position.stack[-1:] for place in WHERE_RANKS_WAIT)
+
+
+def stack_of(thread: int) -> list[str]:
+    """The frames of a thread, innermost last; without their source lines, whose file system may be what hangs."""
+    frame = sys._current_frames().get(thread)
+    outward = walk_stack(frame) if frame else ()
+    lines = [f'  File "{each.f_code.co_filename}", line {number}, in {each.f_code.co_name}' for each, number in outward]
+    return lines[:FRAMES][::-1]
+
+
+def stacks(found: Found) -> list[str]:
+    """Each different stack once, with the ranks that have it."""
+    by_stack: dict[str, list[int]] = {}
+    for (rank, _), position in found.items():
+        if position:
+            by_stack.setdefault("\n".join(position.stack), []).append(rank)
+    return [f"rank {in_words(ranks)} at:\n{stack}" for stack, ranks in by_stack.items()]
+
+
+def names(ranks: Iterable[tuple[int, str]]) -> str:
+    """Ranks with their hosts."""
+    return ", ".join(f"rank {rank} on {host}" for rank, host in ranks)
