@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from hosts import Hosts, running_hosts, why_no_hosts
-from limits import limit
 from parity import run
+from test_kill import whole_run
+from time_limits import limit
 
 from slurm import Slurm, cancel_jobs, running_slurm, why_no_slurm
 
@@ -72,6 +73,24 @@ def hosts() -> Iterator[Hosts]:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="hosts-") as folder, running_hosts(Path(folder)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the packed digits lie."""
+    return tmp_path_factory.mktemp("digits")
+
+
+@pytest.fixture(scope="session")
+def two_ranks(openmpi5: list[str]) -> list[str]:
+    """The words that start two ranks."""
+    return [*openmpi5, "-np", "2"]
+
+
+@pytest.fixture(scope="session")
+def whole_of_two(two_ranks: list[str], tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """The run of two ranks of tests/cluster/test_kill.py that nobody kills."""
+    return whole_run(two_ranks, tmp_path_factory.mktemp("whole"), digits)
 
 
 @pytest.fixture(scope="session")

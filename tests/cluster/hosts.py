@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from limits import limit
+from time_limits import limit
 
 HOSTS = ("one", "two")
 # Interface to the addresses of hosts one and two. The hostnames stand for those of lan0.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from limits import limit
+from time_limits import limit
 
 PROGRAM = Path(__file__).with_name("parity_program.py")
 TEST_IMAGES = 360

@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from limits import limit
+from time_limits import limit
 
 NODES = {"n1": "127.0.0.1", "n2": "127.0.0.2"}  # two addresses of this host, to tell which one a rank has chosen
 # Claimed, not counted: config_overrides lets a node have more CPUs than this host.

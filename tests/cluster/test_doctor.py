@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import limit
+from time_limits import limit
 
 from slurm import Slurm, free_ports
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from failing_program import MESSAGE
-from limits import limit
+from time_limits import limit
 
 from lightning_app.failure.peer_monitor import GRACE_SECONDS
 from lightning_app.library.own_process import CONSOLE_SCRIPT

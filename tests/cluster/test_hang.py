@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from killing import descendants, kill_tree, state
-from test_kill import environ_of
+from killing import descendants, environ_of, kill_tree, state
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -26,6 +25,7 @@ OPTIONS = {
     "--trainer.limit_train_batches": "5",
     "--trainer.check_val_every_n_epoch": "100",
     "--model.backbone": "shufflenet_v2_x0_5",
+    "--model.dropout": "null",
     "--data.image_size": "32",
     "--checkpoint.every_n_steps": "50",
     "--checkpoint.max_share": "1",
@@ -44,7 +44,7 @@ def fit(folder: Path, then: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     )  # fmt: skip
     try:
         while not list(folder.glob("runs/quickstart/version_0/checkpoints/step-*.ckpt")):
-            assert program.poll() is None
+            assert program.poll() is None, program.communicate()[0]
         [second] = [pid for pid in descendants(program.pid) if environ_of(pid).get("LOCAL_RANK") == "1"]
         yield program, second
     finally:

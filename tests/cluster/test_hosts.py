@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from hosts import NETWORKS, Hosts
-from limits import limit
 from parity import PROGRAM, assert_same
+from time_limits import limit
 
 REPOSITORY = Path(__file__).parents[2]
 RENDEZVOUS = Path(__file__).with_name("rendezvous_program.py")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from equality import curves, different_states, events, last_checkpoint
-from killing import Moment, descendants, run_until
+from killing import Moment, descendants, environ_of, run_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -79,12 +79,6 @@ def moment(kind: str, run: Path, draw: random.Random) -> Moment:
     return lambda: False
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the packed digits lie."""
-    return tmp_path_factory.mktemp("digits")
-
-
 def attempt(kind: str, launcher: list[str], folder: Path, cache: Path, draw: random.Random) -> int:
     """Start the run in a folder, or go on with it; returns its exit status, -9 if it was killed."""
     return run_until(fit(folder, launcher, cache), moment(kind, folder / RUN, draw), folder)
@@ -131,18 +125,6 @@ def test_one_process_killed_in_the_first_step_in_a_save_anywhere_and_in_the_fina
     assert_same(tmp_path, whole_of_one)
 
 
-@pytest.fixture(scope="session")
-def two_ranks(openmpi5: list[str]) -> list[str]:
-    """The words that start two ranks."""
-    return [*openmpi5, "-np", "2"]
-
-
-@pytest.fixture(scope="session")
-def whole_of_two(two_ranks: list[str], tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
-    """The run of two ranks that nobody kills."""
-    return whole_run(two_ranks, tmp_path_factory.mktemp("whole"), digits)
-
-
 def test_two_ranks_of_mpirun_killed_in_a_save(
     tmp_path: Path, two_ranks: list[str], whole_of_two: Path, digits: Path
 ) -> None:
@@ -167,12 +149,6 @@ def test_one_rank_that_is_asked_to_stop_stops_both_at_one_step(
     assert len([line for line in said if line.startswith("stopped at step ")]) == 1
     assert attempt("never", two_ranks, tmp_path, digits, random.Random()) == 0
     assert_same(tmp_path, whole_of_two)
-
-
-def environ_of(pid: int) -> dict[str, str]:
-    """What a process was started with."""
-    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    return dict(entry.partition("=")[::2] for entry in entries)
 
 
 @pytest.mark.soak

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import limit
+from time_limits import limit
 
 PROGRAM = Path(__file__).with_name("plugin_program.py")
 CONFIG = """\

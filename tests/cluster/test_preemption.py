@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from equality import curves, different_states, events
-from limits import limit
+from time_limits import limit
 
 from lightning_app.checkpointing.run_record import read_record
 from slurm import Slurm, cancel_jobs
@@ -84,12 +84,6 @@ class Job:
         self.wait(lambda: self.show("JobState") in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"), "the end")
         assert self.show("JobState") == "COMPLETED", self.output.read_text()[-4000:]
         return self.output.read_text()
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the packed digits lie."""
-    return tmp_path_factory.mktemp("digits")
 
 
 @pytest.fixture(scope="session")

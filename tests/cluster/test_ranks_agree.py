@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from equality import curves, last_checkpoint
-from limits import limit
+from time_limits import limit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import limit
+from time_limits import limit
 
 from slurm import NODES, Slurm
 
@@ -27,6 +27,7 @@ OPTIONS = {
     "--trainer.limit_train_batches": "2",
     "--trainer.limit_test_batches": "1",
     "--model.backbone": "shufflenet_v2_x0_5",
+    "--model.dropout": "null",
     "--data.image_size": "32",
 }
 

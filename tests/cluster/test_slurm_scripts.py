@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import limit
+from time_limits import limit
 
 from slurm import Slurm
 

@@ -12,6 +12,7 @@ CONFIG: dict[str, Any] = {
     "data": {"cache_dir": "/tmp", "batch_size": 64},
     "trainer": {"devices": 2, "strategy": "ddp", "max_epochs": 3, "logger": {"class_path": "X"}},
     "checkpoint": {"keep": 3, "monitor": "val/loss"},
+    "hang": {"minutes": 3.0, "then": "end"},
 }
 
 
