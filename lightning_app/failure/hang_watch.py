@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from traceback import walk_stack
 from typing import Literal, NamedTuple
 
@@ -97,7 +98,7 @@ class IdleTime:
 
     def __init__(self, limit: float) -> None:
         self.seconds, self.limit = 0.0, limit
-        self._steps = 0
+        self._steps, self._began = 0, False
         self._seen: Progress | None = None
 
     def look(self, progress: Progress, seconds: float) -> bool:
@@ -105,10 +106,11 @@ class IdleTime:
         if progress == self._seen:
             self.seconds += seconds
         elif self._seen:
-            if not self.hangs:  # an outage that is over is no measure of a step
+            # What comes before the first batch is no step, and an outage that is over is no measure of one.
+            if self._began and not self.hangs:
                 self.limit = max(self.limit, TIMES_LONGEST * self.seconds)
             self._steps += progress.completed != self._seen.completed
-            self.seconds = 0.0
+            self._began, self.seconds = True, 0.0
         self._seen = progress
         return self.hangs
 
@@ -166,7 +168,8 @@ class HangWatch:
         """Say who did not come, unless another rank makes progress after all; whether it was said."""
         if self._rank and None not in peers.values():
             return False  # rank 0 will
-        found = dict(sorted([((self._rank, socket.gethostname()), self.position()), *peers.items()]))
+        here = (self._rank, socket.gethostname())
+        found = {here: self.position(), **peers} if self._rank == 0 else {**peers, here: self.position()}
         if any(position and position.idle < self._idle.limit / 2 for position in found.values()):
             return False
         line = f"no progress for {self._idle.seconds:.0f} s. {who_did_not_come(found)}"
@@ -204,9 +207,11 @@ def waits(position: Position) -> bool:
 def stack_of(thread: int) -> list[str]:
     """The frames of a thread, innermost last; without their source lines, whose file system may be what hangs."""
     frame = sys._current_frames().get(thread)
-    outward = walk_stack(frame) if frame else ()
+    if frame is None:
+        return []
+    outward = islice(walk_stack(frame), FRAMES)
     lines = [f'  File "{each.f_code.co_filename}", line {number}, in {each.f_code.co_name}' for each, number in outward]
-    return lines[:FRAMES][::-1]
+    return lines[::-1]
 
 
 def stacks(found: Found) -> list[str]:

@@ -54,22 +54,23 @@ def wait_for(found: Path, pattern: str) -> None:
         time.sleep(0.05)
 
 
-def rank_of(agent: subprocess.Popen) -> int:
-    """The process number of an agent's only rank."""
-    [rank] = [pid for pid in descendants(agent.pid) if "TORCHELASTIC_RUN_ID" in environ_of(pid)]
-    return rank
+def ranks_of(agent: subprocess.Popen) -> list[int]:
+    """The process numbers of an agent's ranks."""
+    return [pid for pid in descendants(agent.pid) if "TORCHELASTIC_RUN_ID" in environ_of(pid)]
 
 
-def test_two_agents_restart_a_killed_rank_and_the_run_ends_with_the_bits_of_one_that_was_not_killed(
-    tmp_path: Path, whole_of_two: Path, digits: Path
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.soak), 2])
+def test_agents_restart_a_killed_rank_and_the_run_ends_with_the_bits_of_one_that_was_not_killed(
+    count: int, tmp_path: Path, whole_of_two: Path, digits: Path
 ) -> None:
-    rendezvous = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "restarts"]
-    rendezvous += ["--rdzv-endpoint", f"localhost:{random.randrange(20000, 32000)}"]
-    with agents([rendezvous, rendezvous], tmp_path, digits) as (first, second):
+    endpoint = f"localhost:{random.randrange(20000, 32000)}"
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-id", "restarts", "--rdzv-endpoint", endpoint]
+    words = [*rendezvous, "--nnodes", str(count), "--nproc-per-node", str(2 // count)]
+    with agents([words] * count, tmp_path, digits) as running:
         wait_for(tmp_path / RUN / "checkpoints", "step-*.ckpt")
-        os.kill(rank_of(second), signal.SIGKILL)
-        assert [agent.wait() for agent in (first, second)] == [0, 0]
-    said = "".join((tmp_path / f"said-{number}").read_text() for number in (0, 1))
+        os.kill(ranks_of(running[-1])[-1], signal.SIGKILL)
+        assert [agent.wait() for agent in running] == [0] * count
+    said = "".join(path.read_text() for path in tmp_path.glob("said-*"))
     assert said.count("going on from step") == 1
     assert [path.name for path in (tmp_path / RUN).parent.iterdir()] == ["version_0"]
     assert different_states(tmp_path / RUN, whole_of_two) == []
@@ -80,7 +81,7 @@ def test_two_agents_restart_a_killed_rank_and_the_run_ends_with_the_bits_of_one_
 def test_a_fit_that_was_asked_to_stop_is_not_started_anew(tmp_path: Path, digits: Path) -> None:
     with agents([["--standalone", "--nproc-per-node", "1"]], tmp_path, digits) as [agent]:
         wait_for(tmp_path / RUN / "checkpoints", "step-*.ckpt")
-        os.kill(rank_of(agent), signal.SIGUSR1)
+        os.kill(*ranks_of(agent), signal.SIGUSR1)
         assert agent.wait() == 0
     said = (tmp_path / "said-0").read_text()
     assert said.count("stopped at step") == 1

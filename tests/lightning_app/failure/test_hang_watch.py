@@ -55,6 +55,13 @@ def test_three_times_the_longest_step_is_no_hang_yet() -> None:
     assert looks(idle, Progress(4, 4, 0), 16) == [15, 16]
 
 
+def test_what_comes_before_the_first_batch_is_no_step() -> None:
+    idle = IdleTime(LIMIT)
+    looks(idle, Progress(0, 0, 0), 100)
+    idle.look(Progress(1, 0, 0), 1.0)
+    assert idle.limit == LIMIT
+
+
 @pytest.mark.parametrize("progress", [Progress(4, 3, 0), Progress(3, 3, 1)])
 def test_data_that_comes_and_batches_of_evaluation_are_progress(progress: Progress) -> None:
     idle = trained(3)
