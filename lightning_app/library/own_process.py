@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -100,11 +99,14 @@ def wait(process: subprocess.Popen[str], show: bool) -> str:
         if show:
             write(sys.stderr, line)
 
+    def shown(line: str) -> None:
+        if show:
+            write(sys.stdout, line)
+
     assert process.stdout is not None
     assert process.stderr is not None
     reader = threading.Thread(target=each_line, args=(process.stderr, note), daemon=True)
     reader.start()
-    shown = partial(write, sys.stdout) if show else len
     try:
         each_line(process.stdout, shown)
         process.wait()
