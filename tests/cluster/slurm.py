@@ -20,7 +20,7 @@ from pathlib import Path
 
 from time_limits import limit
 
-NODES = {"n1": "127.0.0.1", "n2": "127.0.0.2"}  # two addresses of this host, to tell which one a rank has chosen
+NODES = ("n1", "n2")
 # Claimed, not counted: config_overrides lets a node have more CPUs than this host.
 CPUS_PER_NODE = 4
 # As claimed; a job may ask for them, and finds none.
@@ -62,7 +62,7 @@ PartitionName=tests Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 {extra}
 """
 NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs={cpus} RealMemory={memory} "
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} "
     "Gres=gpu:{gpus} State=UNKNOWN"
 )
 
@@ -139,10 +139,8 @@ def configure(folder: Path, extra: str) -> None:
     host = socket.gethostname().split(".")[0]
     controller_port, *node_ports = free_ports(1 + len(NODES))
     nodes = [
-        NODE.format(
-            name=name, host=host, address=address, port=port, cpus=CPUS_PER_NODE, memory=MEMORY_MB, gpus=GPUS_PER_NODE
-        )
-        for (name, address), port in zip(NODES.items(), node_ports, strict=True)
+        NODE.format(name=name, host=host, port=port, cpus=CPUS_PER_NODE, memory=MEMORY_MB, gpus=GPUS_PER_NODE)
+        for name, port in zip(NODES, node_ports, strict=True)
     ]
     text = CONF.format(
         cluster=folder.name.lower(),  # its own: two clusters on one host number their jobs alike
