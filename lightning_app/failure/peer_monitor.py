@@ -20,7 +20,8 @@ from typing import NoReturn
 
 from lightning_app.failure.hang_watch import Position
 from lightning_app.failure.shutdown import hard_exit, print_error, silence
-from lightning_app.rendezvous.star import Peer, receive, send_line
+from lightning_app.rendezvous.connections import receive, send_line
+from lightning_app.rendezvous.star import Peer
 
 FAILED = 1  # exit code of a job that lost a rank
 GRACE_SECONDS = 2.0  # in which the launcher may end us itself, so that it blames the rank that failed first

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lightning_app.errors import UsageError
 from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.addresses import LOOPBACK, interface_of, node_identity, outgoing_address
+from lightning_app.rendezvous.joining import join
 from lightning_app.rendezvous.places import Place, open_place, place_finder
-from lightning_app.rendezvous.star import Peer, gather, join
+from lightning_app.rendezvous.star import Peer, gather
 from lightning_app.rendezvous.waiting import Waiting
 
 if TYPE_CHECKING:

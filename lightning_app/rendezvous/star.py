@@ -13,10 +13,8 @@ long as its connection holds.
 from __future__ import annotations
 
 import json
-import math
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,15 +22,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lightning_app.errors import UsageError
+from lightning_app.rendezvous.connections import keep_alive, receive, send_line
 from lightning_app.rendezvous.waiting import Missing, Waiting, missing_message
 
 REPLY_SECONDS = 2.0  # that a stranger on a port is waited for
 PAUSE_SECONDS = 0.05  # between two rounds over the ports
 ANSWER_SECONDS = 10.0  # in which a rank that has introduced itself must take the answer
 LONGEST_LINE = 1024  # of what a rank says before it is answered
-# A node that lost its power closes nothing; after so long it counts as dead. Shorter pauses of a network pass.
-IDLE = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
-KEEPALIVE = {getattr(socket, IDLE): 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,6 @@ def listen(ports: Sequence[int]) -> socket.socket:
         except OSError:
             continue
     raise UsageError(f"rank 0 finds none of the ports {sorted(ports)} free; set MASTER_PORT to one that is.")
-
-
-# ---- rank 0
 
 
 def gather(
@@ -210,105 +203,3 @@ class Gathering:
         self._selector.unregister(caller.connection)
         caller.connection.close()
         self.peers = {rank: peer for rank, peer in self.peers.items() if peer.connection is not caller.connection}
-
-
-# ---- the other ranks
-
-
-def join(find: Callable[[], Place | None], rank: int, node: str, waiting: Waiting) -> tuple[Peer, dict[str, Any]]:
-    """As any other rank: find rank 0, introduce ourselves, and wait for its answer.
-
-    Args:
-        find: where rank 0 listens; None if that is not known yet. Asked again and again.
-        node: of this rank, without spaces.
-
-    Returns:
-        Rank 0, and its answer.
-
-    Raises:
-        Missing: rank 0 was not found in time, has ended, or says that others are missing.
-    """
-    host = socket.gethostname()
-    while not waiting.over(lambda: [0]):
-        place = find()
-        for port in place.ports if place else []:
-            connection = knock(place.address, port, place.token)  # type: ignore[union-attr]  # or no port
-            if connection:
-                answer = hear_answer(connection, f"{rank} {node} {host}", waiting.timeout)
-                return Peer(0, answer.pop("host"), connection), answer
-        time.sleep(PAUSE_SECONDS)
-    where = f" at {place.address}, ports {place.ports}," if place else ""
-    raise Missing(
-        f"rank {rank} on {host} did not find rank 0{where} within {waiting.timeout:.0f} s: it has not started, has "
-        "died, or a firewall is between the nodes. Set MASTER_ADDR to an address of rank 0's node that this node can "
-        "reach, or LIGHTNING_APP_CONNECT_TIMEOUT to more seconds."
-    )
-
-
-def knock(address: str, port: int, token: str) -> socket.socket | None:
-    """A connection to rank 0, or None where this port is closed or a stranger's."""
-    with suppress(OSError):
-        connection = socket.create_connection((address, port), REPLY_SECONDS)
-        with suppress(OSError):
-            send_line(connection, f"hello {token}")
-            if read_line(connection, longest=len(token) + 9) == f"welcome {token}":
-                return connection
-        connection.close()
-    return None
-
-
-def hear_answer(connection: socket.socket, introduction: str, timeout: float) -> dict[str, Any]:
-    """What rank 0 tells us when all are there or its time is up; it may have started later than we.
-
-    Raises:
-        Missing: rank 0 went away, or says that others are missing.
-    """
-    address, port = connection.getpeername()[:2]
-    connection.settimeout(None if math.isinf(timeout) else timeout + ANSWER_SECONDS)
-    try:
-        send_line(connection, introduction)
-        answer = json.loads(read_line(connection))
-    except (OSError, ValueError) as error:
-        connection.close()
-        raise Missing(
-            f"rank 0 at {address} port {port} ended before all ranks had come; look for its own message above."
-        ) from error
-    if "missing" in answer:
-        connection.close()
-        raise Missing(answer["missing"])
-    keep_alive(connection)
-    return answer
-
-
-# ---- connections
-
-
-def send_line(connection: socket.socket, line: str) -> None:
-    connection.sendall(f"{line}\n".encode())
-
-
-def read_line(connection: socket.socket, longest: float = float("inf")) -> str:
-    """One line without its end, and nothing of what follows it; nothing where the other side is gone."""
-    line = b""
-    while not line.endswith(b"\n") and len(line) < longest:
-        ahead = connection.recv(4096, socket.MSG_PEEK)
-        if not ahead:
-            return ""
-        line += connection.recv(ahead.find(b"\n") + 1 or len(ahead))
-    return line.decode(errors="replace").removesuffix("\n")
-
-
-def receive(connection: socket.socket) -> bytes:
-    """What has come; nothing at the end of the stream, also where the other side was reset."""
-    try:
-        return connection.recv(4096)
-    except OSError:
-        return b""
-
-
-def keep_alive(connection: socket.socket) -> None:
-    """Wait without a limit, and let the kernel find out when the other host is gone."""
-    connection.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -14,7 +14,8 @@ from pathlib import Path
 from lightning_app.failure.hang_watch import Position
 from lightning_app.failure.peer_monitor import Ending, PeerMonitor
 from lightning_app.failure.shutdown import print_error
-from lightning_app.rendezvous.star import Peer, Place, gather, join, listen
+from lightning_app.rendezvous.joining import join
+from lightning_app.rendezvous.star import Peer, Place, gather, listen
 from lightning_app.rendezvous.waiting import Waiting
 
 TOKEN, TIMEOUT_S = "token", 300

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from lightning_app.rendezvous.star import Place, gather, join, listen
+from lightning_app.rendezvous.joining import join
+from lightning_app.rendezvous.star import Place, gather, listen
 from lightning_app.rendezvous.waiting import Waiting
 
 TIMEOUT_S = 300

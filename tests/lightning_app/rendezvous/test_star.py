@@ -18,8 +18,9 @@ import pytest
 
 from lightning_app.errors import UsageError
 from lightning_app.rendezvous import star
+from lightning_app.rendezvous.joining import join
 from lightning_app.rendezvous.places import candidate_ports
-from lightning_app.rendezvous.star import ANSWER_SECONDS, Peer, Place, gather, join, listen
+from lightning_app.rendezvous.star import ANSWER_SECONDS, Peer, Place, gather, listen
 from lightning_app.rendezvous.waiting import Missing, Waiting
 
 LOOPBACK = "127.0.0.1"
