@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from matplotlib.figure import Figure
 
+from lightning_app.results import write_results as module
+from lightning_app.results.card import model_card
 from lightning_app.results.finished_run import FinishedRun
 from lightning_app.results.summary import result_line, summary
-from lightning_app.results.write_results import metrics_json, write_plot
+from lightning_app.results.write_results import metrics_json, write_plot, write_results
 
 
 def test_the_result_is_the_test_splits_and_says_so(run: FinishedRun) -> None:
@@ -56,3 +60,27 @@ def test_a_plot_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptur
     assert "curves.png could not be drawn (ValueError: no such glyph)" in caplog.text
     write_plot(tmp_path / "gone/curves.png", Figure)
     assert "gone/curves.png could not be drawn (FileNotFoundError" in caplog.text
+
+
+def test_the_artifact_has_the_card_and_examples_of_the_test_and_hparams_the_final_metrics(
+    run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[Any, ...]] = []
+    saved: list[tuple[Any, ...]] = []
+    tensorboard = TensorBoardLogger(run.folder)
+    monkeypatch.setattr(tensorboard, "log_hyperparams", lambda *given, step: logged.append((*given, step)))
+    monkeypatch.setattr(run.trainer, "loggers", [CSVLogger(run.folder), tensorboard])
+    monkeypatch.setattr(run.model, "network", "the network", raising=False)
+    monkeypatch.setattr(run.data, "write_report", lambda path: path.write_text("what was left out"), raising=False)
+    monkeypatch.setattr(module, "choose_examples", lambda data, found: ([found["loss"]], {"00.png": b"pixels"}))
+    monkeypatch.setattr(module, "save_artifact", lambda *given: saved.append(given))
+    write_results(run)
+    card = model_card(run) | {"examples": [run.model.results["test"]["loss"]]}
+    [(folder, network, given, pictures)] = saved
+    assert (folder, network, pictures) == (run.folder / "model", "the network", {"00.png": b"pixels"})
+    assert given.keys() == card.keys()
+    assert (given["examples"], given["metrics"]) == (card["examples"], card["metrics"])
+    assert logged == [({"model.backbone": "resnet18"}, run.metrics(), 50)]
+    assert json.loads((run.folder / "metrics.json").read_text())["step"] == 30
+    assert (run.folder / "data.txt").read_text() == "what was left out"
+    assert (run.folder / "confusion.png").stat().st_size > 0
