@@ -47,7 +47,11 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells chi
 def test_the_child_ends_when_its_parent_is_ended(number: signal.Signals, modules: Path) -> None:
     os.mkfifo(pipe := modules / "pipe")
     (modules / "waits.py").write_text(WAITS.format(pipe=pipe))
-    with subprocess.Popen([sys.executable, "-c", PARENT], stderr=subprocess.DEVNULL) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    ) as parent:
         child = os.pidfd_open(int(pipe.read_text()))
         parent.send_signal(number)
         parent.wait(30)
