@@ -208,10 +208,10 @@ def test_a_skipped_batch_gives_no_gradient_and_changes_no_batch_statistics() -> 
 def test_a_fit_that_skips_ends_with_finite_weights(
     short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = ImageClassifier._valid
+    valid = ImageClassifier._valid
 
-    def spoiled(module: ImageClassifier, batch: Any) -> Any:
-        logits, labels = counted(module, batch)
+    def spoiled(module: ImageClassifier, batch: Any, *network: Any) -> Any:
+        logits, labels = valid(module, batch, *network)
         return logits * (torch.nan if module.training and module.trainer.global_step == 6 else 1), labels
 
     metrics = FinishedRun.metrics
