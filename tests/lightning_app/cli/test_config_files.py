@@ -100,7 +100,7 @@ def test_the_original_recipe_is_that_of_the_study(cache_dir: str, empty_folder: 
     assert type(schedule).__name__ == "StepLR"
     assert (schedule.step_size, schedule.gamma) == (10, 0.1)
     assert (cli.trainer.max_epochs, cli.datamodule.batch_size, cli.datamodule.image_sizes) == (20, 64, [224])
-    assert len(cli.datamodule.rows["val"]) == 0
+    assert len(cli.datamodule.indices["val"]) == 0
     assert not [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "EMA"]
 
 
