@@ -24,7 +24,6 @@ from lightning_app.errors import UsageError
 from lightning_app.files import output, try_file
 from lightning_app.provenance import cpu_name
 from lightning_app.trainer.machine import this_machine
-from models.compiled import CompileMode
 
 MINUTE = 60
 
@@ -75,7 +74,6 @@ def parse(args: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--compile_mode",
-        choices=get_args(CompileMode),
         default="default",
         help="torch.compile's, of the part compiled (default: default)",
     )
@@ -92,9 +90,18 @@ def parse(args: list[str]) -> argparse.Namespace:
     for name, value in vars(options).items():
         if isinstance(value, int) and value < 1:
             raise UsageError(f"--{name} is {value}; expected 1 or more. Give it so, or leave it out.")
+    check_compile_mode(options.compile_mode)
     if options.runs and options.parts and "original" not in options.parts:
         raise UsageError("--runs needs the images/s of the original loop: name original in --parts too.")
     return options
+
+
+def check_compile_mode(mode: str) -> None:
+    """Raise a UsageError where torch.compile has no such mode; imports torch, which --help does not need."""
+    from models.compiled import CompileMode
+
+    if mode not in get_args(CompileMode):
+        raise UsageError(f"--compile_mode is {mode}; expected one of {', '.join(get_args(CompileMode))}.")
 
 
 @dataclass

@@ -85,6 +85,11 @@ def test_torch_compile_is_measured_on_a_gpu_and_on_a_cpu_only_where_it_is_asked_
     assert [part.label for part in choose_parts(["compiled"], "cpu", "32-true", CPU)] == ["compiled (32-true)"]
 
 
+def test_a_mode_that_torch_compile_does_not_have_is_refused() -> None:
+    with pytest.raises(UsageError, match="--compile_mode is quick; expected one of default, "):
+        bench(["--compile_mode", "quick"])
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="PyTorch finds no GPU"):
         choose_parts(["program"], "gpu", "auto", CPU)

@@ -34,13 +34,18 @@ def peers_of(rank: int, ranks: int, folder: Path) -> dict[int, Peer]:
     return {0: join(place, rank, "node", waiting)[0]}
 
 
+def meet(what: str, rank: int, ranks: int, folder: Path) -> None:
+    """Wait until all ranks are here."""
+    folder.joinpath(f"{what}-{rank}").touch()
+    while len(list(folder.glob(f"{what}-*"))) < ranks:
+        time.sleep(0.01)
+
+
 def main(rank: int, ranks: int, folder: Path, act: str) -> None:
     """Act when all are there."""
     peers, position = peers_of(rank, ranks, folder), Position(1.5, rank, ["here"])
     monitor = PeerMonitor(peers, announces=rank < 2, position=lambda: position)
-    folder.joinpath(f"there-{rank}").touch()
-    while len(list(folder.glob("there-*"))) < ranks:
-        time.sleep(0.01)
+    meet("there", rank, ranks, folder)
     if act == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif act == "fail":
@@ -50,6 +55,7 @@ def main(rank: int, ranks: int, folder: Path, act: str) -> None:
         os._exit(2)
     elif act == "ask":
         print(*monitor.ask(TIMEOUT_S).items(), flush=True)
+        meet("asked", rank, ranks, folder)  # one that has ended is not in the answer
         monitor.close()
     elif act == "end":
         monitor.close()
