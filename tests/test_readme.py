@@ -36,6 +36,7 @@ COMMAND = re.compile(rf"(?:\w+=\S+ )?(?:{'|'.join(PROGRAMS)}) .+")
 DOCUMENTS = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
 STARTED = re.compile(r"^(?:\$ )?(?:(?:\w+=\S+ )?(?:python|mpirun|srun|torchrun) .*?)(-m (?:lightning_app|serve) .+)")
 SUBMITTED = re.compile(r"^sbatch (?:.* )?(slurm/.+)")
+MODULE = re.compile(r"`(\w+\.py)`:\n\n```python\n(.*?)```", re.DOTALL)  # a file of the reader's
 PLACEHOLDER = re.compile(r"<|\[|\.\.\.|--help")
 
 SAYS_WHAT = re.compile(r" -m |^(?!mpirun|srun|torchrun).* [^-]")
@@ -158,9 +159,12 @@ def test_a_command_is_as_the_program_takes_it(command: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("command", documented())
 def test_a_command_of_another_document_is_as_the_program_takes_it(
-    command: str, monkeypatch: pytest.MonkeyPatch
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
+    for name, code in MODULE.findall("".join(document.read_text() for document in DOCUMENTS)):
+        (tmp_path / name).write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
     words = shlex.split(command)
     check_python(words) if words[0] == "-m" else check_sbatch(words)
 
