@@ -19,6 +19,7 @@ LEAVES = {
     "lightning_app.errors",
     "lightning_app.files",
     "lightning_app.provenance",
+    "lightning_app.sessions",
 }
 DATA_AND_MODELS = {"datamodules", "datamodules.sources", "models", "models.metrics"}
 LAUNCHING = {"launchers", "rendezvous", "failure", "trainer"}

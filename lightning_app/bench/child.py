@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from lightning_app.errors import UsageError
+from lightning_app.sessions import end_session
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a child gets when its parent dies, by SIGKILL too
 ENDED_BY = (signal.SIGTERM, signal.SIGHUP)  # SIGINT is a KeyboardInterrupt already
-GRACE_SECONDS = 10.0  # for torchrun to end its ranks
 
 
 def run_module(arguments: Sequence[str], timeout: float) -> dict[str, Any] | None:
@@ -35,7 +34,7 @@ def run_module(arguments: Sequence[str], timeout: float) -> dict[str, Any] | Non
     except subprocess.TimeoutExpired:
         return None
     finally:
-        end(process)
+        end_session(process)
     if process.returncode:
         raise UsageError(f"{' '.join(command)} failed with exit code {process.returncode}; its own message is above.")
     return json.loads(said.splitlines()[-1])
@@ -47,17 +46,6 @@ def die_with_parent() -> Any:
         return None
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it started."""
-    if process.poll() is None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @contextmanager

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 from lightning_app.compare.trials.commands import Launchers, on_cores
 from lightning_app.compare.trials.modes import Mode, threads
 from lightning_app.compare.trials.other_load import Clock, read_clock
+from lightning_app.sessions import end_session
 
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.05
-END_SECONDS = 10.0  # for a launcher to end its ranks
 TAIL_CHARACTERS = 2000
 
 
@@ -64,7 +63,7 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
         failed = wait(processes, trial)
     finally:
         for process in processes:
-            end(process)
+            end_session(process)
     record = {
         "part": trial.part,
         "mode": trial.mode.name,
@@ -152,18 +151,6 @@ def last_error(log: Path) -> str:
     lines = said.splitlines()
     errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
     return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(END_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def read_ranks(trial: Trial) -> list[dict[str, Any]]:
