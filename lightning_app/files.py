@@ -159,3 +159,8 @@ def try_file(path: Path) -> None:
         open(path, "ab").close()
     else:
         tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this user's files are kept that can be made again: $XDG_CACHE_HOME or ~/.cache, ours, by kind."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "laptop-to-cluster" / kind

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -21,15 +18,14 @@ from models.compiled import CompiledNetwork, CompileMode
 from models.errors import ModelError
 from models.metrics.evaluation_metrics import EvalMetrics, ImagePredictions, majority_share, reset, scalars
 from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
-from models.optimization import make_optimizer, schedule_config
+from models.optimization import FACTORIES, WithFactories, check_can_be_saved, make_optimizer, schedule_config
 from models.schedules import OneCycle
 from models.weights import load_weights, read_pretrained
 
 log = logging.getLogger(__name__)
-FACTORIES = ("optimizer", "lr_scheduler")
 
 
-class ImageClassifier(pl.LightningModule):
+class ImageClassifier(WithFactories):
     """A torchvision backbone fine-tuned to the classes of the data.
 
     Batches are datamodules' `ImageBatch`es, or (images, labels) of any DataLoader: float [n, 3, size, size] in [0, 1],
@@ -75,10 +71,7 @@ class ImageClassifier(pl.LightningModule):
         self.save_hyperparameters(logger=False, ignore=FACTORIES)
         if "_instantiator" in self.hparams:  # made by LightningCLI, which knows the factories as plain options
             self.save_hyperparameters(logger=False)
-        if not 0 <= label_smoothing < 1:
-            raise ModelError(f"model.label_smoothing is {label_smoothing}; expected a share in [0, 1).")
-        if head_lr_factor <= 0:
-            raise ModelError(f"model.head_lr_factor is {head_lr_factor}; expected a number above 0.")
+        check_ranges(label_smoothing, head_lr_factor)
         pretrained = None if weights == "none" else read_pretrained(backbone, weights)
         self.backbone = backbone
         self.mean = tuple(mean or (pretrained and pretrained.mean) or IMAGENET_MEAN)
@@ -90,19 +83,11 @@ class ImageClassifier(pl.LightningModule):
         if pretrained:
             log.info(load_weights(self.network.backbone, pretrained))
         self.compiled = None if compile is None else CompiledNetwork(self.network, compile)
-        for name in freeze_layers:
-            self._layer(name).requires_grad_(False)
-        if freeze_backbone:
-            self.network.requires_grad_(False)
-            self.head.requires_grad_(True)
-            self.train()  # Lightning keeps the modes that it finds, so they have to be right from the start
+        self._freeze(freeze_layers)
         self.val_metrics, self.test_metrics = EvalMetrics(num_classes), EvalMetrics(num_classes)
         self.val_images, self.test_images = ImagePredictions(), ImagePredictions()
         self.results: dict[str, dict[str, Tensor]] = {}
         self.loss_since_log: list[Tensor] = []
-        self.lost_factories: list[
-            str
-        ] = []  # of the checkpoint that was loaded; only a run of the program can keep them
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> ImageClassifier:
@@ -113,25 +98,14 @@ class ImageClassifier(pl.LightningModule):
         """
         return super().load_from_checkpoint(checkpoint_path, *args, **{"weights": "none", **kwargs})
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle: the defaults of optimizer and schedule are lambdas, which it cannot name."""
-        state = super().__getstate__()
-        own = {name: DEFAULT for name in FACTORIES if state[name] is default_factory(name)}
-        return state | own
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        own = {name: default_factory(name) for name in FACTORIES if isinstance(state[name], str)}
-        super().__setstate__(state | own)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ImageClassifier:
-        """A copy, as weight averaging makes one, that shares the factories of optimizer and schedule.
-
-        They hold on to the program that parsed them, and so to its Trainer, data and child processes.
-        """
-        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
-        copied = memo[id(self)] = type(self).__new__(type(self))
-        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        return copied
+    def _freeze(self, layers: Sequence[str]) -> None:
+        """Keep the weights of these layers; of all but the head, with `freeze_backbone`."""
+        for name in layers:
+            self._layer(name).requires_grad_(False)
+        if self.freeze_backbone:
+            self.network.requires_grad_(False)
+            self.head.requires_grad_(True)
+            self.train()  # Lightning keeps the modes that it finds, so they have to be right from the start
 
     def _layer(self, name: str) -> torch.nn.Module:
         """A submodule of the backbone that may be frozen."""
@@ -221,18 +195,11 @@ class ImageClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # So that whoever takes these weights later has the numbers that are theirs.
         checkpoint["results"] = self.results
-        if "optimizer" not in self.hparams:
-            checkpoint["own_factories"] = self._own_factories()
+        super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.results = dict(checkpoint.get("results", {}))
-        self.lost_factories = [
-            name for name in checkpoint.get("own_factories", ()) if name not in self._own_factories()
-        ]
-
-    def _own_factories(self) -> list[str]:
-        """Which of optimizer and schedule are not the defaults."""
-        return [name for name in FACTORIES if getattr(self, name) is not default_factory(name)]
+        super().on_load_checkpoint(checkpoint)
 
     def _valid(self, batch: Batch, network: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Logits (float32) and labels of the images that count."""
@@ -264,21 +231,19 @@ class ImageClassifier(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        if self.lost_factories:
-            raise ModelError(
-                f"the checkpoint does not hold the {' and '.join(self.lost_factories)} of the script that trained it; "
-                f"give them again: ImageClassifier.load_from_checkpoint(path, {self.lost_factories[0]}=...)."
-            )
+        self.check_factories()
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(self.optimizer, trained, list(self.head.parameters()), self.head_lr_factor)
         if self.lr_scheduler is None:
             return optimizer
-        return [optimizer], [schedule_config(self.lr_scheduler(optimizer), self.trainer, self.head_lr_factor)]
+        schedule = schedule_config(self.lr_scheduler(optimizer), self.trainer, self.head_lr_factor)
+        check_can_be_saved(schedule["scheduler"])
+        return [optimizer], [schedule]
 
 
-DEFAULT = "default"
-
-
-def default_factory(name: str) -> Any:
-    """The default of ImageClassifier's optimizer or lr_scheduler."""
-    return inspect.signature(ImageClassifier.__init__).parameters[name].default
+def check_ranges(label_smoothing: float, head_lr_factor: float) -> None:
+    """Raise a ModelError for numbers that mean nothing."""
+    if not 0 <= label_smoothing < 1:
+        raise ModelError(f"model.label_smoothing is {label_smoothing}; expected a share in [0, 1).")
+    if head_lr_factor <= 0:
+        raise ModelError(f"model.head_lr_factor is {head_lr_factor}; expected a number above 0.")

@@ -1,9 +1,11 @@
-"""From the user's factories to an optimizer and a schedule that Lightning can step."""
+"""The user's factories: kept through copies and checkpoints, and made into an optimizer and a schedule."""
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -14,7 +16,72 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from models.errors import ModelError
 from models.schedules import OneCycle, PerStep, steps_of_run
 
+FACTORIES = ("optimizer", "lr_scheduler")
+DEFAULT = "default"
+Self = TypeVar("Self", bound="WithFactories")
 PER_STEP = (OneCycleLR, CyclicLR)  # torch's own that are defined per step; its others count epochs
+
+
+class WithFactories(pl.LightningModule):
+    """A module whose `optimizer` and `lr_scheduler` are functions, by default lambdas of its __init__.
+
+    Attributes:
+        lost_factories: names of those that the loaded checkpoint's run had and this module has not: a checkpoint cannot
+            hold a script's functions, only the options of the command line.
+    """
+
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost_factories: list[str] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, which cannot name lambdas."""
+        state = super().__getstate__()
+        defaults = {name: DEFAULT for name in FACTORIES if state[name] is self._default_factory(name)}
+        return state | defaults
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        defaults = {name: self._default_factory(name) for name in FACTORIES if isinstance(state[name], str)}
+        super().__setstate__(state | defaults)
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        """A copy, as weight averaging makes one, that shares the factories.
+
+        They hold on to the program that parsed them, and so to its Trainer, data and child processes.
+        """
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "optimizer" not in self.hparams:  # else the command line's options are there
+            checkpoint["own_factories"] = self._own_factories()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        own = self._own_factories()
+        self.lost_factories = [name for name in checkpoint.get("own_factories", ()) if name not in own]
+
+    def check_factories(self) -> None:
+        """Raise a ModelError where the checkpoint's run had a factory that this module has not."""
+        if self.lost_factories:
+            raise ModelError(
+                f"the checkpoint does not hold the {' and '.join(self.lost_factories)} of the script that trained it; "
+                f"give them again: ImageClassifier.load_from_checkpoint(path, {self.lost_factories[0]}=...)."
+            )
+
+    def _own_factories(self) -> list[str]:
+        """Which of them are not the defaults."""
+        return [name for name in FACTORIES if getattr(self, name) is not self._default_factory(name)]
+
+    @classmethod
+    def _default_factory(cls, name: str) -> Any:
+        """The default in the __init__ of the first class that has such an argument; a subclass may hand on **kwargs."""
+        signatures = (inspect.signature(kind.__init__).parameters for kind in cls.__mro__)
+        return next(parameters[name].default for parameters in signatures if name in parameters)
 
 
 def make_optimizer(
@@ -62,6 +129,17 @@ def schedule_config(scheduler: Any, trainer: pl.Trainer, head_lr_factor: float) 
             f"total_steps to {steps}, or use models.schedules.OneCycle, which needs no number."
         )
     return {"scheduler": scheduler, "interval": "step"}
+
+
+def check_can_be_saved(scheduler: Any) -> None:
+    """Raise a ModelError for a schedule that torch cannot put into a checkpoint: found now, not at the first save."""
+    try:
+        scheduler.state_dict()
+    except (AttributeError, TypeError) as error:  # a LambdaLR asks a callable that is no function for its attributes
+        raise ModelError(
+            f"model.lr_scheduler is a {type(scheduler).__name__} that no checkpoint can hold ({error}); give it a "
+            "function written in Python, not a built-in one such as math.sqrt."
+        ) from error
 
 
 def total_steps(trainer: pl.Trainer) -> int:

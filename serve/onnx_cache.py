@@ -13,7 +13,7 @@ import datamodules.geometry
 import models.normalized_network
 import serve.onnx_export
 import serve.pipeline
-from lightning_app.files import replace_file
+from lightning_app.files import cache_folder, replace_file
 from serve.onnx_export import onnx_bytes
 from serve.pipeline import Pipeline
 
@@ -30,7 +30,7 @@ def cached_onnx_bytes(pipeline: Pipeline, stored_size: int) -> bytes:
     Raises:
         ModelError: as `onnx_bytes`.
     """
-    path = folder() / f"{fingerprint(pipeline, stored_size)}.onnx"
+    path = cache_folder("onnx") / f"{fingerprint(pipeline, stored_size)}.onnx"
     with suppress(OSError):
         content = path.read_bytes()
         os.utime(path)
@@ -41,11 +41,6 @@ def cached_onnx_bytes(pipeline: Pipeline, stored_size: int) -> bytes:
         replace_file(path, content)
         prune(path.parent)
     return content
-
-
-def folder() -> Path:
-    """Where exports are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "laptop-to-cluster" / "onnx"
 
 
 def fingerprint(pipeline: Pipeline, stored_size: int) -> str:

@@ -23,7 +23,7 @@ from tensorboard.program import TensorBoard
 
 import serve.__main__
 from lightning_app.__main__ import OWN_PARSERS, VERBS
-from lightning_app.cli.parse_only import fit_options
+from lightning_app.cli.cli import fit_options
 from lightning_app.cli.prepare import CLEAN, VERIFY
 from models.artifact import load_artifact
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -24,6 +25,7 @@ from lightning_app.checkpointing.preemption import StopRequest, StopSignals
 from lightning_app.checkpointing.run_directory import RunsFolder
 from lightning_app.checkpointing.run_record import RunRecord
 from lightning_app.checkpointing.store import Checkpoints
+from lightning_app.cli.config_files import resolve_configs
 from lightning_app.cli.evaluation import EvaluationCLI
 from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, stdout_is_terminal
 from lightning_app.cli.fit_run import FitRun, all_loggers, check_goes_on, require_own_process
@@ -228,3 +230,16 @@ class CLI(EvaluationCLI):
         defaults = json.loads(parser.dump(parser.get_defaults(), skip_none=False, format="json"))
         chosen = {"world_size": self.trainer.world_size, "precision": str(self.trainer.precision)}
         return hparams(dict(flatten(self._options())), dict(flatten(defaults))) | chosen
+
+
+class FitOptions(CLI):
+    """Reads the command line of a fit, and makes nothing of it: a login node may have no GPU."""
+
+    def instantiate_classes(self) -> None: ...
+
+    def _run_subcommand(self, subcommand: str) -> None: ...
+
+
+def fit_options(args: list[str]) -> Namespace:
+    """The options of a fit, with all that its configs and defaults say."""
+    return FitOptions(["fit", *resolve_configs(args)], started=0.0).config.fit

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+from typing import TYPE_CHECKING, Any
 
 from lightning_app.cli.console import configure_logging
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
 
 VERIFY, CLEAN = "--verify", "--clean"
 HELP = f"""\
@@ -38,8 +42,8 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
     """With what is slow to import."""
     from datamodules.datamodule import ImageData
     from datamodules.packed_cache import other_caches, verify
+    from lightning_app.cli.cli import fit_options
     from lightning_app.cli.model_class import import_model
-    from lightning_app.cli.parse_only import fit_options, instantiate
 
     options = fit_options(args)
     data: ImageData = instantiate(ImageData, options.data)
@@ -58,3 +62,12 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
     options.model.num_classes = data.num_classes
     instantiate(import_model(options.model_class), options.model)
     log.info("A fit with these options needs no network now.")
+
+
+def instantiate(kind: type, options: Namespace) -> Any:
+    """An object of a class from its parsed options."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    parser.add_class_arguments(kind, "it")
+    return parser.instantiate_classes(parser.parse_object({"it": options.as_dict()})).it

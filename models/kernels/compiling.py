@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_app.files import cache_folder
+
 log = logging.getLogger(__name__)
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC", "-std=gnu11")
 X86_FLAGS = ("-mprefer-vector-width=512",)  # gcc 12 takes 256 bits also where 512 are as quick
@@ -42,7 +44,7 @@ def load(source: Path, *options: str) -> ctypes.CDLL | None:
         log.info(f"kernels: torch's own instead of {source.name}, which is slower (no C compiler: {compiler[0]})")
         return None
     flags = [*FLAGS, *(X86_FLAGS if platform.machine() == "x86_64" else ()), *options]
-    library = cache_folder() / f"{source.stem}-{fingerprint(source, compiler, flags)}.so"
+    library = cache_folder("kernels") / f"{source.stem}-{fingerprint(source, compiler, flags)}.so"
     try:
         if not library.exists():
             compile_to(library, [*compiler, *flags, str(source)])
@@ -60,11 +62,6 @@ def compile_to(library: Path, command: list[str]) -> None:
         compiled = Path(folder) / library.name
         subprocess.run([*command, "-o", str(compiled)], check=True, capture_output=True, text=True, timeout=SECONDS)
         compiled.replace(library)
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "laptop-to-cluster" / "kernels"
 
 
 def fingerprint(source: Path, compiler: list[str], flags: list[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lightning_app.cli.parse_only import fit_options
+from lightning_app.cli.cli import fit_options
 from lightning_app.library import fit as subject
 from lightning_app.library.own_process import Ended, run_program
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import pickle
 import re
 import threading
@@ -369,6 +370,12 @@ def test_torchs_one_cycle_that_is_too_short_for_the_run_is_refused() -> None:
     model = classifier(lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 68))
     model.trainer = stub_trainer()
     with pytest.raises(ModelError, match="OneCycleLR of 68 steps, but the run has 69"):
+        model.configure_optimizers()
+
+
+def test_a_schedule_that_no_checkpoint_can_hold_is_refused_before_the_first_step() -> None:
+    model = classifier(lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, math.sqrt))
+    with pytest.raises(ModelError, match=r"a LambdaLR that no checkpoint can hold .* built-in one such as math\.sqrt"):
         model.configure_optimizers()
 
 

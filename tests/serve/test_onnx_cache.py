@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import serve.onnx_cache
+from lightning_app.files import cache_folder
 from models.normalized_network import Network
-from serve.onnx_cache import cached_onnx_bytes, folder, prune
+from serve.onnx_cache import cached_onnx_bytes, prune
 from serve.pipeline import Pipeline
 
 
@@ -38,7 +39,7 @@ def pipeline(classes: int = 3, mean: float = 0.5, input_size: int = 64) -> Pipel
 def test_the_same_network_is_exported_once(exported: list[int]) -> None:
     assert [cached_onnx_bytes(pipeline(), 24) for _ in range(2)] == [b"\0", b"\0"]
     assert exported == [0]
-    assert [path.read_bytes() for path in folder().iterdir()] == [b"\0"]
+    assert [path.read_bytes() for path in cache_folder("onnx").iterdir()] == [b"\0"]
 
 
 def test_whatever_changes_the_answers_is_another_export(exported: list[int]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from lightning_app.checkpointing.identity import RunIdentity, what_counts
-from lightning_app.cli.parse_only import fit_options
+from lightning_app.cli.cli import fit_options
 from lightning_app.cli.prepare import prepare
 from lightning_app.errors import UserError
 from lightning_app.failure import handler
