@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -13,20 +16,30 @@ from lightning_app.sessions import end_session, running_in_session
 
 # As mpirun does it: (set -m) each child in a process group of its own.
 LAUNCHER = "set -m; sleep 600 & echo $!; "
+Begin = Callable[[str], tuple["subprocess.Popen[str]", int]]
 
 
-def begin(rest: str) -> tuple[subprocess.Popen[str], int]:
-    """A launcher, and the pid of its rank."""
-    process = subprocess.Popen(
-        ["bash", "-c", LAUNCHER + rest], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stdout is not None
-    return process, int(process.stdout.readline())
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Starts a launcher, which then does what it is told: its process, and the pid of its rank."""
+    begun = []
+
+    def start(rest: str) -> tuple[subprocess.Popen[str], int]:
+        command = ["bash", "-c", LAUNCHER + rest]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert process.stdout is not None
+        begun.extend([process.pid, rank := int(process.stdout.readline())])
+        return process, rank
+
+    yield start
+    for pid in begun:  # of a test that failed
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
-def test_a_killed_launchers_ranks_are_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_launchers_ranks_are_ended_too(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "GRACE_SECONDS", 0.2)
-    launcher, rank = begin("trap '' TERM; while :; do wait; done")
+    launcher, rank = begin("trap '' TERM; wait; sleep 600")
     assert os.getpgid(rank) != os.getpgid(launcher.pid)
     assert sorted(running_in_session(launcher.pid)) == sorted([launcher.pid, rank])
     end_session(launcher)
@@ -34,7 +47,7 @@ def test_a_killed_launchers_ranks_are_ended_too(monkeypatch: pytest.MonkeyPatch)
     assert running_in_session(launcher.pid) == []
 
 
-def test_ranks_that_their_launcher_left_behind_are_ended() -> None:
+def test_ranks_that_their_launcher_left_behind_are_ended(begin: Begin) -> None:
     launcher, rank = begin("exit 3")
     assert launcher.wait(10) == 3
     assert running_in_session(launcher.pid) == [rank]
@@ -42,15 +55,15 @@ def test_ranks_that_their_launcher_left_behind_are_ended() -> None:
     assert running_in_session(launcher.pid) == []
 
 
-def test_a_launcher_that_ends_its_ranks_when_asked_is_not_killed() -> None:
-    launcher, _ = begin("trap 'kill $!; exit 5' TERM; while :; do wait; done")
+def test_a_launcher_that_ends_its_ranks_when_asked_is_not_killed(begin: Begin) -> None:
+    launcher, _ = begin("trap 'kill $!; exit 5' TERM; wait; sleep 600")
     end_session(launcher)
     assert launcher.returncode == 5
     assert running_in_session(launcher.pid) == []
 
 
-def test_without_proc_ps_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher, rank = begin("while :; do wait; done")
+def test_without_proc_ps_finds_the_same(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher, rank = begin("wait; sleep 600")
     try:
         monkeypatch.setattr(sessions.Path, "exists", lambda path: False)
         assert sorted(running_in_session(launcher.pid)) == sorted([launcher.pid, rank])
