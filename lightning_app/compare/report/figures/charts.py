@@ -177,7 +177,7 @@ def draw_line(axes: Axes, line: Line) -> None:
         markeredgewidth=2 if line.kind == "bound" else 1,
         markerfacecolor=CARD if hollow else tone,
         label=line.name or None,
-        zorder=1 if line.kind == "reference" else 3,
+        zorder={"reference": 1, "bound": 2}.get(line.kind, 3),  # a ceiling hides no measured point
     )
     for label, point in zip(line.labels, line.points, strict=False):
         # Left of a rising line's end, or below a point, where nothing else is drawn.
