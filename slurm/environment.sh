@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What every job needs before Python starts. Sourced by the scripts beside it; adapt it to your cluster, once.
+# What every job needs before Python starts. The scripts beside it source it; adapt it to your cluster once.
 
-# 1. Modules, where the cluster has them:
+# 1. Modules, if your cluster has them:
 # module load python/3.11 cuda/12.8 openmpi/5.0
 
 # 2. The environment that `make fit` made on a login node:
