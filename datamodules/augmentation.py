@@ -83,7 +83,7 @@ class Augment:
         if not self.crop_ratio >= 1:
             raise DataError(f"data.augment.crop_ratio is {self.crop_ratio}; expected the widest ratio, 1 or more.")
         if not 0 <= self.flip <= 1:
-            raise DataError(f"data.augment.flip is {self.flip}; expected a chance between 0 and 1.")
+            raise DataError(f"data.augment.flip is {self.flip}; expected a probability between 0 and 1.")
         if not 0 <= self.rotation <= 180:
             raise DataError(f"data.augment.rotation is {self.rotation}; expected degrees between 0 and 180.")
         if not self.pad_crop >= 0:
@@ -94,7 +94,7 @@ class Augment:
         if not 0 <= self.hue <= 0.5:
             raise DataError(f"data.augment.hue is {self.hue}; expected a shift between 0 and 0.5 turns.")
         if not 0 <= self.erasing <= 1:
-            raise DataError(f"data.augment.erasing is {self.erasing}; expected a chance between 0 and 1.")
+            raise DataError(f"data.augment.erasing is {self.erasing}; expected a probability between 0 and 1.")
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise DataError(

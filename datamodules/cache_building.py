@@ -147,7 +147,7 @@ def write_images(
     """
     from tqdm import tqdm
 
-    bad: dict[int, Exception] = dict.fromkeys(range(shape[0]), DataError("it went while the others were packed"))
+    bad: dict[int, Exception] = dict.fromkeys(range(shape[0]), DataError("it disappeared while the others were packed"))
     row_bytes = int(np.prod(shape[1:]))
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -218,7 +218,9 @@ def acquire_lock(folder: Path, log: Log) -> BaseFileLock | None:
     except OSError as error:
         if error.errno in NO_LOCKS:
             return None
-        raise DataError(f"cannot write to {folder.parent} ({error.strerror}); set data.cache_dir elsewhere.") from error
+        raise DataError(
+            f"cannot write to {folder.parent} ({error.strerror}); set data.cache_dir to another place."
+        ) from error
     return lock
 
 

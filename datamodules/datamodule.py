@@ -34,27 +34,27 @@ class ImageData(pl.LightningDataModule):
 
     Args:
         dataset: `cifar10` (official files, or an archive or folder of its images), `image_folder`
-            (train/<class>/*, test/<class>/*, perhaps val/<class>/*; or <class>/*) or `digits` (bundled with
+            (train/<class>/*, test/<class>/*, optionally val/<class>/*; or <class>/*) or `digits` (bundled with
             scikit-learn).
-        root: where the data lies: a directory or an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst).
-            CIFAR-10 is downloaded into it when it isn't there. Not used for digits.
-        table: a .csv with a path, a label and perhaps a split for each image in root, in place of folders.
+        root: where the data is: a directory or an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst).
+            CIFAR-10 is downloaded into it if missing. Not used for digits.
+        table: a .csv with a path, a label and optionally a split for each image in root, instead of folders.
         batch_size: images per optimizer step over all ranks (the global batch).
-        image_size: side at which the network is trained, in pixels; a list gives one side per epoch, the
-            last one staying.
-        eval_size: side at which it is validated and tested; null is the last training size.
-        augment: what is done to training images.
-        val_fraction: share of each class held out of the training images for validation, where the data has no val/.
-        test_fraction: share of each class split off for test, where an image folder or a table has no splits.
-        stored_size: side of the stored images; null is the data set's own: for image folders the median of their
+        image_size: image side in training, in pixels; a list gives one side per epoch, and the last one stays.
+        eval_size: image side in validation and test; null is the last training size.
+        augment: augmentation of training images.
+        val_fraction: share of each class held out of the training images for validation, if the data has no val/.
+        test_fraction: share of each class split off for test, if an image folder or a table has no splits.
+        stored_size: side of the stored images; null is the data set's own: for image folders, the median of their
             shorter sides, but no more than 256.
-        on_bad_image: `error` stops at unreadable images and lists them, `skip` counts them and goes on.
-        max_megapixels: images with more are unreadable; null is Pillow's limit of 179.
-        names_encoding: of the names in a .zip that are not UTF-8: shift_jis, gbk or cp1252, say.
+        on_bad_image: `error` stops at unreadable images and lists them, `skip` counts them and leaves them out.
+        max_megapixels: larger images count as unreadable; null is Pillow's limit of 179.
+        names_encoding: encoding of names in a .zip that are not UTF-8, for example shift_jis, gbk or cp1252.
         eval_batch_size: images per evaluation step and rank.
         cache_dir: where packed caches are kept.
-        balanced: train on as many images of each class: an epoch has as many images as before, those of small classes
-            several times, each with draws of its own, and of large ones a part, another one each epoch.
+        balanced: train on equally many images of each class. The length of an epoch does not change: images of small
+            classes come up several times, each with a new augmentation, and large classes give a different subset in
+            each epoch.
         seed: decides split, order and augmentation; the program sets it from seed_everything.
     """
 

@@ -26,7 +26,7 @@ from datamodules.errors import DataError
 
 FORMAT = 3
 NAMES_IN_ERROR = 20
-MEND = "\nMend or remove them, or set data.on_bad_image: skip to train without them."
+MEND = "\nRepair or remove them, or set data.on_bad_image: skip to train without them."
 CHECKED = ("images.npy", "labels.npy", "names.json", "report.json")
 
 
@@ -180,7 +180,7 @@ def check_unreadable(packed: PackedImages, skip_bad: bool, log: Callable[[str], 
     if not left.all():
         emptied = ", ".join(name for name, count in zip(packed.classes, left, strict=True) if not count)
         raise DataError(
-            f"{found}\nWithout them, no training image is left of {emptied}: mend them, or remove the class."
+            f"{found}\nWithout them, no training image is left of {emptied}: repair them, or remove the class."
         )
     log(f"skipping: {found}")
 

@@ -22,15 +22,15 @@ from lightning_app.trainer.malloc import keep_freed_memory
 
 VERBS = {
     "fit": "train, validate, and test once at the end",
-    "validate": "measure a checkpoint on the validation split",
-    "test": "measure a checkpoint on the test split",
-    "predict": "class probabilities of the test split",
+    "validate": "evaluate a checkpoint on the validation split",
+    "test": "evaluate a checkpoint on the test split",
+    "predict": "predict class probabilities for the test split",
     "prepare": "download and pack data and weights, so that compute nodes need no network",
-    "doctor": "what each rank thinks it is, an all-reduce, and what would go wrong; under any launcher",
-    "label": "a trained model's answers for a folder, an archive or a list of files",
-    "export": "a trained model for other runtimes: safetensors, ONNX, a model card",
-    "compare": "a recipe under several modes side by side: speed-up, efficiency, time, accuracy",
-    "bench": "how fast step, data path, loop, ranks and serving are, each beside what it is compared to",
+    "doctor": "show what each rank detects, test an all-reduce, and list problems; under any launcher",
+    "label": "label a folder, an archive or a list of files with a trained model",
+    "export": "export a trained model for other runtimes: safetensors, ONNX, a model card",
+    "compare": "run a recipe in several modes side by side: speed-up, efficiency, time, accuracy",
+    "bench": "measure step, data path, loop, ranks and serving, each against a baseline",
 }
 HELP = f"""\
 Fine-tune an image classifier serially on a CPU, on one GPU, or with DDP, by one flag.

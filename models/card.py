@@ -35,7 +35,7 @@ def printable(name: str) -> str:
 def unique(names: list[str]) -> list[str]:
     """Names of which none is there twice."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{twice[0]!r} is there twice")
+        raise ValueError(f"{twice[0]!r} appears twice")
     return names
 
 
@@ -129,9 +129,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         version = check_card(content).version
     except ValueError as error:
-        raise ModelError(f"{folder / CARD} is no model card: {error}.") from error
+        raise ModelError(f"{folder / CARD} is not a valid model card: {error}.") from error
     if version > SCHEMA:  # what is new in it is allowed for, what has changed its type is an error above
-        raise ModelError(f"{folder} has schema {version}, this program reads up to {SCHEMA}; update the program.")
+        raise ModelError(f"{folder} has schema {version}, but this program reads up to {SCHEMA}; update the program.")
     return json.loads(content)
 
 
@@ -139,6 +139,6 @@ def check_files(folder: Path) -> None:
     """Raise a ModelError for a link, which would show any file of this machine, and for what cannot be read."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ModelError(f"{path} is a link or no regular file; copy the artifact with `cp -rL` and look into it.")
+            raise ModelError(f"{path} is a link or not a regular file; copy the artifact with `cp -rL` and inspect it.")
         if not os.access(path, os.R_OK):
             raise ModelError(f"{path} cannot be read (permission denied); ask its owner for `chmod -R a+rX {folder}`.")

@@ -32,23 +32,22 @@ class ImageClassifier(WithFactories):
     which the network normalises itself, and int64 [n].
 
     Args:
-        num_classes: the program takes it from the data.
+        num_classes: filled in from the data.
         backbone: torchvision's name, for example mobilenet_v2, resnet18, efficientnet_b0, vit_b_16.
-        weights: `imagenet`, another edition of torchvision's (IMAGENET1K_V2, DEFAULT), a .safetensors, .pth or .ckpt
+        weights: `imagenet`, other torchvision weights (IMAGENET1K_V2, DEFAULT), a .safetensors, .pth or .ckpt
             file, an artifact (runs/<name>/<version>/model), or `none`.
-        freeze_backbone: train the classifier only; batch statistics and dropout of the rest stay as they are.
-        freeze_layers: submodules of the backbone, by torchvision's names, whose weights stay as they are; their batch
-            norms go on following the data. Frozen from the first layer on, they need no backward pass.
-        head_lr_factor: the classifier's learning rate as a multiple of the backbone's; it begins with random weights.
-        dropout: before the classifier; null is the backbone's own rate.
-        label_smoothing: in training; validation and test losses are plain cross-entropy.
-        mean: channel means for normalisation, of pixels in [0, 1]; null is what the weights were trained with.
-        std: channel deviations for normalisation; null likewise.
-        compile: null, or torch.compile's mode for the network, which compiles each size of images when it first comes,
-            and takes the last batch of an epoch, often a smaller one, as it is; `eager` and `aot_eager` are its
-            backends for debugging.
+        freeze_backbone: train only the classifier; the rest keeps its weights and batch statistics, without dropout.
+        freeze_layers: submodules of the backbone, by torchvision's names, whose weights stay frozen; their BatchNorm
+            statistics still follow the data. If the first layers are frozen, they need no backward pass.
+        head_lr_factor: the classifier's learning rate as a multiple of the backbone's; it starts from random weights.
+        dropout: rate before the classifier; null keeps the backbone's rate.
+        label_smoothing: for training only; validation and test losses are plain cross-entropy.
+        mean: channel means for normalising pixels in [0, 1]; null uses what the weights were trained with.
+        std: channel standard deviations; null uses what the weights were trained with.
+        compile: null, or torch.compile's mode for the network. It compiles once per image size, and not for the last
+            batch of an epoch, which is often smaller; `eager` and `aot_eager` are debugging backends.
         optimizer: class_path and init_args of a torch optimizer.
-        lr_scheduler: class_path and init_args of a schedule; null keeps the rate.
+        lr_scheduler: class_path and init_args of a schedule; null keeps the learning rate constant.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class ImageClassifier(WithFactories):
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             raise ModelError(
-                f"model.freeze_layers has {name!r}, which is no layer of {self.backbone} below its classifier"
+                f"model.freeze_layers has {name!r}, which is not a layer of {self.backbone} below its classifier"
                 + (f"; did you mean {near[0]}?" if near else f"; expected names such as {names[0]}.")
             )
         return self.network.backbone.get_submodule(name)
@@ -188,8 +187,8 @@ class ImageClassifier(WithFactories):
         share, accuracy = majority_share(confusion), float(self.results["test"]["acc"])
         if accuracy <= share and self.trainer.is_global_zero:
             log.warning(
-                f"accuracy {accuracy:.4f} is no better than that of always answering the largest class ({share:.4f}); "
-                "look at balanced_acc and f1"
+                f"accuracy {accuracy:.4f} is no better than always predicting the largest class ({share:.4f}); look at "
+                "balanced_acc and f1"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

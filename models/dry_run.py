@@ -26,4 +26,4 @@ def check_takes(network: nn.Module, images: int, size: int) -> None:
         many = f"{images} image{'s' * (images > 1)}"
         raise ModelError(f"the backbone cannot take {many} of {size} pixels at once ({error})") from error
     if not isinstance(logits, Tensor):  # Inception and GoogLeNet, for losses of their own
-        raise ModelError("the backbone gives several answers at once while training")
+        raise ModelError("the backbone returns several outputs in training")

@@ -100,7 +100,7 @@ def make_optimizer(
         parts = (("backbone", rest), ("head", head))
         optimizer = factory([{"name": name, "params": params} for name, params in parts if params])
     except (TypeError, ValueError) as error:
-        raise ModelError(f"model.optimizer cannot be made ({error}).") from error
+        raise ModelError(f"model.optimizer cannot be created ({error}).") from error
     optimizer.param_groups[-1]["lr"] *= head_lr_factor
     return optimizer
 
@@ -120,8 +120,8 @@ def schedule_config(scheduler: Any, trainer: pl.Trainer, head_lr_factor: float) 
         return {"scheduler": scheduler, "interval": "epoch"}
     if head_lr_factor != 1:
         raise ModelError(
-            f"model.head_lr_factor is {head_lr_factor}, but {type(scheduler).__name__} sets rates of its own "
-            "for all layers; use models.schedules.OneCycle, or leave head_lr_factor at 1."
+            f"model.head_lr_factor is {head_lr_factor}, but {type(scheduler).__name__} sets its own rates for all "
+            "layers; use models.schedules.OneCycle, or leave head_lr_factor at 1."
         )
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < (steps := total_steps(trainer)):
         raise ModelError(
@@ -162,7 +162,7 @@ def total_steps(trainer: pl.Trainer) -> int:
         steps = steps_of_run(batches, trainer.max_epochs, trainer.max_steps, accumulation(trainer))
     if steps is None:
         raise ModelError(
-            "model.lr_scheduler goes over the whole run, but nothing says how long that is: set trainer.max_epochs or "
+            "model.lr_scheduler spans the whole run, but the run has no end: set trainer.max_epochs or "
             "trainer.max_steps (trainer.max_time may end it earlier), or model.lr_scheduler to null."
         )
     return max(steps, 1)

@@ -23,7 +23,7 @@ class OneCycle(LRScheduler):
 
     Args:
         optimizer: its learning rate is the peak.
-        warmup: share of the run that goes up.
+        warmup: share of the run in which the rate rises.
         start: rate at the first step, as a share of the peak.
     """
 
@@ -53,7 +53,7 @@ class PerStep(LRScheduler):
     """Schedules of torch's that step with the optimizer: one, several in turn, or several at once.
 
     Args:
-        optimizer: its learning rate is where they begin.
+        optimizer: its learning rate is the starting rate.
         schedules: each with `class_path` and `init_args`, without the optimizer; `auto` for the steps of the run.
         milestones: when the next schedule takes over, as in SequentialLR: optimizer steps, or a share of the run (below
             1). Without, several schedules are multiplied, as in ChainedScheduler.
@@ -118,12 +118,12 @@ def make_schedule(optimizer: Optimizer, schedule: dict[str, Any], total_steps: i
     except (ImportError, AttributeError) as error:
         raise ModelError(f"model.lr_scheduler has no schedule {class_path!r} ({error}).") from error
     if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
-        raise ModelError(f"model.lr_scheduler: {class_path} is no schedule of torch's.")
+        raise ModelError(f"model.lr_scheduler: {class_path} is not a torch schedule.")
     options = {key: total_steps if value == AUTO else value for key, value in (schedule.get("init_args") or {}).items()}
     try:
         return kind(optimizer, **options)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"model.lr_scheduler: {name} cannot be made ({error}).") from error
+        raise ModelError(f"model.lr_scheduler: {name} cannot be created ({error}).") from error
 
 
 def steps_of_run(

@@ -20,8 +20,8 @@ from models.errors import ModelError
 IMAGENET = "imagenet"  # torchvision's first edition
 FIRST_EDITION = "IMAGENET1K_V1"
 EXPECTED = (
-    "imagenet, none, or the path of a .safetensors, .pth or .ckpt file or of an artifact; or a torchvision edition "
-    "such as IMAGENET1K_V2"
+    "imagenet, none, or the path of a .safetensors, .pth or .ckpt file or of an artifact; or torchvision weights such "
+    "as IMAGENET1K_V2"
 )
 # torchvision's builders turn ImageNet's normalisation into the one that these were trained with, (x - 0.5) / 0.5.
 HALVED = ("googlenet", "inception_v3")
@@ -65,7 +65,7 @@ def read_pretrained(backbone: str, weights: str) -> Pretrained:
         card = read_card(path)
         if card["backbone"] != backbone:
             raise ModelError(
-                f"model.weights {path} are of {card['backbone']}, but model.backbone is {backbone}; set it to "
+                f"model.weights {path} are for {card['backbone']}, but model.backbone is {backbone}; set it to "
                 f"{card['backbone']}, or choose other weights."
             )
         return Pretrained(weights, read_weights(path / WEIGHTS), tuple(card["mean"]), tuple(card["std"]))
@@ -94,7 +94,7 @@ def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
     if classes is None:
         return f"weights: {pretrained.origin}"
     kept = len(own[head[0]])
-    return f"weights: {pretrained.origin}; its classifier for {classes} classes is replaced by one for {kept}"
+    return f"weights: {pretrained.origin}; its classifier for {classes} classes is replaced with one for {kept}"
 
 
 def imagenet(backbone: str, name: str) -> Pretrained:
@@ -133,10 +133,10 @@ def find_edition(backbone: str, name: str) -> Any:
     known = ", ".join(editions.__members__) or "none"
     if name == FIRST_EDITION:
         raise ModelError(
-            f"torchvision has no ImageNet weights of the first edition for {backbone}, only {known}; set model.weights "
-            "to one of these, to a file or to none."
+            f"torchvision has no IMAGENET1K_V1 weights for {backbone}, only {known}; set model.weights to one of "
+            "these, to a file or to none."
         )
-    raise ModelError(f"model.weights is {name}; expected {EXPECTED}. torchvision's editions for {backbone}: {known}.")
+    raise ModelError(f"model.weights is {name}; expected {EXPECTED}. torchvision's weights for {backbone}: {known}.")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -144,8 +144,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     state = read_file(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(
-            f"{path} is no state_dict (names to tensors); expected one, an artifact (runs/<name>/<version>/model) or a "
-            "checkpoint, whose name ends in .ckpt."
+            f"{path} is not a state_dict (names to tensors); expected one, an artifact (runs/<name>/<version>/model) "
+            "or a checkpoint, whose name ends in .ckpt."
         )
     return state
 
@@ -156,7 +156,7 @@ def of_checkpoint(origin: str, path: Path) -> Pretrained:
     tensors = checkpoint.get("state_dict", {}) if isinstance(checkpoint, dict) else {}
     state = {name.removeprefix(IN_CHECKPOINT): t for name, t in tensors.items() if name.startswith(IN_CHECKPOINT)}
     if not state:
-        raise ModelError(f"{path} is no checkpoint of this program: it has no tensors {IN_CHECKPOINT}...")
+        raise ModelError(f"{path} is not a checkpoint of this program: it has no tensors {IN_CHECKPOINT}...")
     options = checkpoint.get("hyper_parameters", {})
     mean, std = options.get("mean"), options.get("std")
     return Pretrained(origin, state, mean and tuple(mean), std and tuple(std))
@@ -179,7 +179,7 @@ def read_file(path: Path) -> Any:
 def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], replaced: set[str], weights: str) -> None:
     """Raise a ModelError that names tensors which are missing, left over, or of another shape."""
     missing = [f"{name} {tuple(own[name].shape)} is missing" for name in own.keys() - state.keys() - replaced]
-    extra = [f"{name} {tuple(state[name].shape)} has no place" for name in state.keys() - own.keys()]
+    extra = [f"{name} {tuple(state[name].shape)} is unexpected" for name in state.keys() - own.keys()]
     shapes = [
         f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
         for name in own.keys() & state.keys()
@@ -189,6 +189,6 @@ def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], replaced: set[st
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise ModelError(
-            f"{weights} does not fit this backbone: {'; '.join(wrong[:SHOWN])}{more}. "
-            "Set model.backbone to the network that the weights are of."
+            f"{weights} does not fit this backbone: {'; '.join(wrong[:SHOWN])}{more}. Set model.backbone to the "
+            "network that the weights are for."
         )

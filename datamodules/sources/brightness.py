@@ -22,7 +22,7 @@ def to_eight_bits(image: Image.Image) -> np.ndarray:
     """
     values = np.asarray(image)
     if not np.isfinite(values).all():
-        raise ValueError("some of its values are no numbers (NaN or infinite)")
+        raise ValueError("some of its values are NaN or infinite")
     if (said := said_range(image)) is not None:
         low, high = said
         return (
@@ -37,8 +37,8 @@ def to_eight_bits(image: Image.Image) -> np.ndarray:
     if least >= 0 and TWELVE_BITS < most <= SIXTEEN_BITS:
         return (values // (SIXTEEN_BITS // EIGHT_BITS)).astype(np.uint8)
     raise ValueError(
-        f"its values go from {least:g} to {most:g}, and nothing says which is white: expected 8 bits, all 16 bits, "
-        "floating point in 0..1, or a TIFF with MaxSampleValue"
+        f"its values go from {least:g} to {most:g}, and nothing says which value is white: expected 8 bits, all 16 "
+        "bits, floating point in 0..1, or a TIFF with MaxSampleValue"
     )
 
 

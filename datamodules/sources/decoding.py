@@ -79,7 +79,7 @@ def open_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image.Ima
     try:
         return Image.open(io.BytesIO(data), formats=formats or readable_formats())
     except UnidentifiedImageError as error:  # its own words name our BytesIO
-        raise UnidentifiedImageError("not an image of any kind that is read here" if data else "empty") from error
+        raise UnidentifiedImageError("not an image in a supported format" if data else "empty") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

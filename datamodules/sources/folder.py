@@ -179,8 +179,9 @@ class ImageFolder:
             now = {"error": str(error)}
         if now != seen:
             log.warning(
-                f"the images in {self.root} changed while they were packed: files came, went or were written. Those "
-                "that were there at first are packed, each with its own label; the next start packs again."
+                f"the images in {self.root} changed while they were packed: files appeared, disappeared or were "
+                "written. Those that were there at first are packed, each with its own label; the next start packs "
+                "again."
             )
 
 

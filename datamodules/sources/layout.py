@@ -27,7 +27,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-EXPECTED = "expected train/<class>/<image> (and test/, perhaps val/), or one folder per class"
+EXPECTED = "expected train/<class>/<image> (and test/, optionally val/), or one folder per class"
 ENDINGS = f"files ending in {' '.join(IMAGE_SUFFIXES[:8])} ..."
 NAMED = 5  # in an error
 Row = tuple[str, str, Entry]  # split, class, file
@@ -73,7 +73,7 @@ def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> L
     taken = {entry.name for _, _, entry in layout.rows}
     for image in top.all_images():
         if image.name not in taken:
-            layout.ignored.append((image.name, f"in no class folder of {base.path or 'the root'}"))
+            layout.ignored.append((image.name, f"not in a class folder of {base.path or 'the root'}"))
     layout.ignored.sort()
     return layout
 
@@ -88,7 +88,7 @@ def check_listed(root: Path, entries: Iterable[Entry], paths: list[str]) -> None
     for entry in entries:
         if entry.name.endswith("/") and entry.problem not in ("", CIRCLE) and entry.name.startswith(tuple(paths)):
             raise DataError(
-                f"{root / entry.name} cannot be listed ({entry.problem}); mend its permissions or remove it."
+                f"{root / entry.name} cannot be listed ({entry.problem}); fix its permissions or remove it."
             )
 
 
@@ -160,7 +160,7 @@ def read_splits(root: Path, splits: dict[str, list[Folder]], entries: Iterable[E
     named = [(split, class_name(folder), folder) for split, folder in classes]
     rows = [(split, label, image) for split, label, folder in named for image in folder.all_images()]
     renamed = {split: folder.path for split, (folder,) in splits.items() if folder.name != split}
-    return Layout(rows, [f"{displayable(path)} is taken as {split}" for split, path in sorted(renamed.items())])
+    return Layout(rows, [f"{displayable(path)} is read as {split}" for split, path in sorted(renamed.items())])
 
 
 def paths_of(splits: dict[str, list[Folder]]) -> list[str]:
@@ -174,7 +174,7 @@ def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
     if not folders:
         if base.path and base.name.lower() not in SPLIT_NAMES and not base.path.removesuffix("/").count("/"):
             raise one_class(root, base.name)
-        raise DataError(f"the images of {root} lie in no class folder; {EXPECTED}, or a table of labels (data.table).")
+        raise DataError(f"the images of {root} are in no class folder; {EXPECTED}, or a table of labels (data.table).")
     if all(folder.name.lower() in SPLIT_NAMES for folder in folders):
         raise DataError(
             f"{', '.join(folder.path for folder in folders)} of {root} hold images, but no class folders; {EXPECTED}, "
@@ -196,7 +196,7 @@ def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
 def split_off_note(test_fraction: float) -> str:
     """What is said where test images are chosen for the user."""
     return (
-        f"no test/ in the data: {test_fraction:.0%} of each class are test images, chosen by a hash of their names "
+        f"no test/ in the data: {test_fraction:.0%} of each class become test images, chosen by a hash of their names "
         "(data.test_fraction)"
     )
 
@@ -239,5 +239,5 @@ def one_class(root: Path, name: str) -> DataError:
     """The error for what needs no classifier."""
     return DataError(
         f"only one class in {root}: {name}; a classifier needs two or more. Add a folder of images for each other "
-        "class to every split, one of them for what is none of the others, say."
+        "class to every split, for example one for everything else."
     )

@@ -42,7 +42,7 @@ def why_not(name: str) -> str:
         return f"{suffix}, which pip install pillow-heif makes readable"
     if suffix in UNSUPPORTED:
         return f"{suffix}, which Pillow does not read"
-    return f"not images ({suffix})" if suffix else "without a file ending"
+    return f"not images ({suffix})" if suffix else "without a file extension"
 
 
 def displayable(name: str) -> str:

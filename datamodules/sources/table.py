@@ -60,7 +60,7 @@ def read_table(table: Path) -> list[Line]:
         raise DataError(
             f"data.table {table} has the columns {', '.join(columns) or '(none)'}; expected one for the file "
             f"({PATHS[0]}, or {', '.join(PATHS[1:])}) and one for the class ({LABEL_COLUMNS[0]}, or "
-            f"{', '.join(LABEL_COLUMNS[1:])}), perhaps one for the split ({SPLIT_COLUMNS[0]})."
+            f"{', '.join(LABEL_COLUMNS[1:])}), optionally one for the split ({SPLIT_COLUMNS[0]})."
         )
     lines: dict[str, Line] = {}
     for number, row in enumerate(reader, start=2):
@@ -92,9 +92,11 @@ def check_line(line: Line, before: Line | None, where: str) -> None:
     if not line.path or not line.label:
         raise DataError(f"{where}: expected a path and a label, found {line.path!r} and {line.label!r}.")
     if line.split and line.split.lower() not in SPLIT_NAMES:
-        raise DataError(f"{where}: the split {line.split!r} is none of {', '.join(SPLIT_NAMES)}.")
+        raise DataError(f"{where}: the split {line.split!r} is not one of {', '.join(SPLIT_NAMES)}.")
     if before not in (None, line):
-        raise DataError(f"{where}: {line.path} is there twice, as {before[1:]} and {line[1:]}; an image has one label.")
+        raise DataError(
+            f"{where}: {line.path} is listed twice, as {before[1:]} and {line[1:]}; an image has one label."
+        )
 
 
 def table_layout(root: Path, table: Path, entries: Iterable[Entry], test_fraction: float) -> Layout:
@@ -131,7 +133,7 @@ def table_layout(root: Path, table: Path, entries: Iterable[Entry], test_fractio
     return Layout(sort_rows(rows), notes, ignored)
 
 
-MISSING = "in the table, but not there"
+MISSING = "in the table, but missing"
 
 
 def find(path: str, images: dict[str, Entry], short: dict[str, Entry]) -> Entry:

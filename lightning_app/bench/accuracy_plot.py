@@ -45,7 +45,7 @@ def read_recipe(named: str) -> Recipe:
     log = EventAccumulator(folder)
     known = log.Reload().Tags()["scalars"] if Path(folder).is_dir() else []
     if VALIDATION not in known:
-        raise UsageError(f"{folder} holds no TensorBoard log with {VALIDATION}; expected NAME=runs/<name>/<version>.")
+        raise UsageError(f"{folder} has no TensorBoard log with {VALIDATION}; expected NAME=runs/<name>/<version>.")
     begin = log.FirstEventTimestamp()
     # With the test's results, those of the best validation are logged once more.
     end = log.Scalars(TEST)[0].wall_time if TEST in known else math.inf
@@ -72,7 +72,7 @@ def draw(recipes: list[Recipe], path: Path) -> None:
         for when, right in recipe.curves.get(TEST, []):
             axes.plot(when, right, "s", color=line.get_color(), markersize=8)
             axes.annotate(f"{right:.2f}", (when, right), xytext=(6, -3), textcoords="offset points", fontsize="small")
-    axes.set(xlabel="minutes", ylabel="images right (%)")
+    axes.set(xlabel="minutes", ylabel="accuracy (%)")
     axes.set_xlim(0, 1.1 * max(when for recipe in recipes for curve in recipe.curves.values() for when, _ in curve))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER", help="runs/<name>/<version>; up to four")
     options = parser.parse_args()
     if len(options.runs) > len(STYLES):
-        parser.error(f"{len(options.runs)} runs; up to {len(STYLES)} can be told apart")
+        parser.error(f"{len(options.runs)} runs; the styles can distinguish at most {len(STYLES)}")
     try:
         draw([read_recipe(named) for named in options.runs], options.picture)
     except UsageError as error:

@@ -59,37 +59,39 @@ def parse(args: list[str]) -> argparse.Namespace:
         UsageError: a number is less than 1.
     """
     parser = argparse.ArgumentParser(prog="python -m lightning_app bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=int, default=10, help="after which it ends, on any machine (default: 10)")
-    parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured (default: 3)")
-    parser.add_argument("--steps", type=int, default=9, help="counted steps a round of each contestant, at most (9)")
-    parser.add_argument("--original_steps", type=int, default=3, help="the same of the original loop (3)")
+    parser.add_argument("--minutes", type=int, default=10, help="time limit, on any machine (default: 10)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (default: 3)")
+    parser.add_argument(
+        "--steps", type=int, default=9, help="maximum of counted steps per round and contestant (default: 9)"
+    )
+    parser.add_argument("--original_steps", type=int, default=3, help="the same for the original loop (default: 3)")
     parser.add_argument("--batch_size", type=int, default=64, help="(default: 64)")
     parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="(default: a GPU if any)")
     parser.add_argument(
-        "--precision", default="auto", help="bf16-mixed, 32-true, ...; by default both of these where bf16 is fast"
+        "--precision", default="auto", help="bf16-mixed, 32-true, ...; by default both of these if bf16 is fast"
     )
     parser.add_argument(
-        "--parts", nargs="+", choices=NAMES, help="(default: all; on a CPU without compiled, which takes minutes there)"
+        "--parts", nargs="+", choices=NAMES, help="(default: all; on a CPU all but compiled, which takes minutes there)"
     )
     parser.add_argument(
         "--compile_mode",
         default="default",
-        help="torch.compile's, of the part compiled (default: default)",
+        help="torch.compile's mode for the part compiled (default: default)",
     )
     parser.add_argument(
         "--runs",
         type=Path,
         nargs=2,
         metavar=("ORIGINAL", "OURS"),
-        help="runs/<name>/<version> of the original's "
-        "recipe and of ours: seconds to our test accuracy, the original loop's from its images/s measured here",
+        help="runs/<name>/<version> of the original recipe and of ours: also report seconds to our test accuracy, for "
+        "the original loop from its images/s measured here",
     )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(args)
     for name, value in vars(options).items():
         if isinstance(value, int) and value < 1:
-            raise UsageError(f"--{name} is {value}; expected 1 or more. Give it so, or leave it out.")
+            raise UsageError(f"--{name} is {value}; expected 1 or more. Change it, or leave it out.")
     check_compile_mode(options.compile_mode)
     if options.runs and options.parts and "original" not in options.parts:
         raise UsageError("--runs needs the images/s of the original loop: name original in --parts too.")
@@ -162,7 +164,7 @@ class Schedule:
                 measured.rounds.append(figures)
         measured.left_out += [text for part, steps in fewest.items() if (text := self._fewer_steps(part, steps))]
         if not measured.rounds:
-            raise UsageError(f"nothing could be measured in {self.seconds / MINUTE:g} minutes; give it more --minutes.")
+            raise UsageError(f"nothing could be measured in {self.seconds / MINUTE:g} minutes; increase --minutes.")
         return measured
 
     def _measure_part(self, number: int, index: int, left: float) -> Figures | None:
@@ -177,12 +179,12 @@ class Schedule:
 
     @property
     def _no_time(self) -> str:
-        return f"as the {self.seconds / MINUTE:g} minutes of --minutes were over"
+        return f"because the {self.seconds / MINUTE:g} minutes of --minutes were over"
 
     def _fewer_steps(self, part: Part, steps: int) -> str:
         most = part.most_steps(self.shape)
         if most is None or steps >= most:
             return ""
         return (
-            f"{part.label}: {steps} steps a round in place of {most}, to end within {self.seconds / MINUTE:g} minutes."
+            f"{part.label}: {steps} steps per round instead of {most}, to end within {self.seconds / MINUTE:g} minutes."
         )

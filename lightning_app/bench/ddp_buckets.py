@@ -41,7 +41,7 @@ def main() -> None:
     """Measure all settings and print their ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--batch_size", type=int, default=32, help="images a rank (default: 32)")
+    parser.add_argument("--batch_size", type=int, default=32, help="images per rank (default: 32)")
     parser.add_argument("--image_size", type=int, default=96, help="side in pixels (default: 96)")
     options = parser.parse_args()
     keep_freed_memory()

@@ -117,7 +117,7 @@ def choose_parts(names: Sequence[str] | None, device: str, precision: str, machi
 def why_not(name: str, device: str, gpus: int) -> str:
     """Why a part cannot be measured; empty where it can."""
     if name == "ranks" and gpus and device == "cpu":
-        return "as ranks take the GPUs where there are some"
+        return "because ranks would use the GPUs"
     if name == "ranks" and gpus == 1:
-        return "as two of them would share the one GPU"
+        return "because two ranks would share the one GPU"
     return ""

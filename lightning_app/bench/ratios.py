@@ -14,7 +14,7 @@ RATIOS = {
     "Lightning's loop / a bare loop": ("program", "bare_loop"),
     "torch.compile / without: our model on one fixed batch": ("compiled", "eager"),
     "2 ranks of one run / 2 independent ones": ("ddp", "independent"),
-    "serving / plain eager fp32, one picture": ("one picture", None),
+    "serving / plain eager fp32, one image": ("one picture", None),
     "serving / plain eager fp32, batches": ("batches", None),
 }
 # With a precision of ours.

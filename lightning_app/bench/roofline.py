@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--to", type=Path, required=True, help="the picture; its figures go beside it as .json")
+    parser.add_argument("--to", type=Path, required=True, help="the image file; its figures go beside it as .json")
     options = parser.parse_args()
     keep_freed_memory()
     bandwidth, peak = measure_bandwidth(), measure_peak()
@@ -149,7 +149,7 @@ def draw(points: list[Point], bandwidth: float, peak: float) -> Any:
                 label=f"{kind}, {direction}",
             )
     axes.set(xscale="log", yscale="log", xlabel="operations per byte of memory traffic", ylabel="GFLOP/s")
-    axes.set_title("Layers of a training step; the area is the time that they take")
+    axes.set_title("Layers of a training step; the area shows the time they take")
     axes.legend(fontsize="small", markerscale=0.6)
     return figure
 

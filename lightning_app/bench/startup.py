@@ -26,7 +26,7 @@ FIT = ["-m", "lightning_app", "fit", "--config", "configs/quickstart.yaml"]
 SHORT = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
 CALLBACK = "--trainer.callbacks+=lightning_app.bench.startup.FirstStep"
 # What the time goes to, each until a moment that FirstStep notes.
-PHASES = ("start Python, import", "build model and data, meet", "set up training", "first step")
+PHASES = ("start Python, import", "build model and data, rendezvous", "set up training", "first step")
 
 
 class FirstStep(pl.Callback):
@@ -105,11 +105,11 @@ def draw(found: dict[str, list[list[float]]], path: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m lightning_app.bench.startup", description=__doc__)
-    parser.add_argument("--plot", type=Path, help="also draw it, into this .png")
-    parser.add_argument("launcher", nargs=argparse.REMAINDER, help="mpirun -np 2, say")
+    parser.add_argument("--plot", type=Path, help="also draw the result to this .png")
+    parser.add_argument("launcher", nargs=argparse.REMAINDER, help="for example mpirun -np 2")
     options = parser.parse_args()
     if not options.launcher:
-        parser.error("a launcher is needed: mpirun -np 2, say")
+        parser.error("a launcher is needed, for example mpirun -np 2")
     try:
         main(options.launcher, options.plot)
     except UsageError as error:

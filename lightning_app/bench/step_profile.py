@@ -95,8 +95,8 @@ def floor(needed: int, possible: float, taken: float) -> str:
     """How far a step is from it, in words; bytes, bytes per second, and seconds."""
     least = needed / possible
     return (
-        f"floor of a step: {needed / 1e9:.3g} GB at {possible / 1e9:.0f} GB/s, {1000 * least:.3g} ms; "
-        f"it takes {taken / least:.1f} times that"
+        f"floor of a step: {needed / 1e9:.3g} GB at {possible / 1e9:.0f} GB/s, {1000 * least:.3g} ms; a step takes "
+        f"{taken / least:.1f} times that"
     )
 
 
@@ -110,7 +110,7 @@ def report(steps: ProfileSteps, device: str) -> str:
         ]
         busy = busy_seconds([(event.time_range.start / 1e6, event.time_range.end / 1e6) for event in events])
         lines.append(
-            f"kernels a step: {len(events) / STEPS:.0f}; the GPU waits {1 - busy / steps.seconds:.1%} of the time"
+            f"kernels per step: {len(events) / STEPS:.0f}; the GPU is idle {1 - busy / steps.seconds:.1%} of the time"
         )
     return "\n".join(lines)
 

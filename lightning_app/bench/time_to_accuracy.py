@@ -47,7 +47,7 @@ def read_run(folder: Path) -> RecordedRun:
     known = log.Reload().Tags()["scalars"] if folder.is_dir() else []
     if TEST not in known or not (folder / "config.yaml").is_file():
         raise UsageError(
-            f"{folder} holds no config.yaml and TensorBoard log with {TEST}; expected runs/<name>/<version>."
+            f"{folder} has no config.yaml and TensorBoard log with {TEST}; expected runs/<name>/<version>."
         )
     begin = min([log.FirstEventTimestamp(), *(log.Scalars(name)[0].wall_time for name in known)])
     splits = [log.Scalars(name) for name in (VALIDATION, TEST) if name in known]
@@ -66,9 +66,9 @@ def time_to_accuracy(original: Path, ours: Path, original_rates: Sequence[float]
 
 def sentence(run: RecordedRun, images: int | None, rate: float) -> str:
     """`images` are those of the original's recipe, `rate` the original loop's images/s."""
-    ours = f"{100 * run.accuracy:.2f}% of the test: ours after {run.seconds:,.0f} s"
+    ours = f"{100 * run.accuracy:.2f}% test accuracy: ours after {run.seconds:,.0f} s"
     if images is None:
-        return f"{ours}; the original's recipe never had it in its recorded run."
+        return f"{ours}; the original recipe never reached it in its recorded run."
     seconds = images / rate
     return (
         f"{ours}, the original loop after {seconds:,.0f} s ({images:,} images at {rate:.1f} images/s): "

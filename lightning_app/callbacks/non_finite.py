@@ -122,7 +122,7 @@ def non_finite_error(trainer: pl.Trainer, number: int, newest: str, can_skip: bo
     more = f" and {len(names) - NAMES_IN_ERROR} more" if len(names) > NAMES_IN_ERROR else ""
     skip = "; --on_nan skip leaves such batches out" if can_skip else ""
     return UsageError(
-        f"the loss or a weight is no finite number after batch {batch_idx} of epoch {epoch}, made of "
-        f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest}. "
-        f"A lower learning rate is the usual cure{skip}."
+        f"the loss or a weight is NaN or infinite after batch {batch_idx} of epoch {epoch}, made of "
+        f"{', '.join(names[:NAMES_IN_ERROR])}{more}. The last good checkpoint is {newest}. A lower learning rate "
+        f"usually helps{skip}."
     )

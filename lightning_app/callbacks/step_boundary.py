@@ -108,7 +108,9 @@ class StepBoundary(pl.Callback):
         """Ranks have different numbers of batches here, and nothing to save: rank 0 alone asks for another turn."""
         cause = 0 if self._asked_in_test else self.stop.cause()
         if trainer.is_global_zero and cause:
-            log.info("asked to stop in the final test; if it does not end before, another attempt begins it anew")
+            log.info(
+                "asked to stop during the final test; if the test does not finish in time, the next attempt repeats it"
+            )
             self.stop.requeue(trainer.global_step, cause)
             self._asked_in_test = True
 

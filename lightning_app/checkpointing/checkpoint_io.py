@@ -109,17 +109,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error}).") from error
     body, trailer = memoryview(content)[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
     if len(trailer) < TRAILER_BYTES or not trailer.startswith(FORMAT):
-        raise DamagedError(f"{path} is cut short, or no checkpoint of this program: its checksum is missing.")
+        raise DamagedError(f"{path} is truncated, or not a checkpoint of this program: its checksum is missing.")
     if hashlib.sha256(body).digest() != trailer[len(FORMAT) :]:
         raise DamagedError(f"{path} is damaged: its content does not match its checksum.")
     try:
         checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} is of another program or version, or holds objects ({reason}).") from error
+        raise CheckpointError(
+            f"{path} comes from another program or version, or contains objects ({reason})."
+        ) from error
     named = STEP_FILE.match(path.name)
     if named and int(named[1]) != checkpoint["global_step"]:
-        raise CheckpointError(f"{path} is of step {checkpoint['global_step']}; was it renamed?")
+        raise CheckpointError(f"{path} is from step {checkpoint['global_step']}; was it renamed?")
     return checkpoint
 
 

@@ -11,11 +11,11 @@ import torch
 from lightning_app.provenance import cpu_name
 
 # What is not exact when a fact has changed between two attempts.
-ROUNDING = "the numbers will differ in their last bits"
+ROUNDING = "results will differ in their last bits"
 INEXACT = {
     "world_size": "the batches and their order stay the same; batch statistics continue from their mean over the "
-    "ranks. Batch norm sees each rank's part of a batch alone, and dropout draws other masks, so the numbers will "
-    "differ in more than their last bits",
+    "ranks. BatchNorm sees only each rank's part of a batch, and dropout draws different masks, so "
+    "results will differ in more than their last bits",
 }
 
 

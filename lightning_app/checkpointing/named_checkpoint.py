@@ -77,6 +77,6 @@ def last_of(run: Path) -> Path | None:
 
 FIND: dict[str, Callable[[Path], Path | None]] = {"best": best_of, "last": last_of}
 LACKS = {
-    "best": "A best one needs a validation; `last` needs none.",
+    "best": "A best checkpoint needs a validation; `last` needs none.",
     "last": "A fit writes one at its end.",
 }

@@ -133,7 +133,7 @@ class StopRequest:
         if self._first_step is not None and step > self._first_step:
             log.info(requeue(self.environ, cause))
         else:
-            log.warning("this attempt took no step, so another one would not either: the job is not requeued")
+            log.warning("this attempt completed no step, and the next would not either: the job is not requeued")
 
     def end_of_training(self) -> None:
         """Give the signals back; but a SLURM job that is told to save must not end now, but test in another attempt."""
@@ -193,20 +193,18 @@ def requeue(environ: Mapping[str, str], cause: int) -> str:
     """
     job_id = allocation(environ)
     if not job_id:
-        return "the same command goes on from there"
+        return "the same command resumes from there"
     job = show_job(environ)
     if not job:
-        return f"job {job_id} cannot be put back into the queue: scontrol does not answer here"
+        return f"job {job_id} cannot be requeued: scontrol does not answer here"
     if cause == signal.SIGINT or job.get("JobState") != "RUNNING":
-        return f"job {job_id} is not put back into the queue: it was interrupted or cancelled"
+        return f"job {job_id} is not requeued: it was interrupted or cancelled"
     if job.get("BatchFlag") != "1" or job.get("Requeue") != "1":
-        return f"job {job_id} cannot be put back into the queue: that needs sbatch with --requeue"
+        return f"job {job_id} cannot be requeued: that needs sbatch --requeue"
     answer = scontrol("requeue", job_id)
     if answer is None or answer.returncode:
-        return (
-            f"job {job_id} could not be put back into the queue: {answer.stderr.strip() if answer else 'no scontrol'}"
-        )
-    return f"job {job_id} is back in the queue and goes on from there"
+        return f"job {job_id} could not be requeued: {answer.stderr.strip() if answer else 'no scontrol'}"
+    return f"job {job_id} is back in the queue and resumes from there"
 
 
 def exit_code(launch: Launch, environ: Mapping[str, str] = os.environ) -> int:
@@ -216,7 +214,7 @@ def exit_code(launch: Launch, environ: Mapping[str, str] = os.environ) -> int:
     all ranks anew for it.
     """
     if launch.launcher == "torchrun" and environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
-        log.info("exit code 0: for any other, torchrun --max-restarts would start the ranks anew")
+        log.info("exit code 0: after any other, torchrun --max-restarts would restart the ranks")
         return 0
     return EXIT_CODE if launch.global_rank == 0 else 0
 

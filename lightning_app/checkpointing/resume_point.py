@@ -23,8 +23,8 @@ NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops
 SCHEDULE = "model.lr_scheduler"
 # What schedules that have an end of their own do after it.
 BEYOND = {
-    "CosineAnnealingLR": "goes on from where it was; beyond its T_max the rate rises again",
-    "PolynomialLR": "goes on from where it was; beyond its total_iters the rate is 0",
+    "CosineAnnealingLR": "continues from where it was; beyond its T_max the rate rises again",
+    "PolynomialLR": "continues from where it was; beyond its total_iters the rate is 0",
 }
 Check = Callable[[dict[str, Any], Path], None]
 
@@ -66,14 +66,14 @@ class ResumePoints:
         check_complete(checkpoint, path)
         theirs = identity_in(checkpoint)
         if theirs is None:
-            raise CheckpointError(f"{path} was not made by a fit of this program.")
+            raise CheckpointError(f"{path} was not written by a fit of this program.")
         check_boundary(checkpoint, path)
         differences = theirs.differences(self.identity)
         if other_length and differences and not besides_length(differences):
             check_schedule(checkpoint, path)
             log.info(f"resume: {in_words(differences)}; {beyond_its_end(self.identity)}")
         elif differences:
-            raise CheckpointError(f"{path} is of a run with other options: {in_words(differences)}.")
+            raise CheckpointError(f"{path} is from a run with other options: {in_words(differences)}.")
         self.check(checkpoint, path)
         return checkpoint
 
@@ -111,8 +111,8 @@ def check_complete(checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a CheckpointError for one of weights alone."""
     if missing := [part for part in NEEDED if part not in checkpoint]:
         raise CheckpointError(
-            f"{path} lacks {', '.join(missing)}, so no run can go on from it. Resume from a step-*.ckpt of the run's "
-            f"checkpoints, or begin a run with these weights: --model.weights {path}"
+            f"{path} lacks {', '.join(missing)}, so no run can resume from it. Resume from one of the run's "
+            f"step-*.ckpt checkpoints, or start a run with these weights: --model.weights {path}"
         )
 
 
@@ -120,8 +120,9 @@ def check_boundary(checkpoint: dict[str, Any], path: Path) -> None:
     """Raise a CheckpointError for one that was saved within a step: a run that went on would end with other bits."""
     if not checkpoint["run"].get("resumable", True):
         raise CheckpointError(
-            f"{path} was saved within a step, by another callback or by a validation, where no run can go on exactly. "
-            "Resume from a step-*.ckpt of the run's checkpoints; test, validate and predict take this one."
+            f"{path} was saved within a step, by another callback or by a validation, so no run can resume from it "
+            "exactly. Resume from one of the run's step-*.ckpt checkpoints; test, validate and predict accept this "
+            "one."
         )
 
 
@@ -135,9 +136,9 @@ def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
     one_cycle = any("total_steps" in state for state in checkpoint["lr_schedulers"])
     if one_cycle or shares or '"auto"' in schedules:
         raise CheckpointError(
-            f"{path} is of a run of another length, and its learning rate goes once over that length. A longer run "
-            "needs a schedule without an end (model.lr_scheduler null, StepLR, CosineAnnealingWarmRestarts): begin "
-            "anew with --resume never."
+            f"{path} is from a run of another length, and its learning-rate schedule spans that length. A longer run "
+            "needs a schedule without an end (model.lr_scheduler null, StepLR, CosineAnnealingWarmRestarts): start a "
+            "new run with --resume never."
         )
 
 
@@ -147,7 +148,7 @@ def beyond_its_end(identity: RunIdentity) -> str:
     if kind is None:
         return "the learning rate stays as it is"
     name = kind.rpartition(".")[2]
-    return f"{name} {BEYOND.get(name, 'goes on from where it was')}"
+    return f"{name} {BEYOND.get(name, 'continues from where it was')}"
 
 
 def candidates(folder: Path) -> list[tuple[int, Path]]:
@@ -168,7 +169,7 @@ def put_aside(path: Path, why: CheckpointError) -> None:
     """
     aside = path.with_name(f"{path.name}.{'damaged' if isinstance(why, DamagedError) else 'unused'}-{time.time_ns()}")
     path.rename(aside)
-    log.warning(f"resume: {why} It is put aside as {aside.name}; going on from one before.")
+    log.warning(f"resume: {why} It is renamed to {aside.name}; resuming from an earlier one.")
 
 
 def none_usable(folder: Path, refused: list[CheckpointError]) -> Exception:
@@ -176,7 +177,7 @@ def none_usable(folder: Path, refused: list[CheckpointError]) -> Exception:
     for error in refused:
         if not isinstance(error, DamagedError):
             return UsageError(
-                f"no checkpoint that {folder} could go on from can be used here and now: {error} Mend that "
-                "(access, data, or the environment that it was written in), or begin anew with --resume never."
+                f"no checkpoint from which {folder} could resume can be used here: {error} Fix that (access, data, or "
+                "the environment that it was written in), or start a new run with --resume never."
             )
     return NoneWholeError(str(refused[0]))

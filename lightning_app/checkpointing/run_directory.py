@@ -91,14 +91,14 @@ class RunsFolder:
             return self._start(resume)
         except OSError as error:
             raise UsageError(
-                f"cannot keep runs in {self.folder} ({error.strerror or error}); set --runs_dir to a place for runs."
+                f"cannot write runs to {self.folder} ({error.strerror or error}); set --runs_dir to a writable folder."
             ) from error
 
     def _start(self, resume: str) -> Start:
         # Whatever it was told: else a job that comes back would begin anew each time.
         own = self.unfinished(self.returned) if self.returned else []
         if self.returned and not own and (ended := self._recorded(finished=True, job=self.returned)):
-            log.info(f"run: {self.version(ended[0])} came to its end in an earlier attempt of this job: nothing to do")
+            log.info(f"run: {self.version(ended[0])} finished in an earlier attempt of this job: nothing to do")
             return Start(ended[0], finished=True)
         for number in [*own, *(self.unfinished() if resume == "auto" else [])]:
             # Asked again once it is ours: the process that had it may just have finished.
@@ -117,8 +117,8 @@ class RunsFolder:
                 continue
             if theirs := whose(self.version(number)):
                 log.info(
-                    f"run: {self.version(number)} is unfinished, but of other options: "
-                    f"{in_words(theirs.differences(self.identity))}. To go on with it, give its options."
+                    f"run: {self.version(number)} is unfinished, but has other options: "
+                    f"{in_words(theirs.differences(self.identity))}. To resume it, give its options."
                 )
             return
 
@@ -142,7 +142,7 @@ class RunsFolder:
         if record or not (found := whose(folder)):
             return record
         record = RunRecord(found.digest, finished=(folder / "model" / "model.json").exists())
-        log.warning(f"resume: {folder / RECORD} is missing or damaged; made again from a checkpoint beside it")
+        log.warning(f"resume: {folder / RECORD} is missing or damaged; rebuilt from a checkpoint beside it")
         record.write(folder)
         return record
 
@@ -178,14 +178,14 @@ class RunsFolder:
         except NoneWholeError as error:
             # An attempt that began there anew would wipe out what it logged.
             log.warning(
-                f"resume: no checkpoint in {folder} is whole, so this run begins anew in another folder: {error}"
+                f"resume: no checkpoint in {folder} is intact, so this run starts again in a new folder: {error}"
             )
             RunRecord(self.identity.digest, abandoned=True).write(folder)
             return None
         if point is None:
             log.info(f"run: {folder}, from the start: an earlier attempt ended before its first checkpoint")
             return Start(number, again=True)
-        log.info(f"run: {folder}, going on from step {point.step} of an attempt that did not come to its end")
+        log.info(f"run: {folder}, resuming from step {point.step} of an unfinished attempt")
         return Start(number, str(point.path), point.step, again=True)
 
     def _hold(self, number: int) -> bool:

@@ -17,12 +17,12 @@ class SavingOptions:
     """When a checkpoint is written, how many are kept, and which is the best. The last is always written.
 
     Args:
-        every_n_steps: optimizer steps between two.
-        every_n_minutes: minutes between two, whichever comes first.
-        keep: how many of the newest are kept, beside the best.
-        max_share: largest share of the time that all of them may take; they get rarer rather than take more.
-        monitor: the metric of validation that the best checkpoint is chosen by.
-        mode: whether the best has the highest (max) or the lowest (min) value of it.
+        every_n_steps: optimizer steps between two checkpoints.
+        every_n_minutes: minutes between two checkpoints; whichever comes first.
+        keep: how many of the newest to keep, besides the best.
+        max_share: largest share of the run time spent on checkpoints; they become rarer rather than exceed it.
+        monitor: the validation metric that chooses the best checkpoint.
+        mode: whether the best checkpoint has the highest (max) or the lowest (min) value.
     """
 
     every_n_steps: int = 1000
@@ -34,9 +34,9 @@ class SavingOptions:
 
     def __post_init__(self) -> None:
         if self.every_n_steps < 1 or self.keep < 1:
-            raise UsageError("--checkpoint.every_n_steps and --checkpoint.keep are counts of 1 or more.")
+            raise UsageError("--checkpoint.every_n_steps and --checkpoint.keep have to be 1 or more.")
         if self.every_n_minutes <= 0 or not 0 < self.max_share <= 1:
-            raise UsageError("--checkpoint.every_n_minutes is above 0, --checkpoint.max_share a share in (0, 1].")
+            raise UsageError("--checkpoint.every_n_minutes has to be above 0, and --checkpoint.max_share in (0, 1].")
         if self.mode == "max" and self.monitor in LOWER_IS_BETTER:
             raise UsageError(
                 f"checkpoint.monitor is {self.monitor} and checkpoint.mode is max, which would keep the worst "
@@ -91,6 +91,6 @@ class SavingClock:
         """How many, and what they cost."""
         share = self.spent_s / max(self.now() - self.started, 1e-9)
         return (
-            f"saved {self.written} times, and {self.kept} times the best in memory, in {self.spent_s:.2f} s: "
+            f"saved {self.written} times, and kept the best in memory {self.kept} times, in {self.spent_s:.2f} s: "
             f"{share:.2%} of the training time"
         )

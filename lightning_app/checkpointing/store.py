@@ -92,7 +92,9 @@ class Checkpoints:
             try:
                 save()
             except OSError as error:
-                log.warning(f"what was logged could not be saved ({error.strerror or error}); a checkpoint is made yet")
+                log.warning(
+                    f"the logs could not be saved ({error.strerror or error}); the checkpoint is written anyway"
+                )
 
     def _make(self, trainer: pl.Trainer, path: Path, where: str = OURS) -> None:
         self.resumable = not path.name.startswith(VALIDATED)
@@ -110,13 +112,13 @@ class Checkpoints:
         except OSError as tidying:
             error = tidying
         log.warning(
-            f"checkpoint: {path} could not be written ({error.strerror or error}); the newest is "
-            f"{self.newest}. Training goes on and will try again."
+            f"checkpoint: {path} could not be written ({error.strerror or error}); the newest is {self.newest}. "
+            "Training continues and will try again."
         )
 
     def _restore_record(self) -> None:
         """Where somebody has removed the run's folder, make it one that can be resumed again."""
         run = self.folder.parent
         if not (run / RECORD).exists():
-            log.warning(f"checkpoint: {run} had vanished and was made again; what was logged before is lost")
+            log.warning(f"checkpoint: {run} had disappeared and was created again; earlier logs are lost")
             self.record.write(run)

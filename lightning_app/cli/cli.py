@@ -68,9 +68,9 @@ class CLI(EvaluationCLI):
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise
-            then = "the same command then goes on from the newest checkpoint" if self.run else "then try again"
+            then = "the same command then resumes from the newest checkpoint" if self.run else "then try again"
             raise UsageError(
-                f"{error.filename or 'the run'} cannot be written ({error.strerror}). Mend that; {then}."
+                f"{error.filename or 'the run'} cannot be written ({error.strerror}). Fix that; {then}."
             ) from error
         except Exception as error:
             began = self._began()

@@ -60,7 +60,7 @@ def shipped_ones(wanted: Path) -> str:
     names = sorted({f"configs/{path.relative_to(place)}" for place in PLACES for path in place.rglob("*.yaml")})
     by_file = {Path(name).name: name for name in names}
     near = difflib.get_close_matches(wanted.name, by_file, n=1)
-    return f"did you mean {by_file[near[0]]}?" if near else f"those that come with the program: {', '.join(names)}."
+    return f"did you mean {by_file[near[0]]}?" if near else f"the program comes with {', '.join(names)}."
 
 
 def check_config(path: Path) -> None:
@@ -92,5 +92,5 @@ def where_broken(path: Path, error: Exception) -> str:
         return f"{path} cannot be read as YAML ({error})."
     lines = path.read_text().splitlines()
     tab = mark.line < len(lines) and lines[mark.line][mark.column :].startswith("\t")
-    problem = "a tab; YAML is indented by spaces" if tab else f"{getattr(error, 'problem', error)}"
+    problem = "a tab; YAML is indented with spaces" if tab else f"{getattr(error, 'problem', error)}"
     return f"{path}, line {mark.line + 1}, column {mark.column + 1}: {problem}; expected `option: value`."

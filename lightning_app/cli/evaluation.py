@@ -60,8 +60,8 @@ class EvaluationCLI(LightningCLI):
             return
         if not hasattr(self, "trained"):
             raise UsageError(
-                f"{verb} needs a checkpoint, or it would be of weights that nobody trained: --ckpt_path best (of the "
-                "newest run of --name), or runs/<name>/<version>/checkpoints/best.ckpt"
+                f"{verb} needs a trained checkpoint: --ckpt_path best (of the newest run of --name), or "
+                "runs/<name>/<version>/checkpoints/best.ckpt"
             )
         self.trained.check_model(self._options())
         self.config[verb].model.weights = "none"  # the checkpoint's will replace them
@@ -78,7 +78,7 @@ class EvaluationCLI(LightningCLI):
                 raise
             model = shlex.quote(str(self.trained.path.parent.parent / "model"))
             raise DataError(
-                f"{error} For pictures without labels: python -m lightning_app label FOLDER --model {model}"
+                f"{error} For images without labels: python -m lightning_app label FOLDER --model {model}"
             ) from error
 
     def option(self, name: str) -> Any:
@@ -97,7 +97,7 @@ class EvaluationCLI(LightningCLI):
     def before_test(self) -> None:
         self.trained.check_classes(self.datamodule)
         if self.trained.is_other_data(self.datamodule):
-            log.info(f"data: {self.datamodule.packed.folder} is other data, of the same classes, than the run's")
+            log.info(f"data: {self.datamodule.packed.folder} is not the run's data, though it has the same classes")
         require_own_process(self.trainer)
 
     before_predict = before_test
@@ -112,7 +112,7 @@ class EvaluationCLI(LightningCLI):
             try:
                 write_predictions(file, predictions, packed.names(), packed.classes)
             except OSError as error:
-                raise UsageError(f"{file} cannot be written ({error.strerror}); mend that and try again.") from error
+                raise UsageError(f"{file} cannot be written ({error.strerror}); fix that and try again.") from error
             print(f"{len(predictions)} predictions in {file}")
 
 

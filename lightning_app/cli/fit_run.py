@@ -103,7 +103,7 @@ def require_own_process(trainer: pl.Trainer) -> None:
     environment = getattr(trainer.strategy, "cluster_environment", None)
     starts_ranks = isinstance(environment, LocalEnvironment) and not environment.creates_processes_externally
     if starts_ranks and trainer.num_devices > 1 and not is_own_process():
-        log.info("ddp: this process runs another program, so the ranks are started as processes of their own")
+        log.info("ddp: this process runs another program, so the ranks start in separate processes")
         raise NeedsOwnProcess
 
 
@@ -136,7 +136,7 @@ def check_goes_on(model: ImageClassifier, data: ImageData) -> Callable[[dict[str
         if theirs not in (None, packed.content):  # None: written before this was noted
             raise CheckpointError(
                 f"{path} was trained on other data: its images, labels, classes and splits were {theirs}, those in "
-                f"{packed.folder} are {packed.content}. Put back the data that it began with."
+                f"{packed.folder} are {packed.content}. Restore the data that it started with."
             )
         try:
             check_fit(model.state_dict(), checkpoint["state_dict"], set(), str(path))

@@ -38,7 +38,7 @@ def option_error(error: Exception, began: bool) -> UsageError | None:
         return None
     said = " ".join(str(error).split()) or type(error).__name__
     if refused := BAD_CLASS.search(said):
-        said = f"{refused[1]} cannot be made: {refused[2]}"
+        said = f"{refused[1]} cannot be created: {refused[2]}"
     return UsageError(f"{HINT.sub('', said).rstrip('.')}. {how_to_mend(said)} (--debug shows the traceback).")
 
 

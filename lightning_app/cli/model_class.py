@@ -33,5 +33,5 @@ def import_model(path: str) -> type[ImageClassifier]:
     except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module before the name
         raise UsageError(f"model_class is {path}, which cannot be imported ({error}); {expected}.") from error
     if not (isinstance(found, type) and issubclass(found, ImageClassifier)):
-        raise UsageError(f"model_class is {path}, which is none; {expected}.")
+        raise UsageError(f"model_class is {path}, which is not a subclass; {expected}.")
     return found

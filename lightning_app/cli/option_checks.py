@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 # What the model logs, and so what a callback of Lightning can monitor.
 METRICS = ("train/loss", *(f"val/{name}" for name in ("acc", "top3", "ece", "loss", "balanced_acc", "f1")))
 NO_PLACE: dict[type, str] = {
-    BatchSizeFinder: "would change data.batch_size, which is part of what a run is and of its schedule. Choose one "
+    BatchSizeFinder: "would change data.batch_size, which is part of a run's identity and of its schedule. Choose one "
     "with python -m lightning_app bench, and set data.batch_size",
-    LearningRateFinder: "looks for an attribute model.lr, and the rate is an option of the optimizer here. Compare a "
+    LearningRateFinder: "looks for an attribute model.lr, but the rate is an option of the optimizer here. Compare a "
     "few short runs with --model.optimizer.init_args.lr",
-    BackboneFinetuning: "looks for a module model.backbone, which is a name here. Use --model.freeze_backbone, "
+    BackboneFinetuning: "looks for a module model.backbone, but that is a name here. Use --model.freeze_backbone, "
     "--model.freeze_layers or --model.head_lr_factor",
-    ModelPruning: "changes the modules of the network, which a checkpoint of this program could not be loaded into",
+    ModelPruning: "changes the network's modules, so this program's checkpoints would not load into it",
 }
 
 
@@ -72,9 +72,9 @@ def check_sides(data: ImageData, max_epochs: int | None) -> None:
     sides = len(data.image_sizes)
     if max_epochs is not None and 0 < max_epochs < sides:
         raise UsageError(
-            f"data.image_size names {sides} epochs, but trainer.max_epochs is {max_epochs}: it would never "
-            f"be trained at the last of them, and be evaluated at {data.eval_size} pixels. Give --data.image_size one "
-            f"side, or {max_epochs} as a list."
+            f"data.image_size lists {sides} epochs, but trainer.max_epochs is {max_epochs}: the network would be "
+            f"evaluated at {data.eval_size} pixels without training at the last sizes. Give --data.image_size one "
+            f"side, or a list of {max_epochs}."
         )
 
 
@@ -87,7 +87,7 @@ def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
     if trainer.log_every_n_steps < 1:  # type: ignore[attr-defined]  # set by a connector
         raise UsageError(f"--trainer.log_every_n_steps is {trainer.log_every_n_steps}; expected 1 or more.")  # type: ignore[attr-defined]
     if trainer.log_every_n_steps > steps:  # type: ignore[attr-defined]  # set by a connector
-        log.info(f"log_every_n_steps: {steps} instead of {trainer.log_every_n_steps} (an epoch has no more)")  # type: ignore[attr-defined]
+        log.info(f"log_every_n_steps: {steps} instead of {trainer.log_every_n_steps} (an epoch has no more steps)")  # type: ignore[attr-defined]
         trainer.log_every_n_steps = steps  # type: ignore[attr-defined]
 
 
@@ -115,8 +115,8 @@ def check_trainer_options(trainer: Namespace) -> None:
     """Raise a UsageError for the first option of the Trainer that cannot be had here."""
     if trainer.barebones:
         raise UsageError(
-            "--trainer.barebones true turns off logging, checkpoints and progress, which is what this program is for; "
-            "leave it out. python -m lightning_app bench measures the bare loop."
+            "--trainer.barebones true turns off logging, checkpoints and progress, which are what this program is "
+            "for; leave it out. python -m lightning_app bench measures the bare loop."
         )
     if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
         raise UsageError(
@@ -126,7 +126,7 @@ def check_trainer_options(trainer: Namespace) -> None:
     if any(isinstance(plugin, AsyncCheckpointIO) for plugin in as_list(trainer.plugins)):
         raise UsageError(
             "--trainer.plugins has AsyncCheckpointIO, but this program has a CheckpointIO of its own, which adds "
-            "checksums; leave it out. Checkpoints are kept to --checkpoint.max_share of the time."
+            "checksums; leave it out. Checkpoints take at most --checkpoint.max_share of the time."
         )
     check_callbacks(as_list(trainer.callbacks))
 

@@ -76,7 +76,7 @@ class Parser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", self)
         said = in_plain_words(message, parser.get_defaults().keys())
         verb = self.verb or parser.prog.split()[-1]
-        raise UsageError(f"{said}\nThe options are shown by: python -m lightning_app {verb} --help") from ex
+        raise UsageError(f"{said}\nTo see the options: python -m lightning_app {verb} --help") from ex
 
 
 def in_plain_words(message: str, options: Iterable[str]) -> str:
@@ -96,18 +96,18 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
         return f"{option} is {table[1]}; expected options by name, such as --{below}."
     if option.startswith("model.lr_scheduler") and (combined := COMBINED.search(message)):
         return (
-            f"model.lr_scheduler is a {combined[1]}, which takes schedules that are made already; use "
-            "models.schedules.PerStep, which makes them, one after the other or at once (docs/training.md)."
+            f"model.lr_scheduler is a {combined[1]}, which takes schedule objects; use models.schedules.PerStep, which "
+            "builds them, one after the other or multiplied (docs/training.md)."
         )
     if problem := BAD_CLASS.search(message):
-        return f"{option} has {problem[1]}, which cannot be made: {problem[2].rstrip('.')}."
+        return f"{option} has {problem[1]}, which cannot be created: {problem[2].rstrip('.')}."
     if reason := NOT_MADE.search(message):
-        return f"{option} cannot be made: {reason[1]}."
+        return f"{option} cannot be created: {reason[1]}."
     value, expected = VALUE.search(message), dict.fromkeys(map(type_in_words, EXPECTED.findall(message)))
     if option == "trainer.strategy" and value and value[1] in StrategyRegistry.available_strategies():
         return (
-            f"trainer.strategy is {value[1]}, a name of Lightning's; expected one of auto, cpu, gpu, ddp, or a class "
-            "path such as lightning.pytorch.strategies.DDPStrategy. ddp is DDP on GPUs, on CPUs and under launchers."
+            f"trainer.strategy is {value[1]}, Lightning's name; expected one of auto, cpu, gpu, ddp, or a class path "
+            "such as lightning.pytorch.strategies.DDPStrategy. ddp is DDP on GPUs, on CPUs and under launchers."
         )
     if option and value and expected:
         return f"{option} is {value[1]}; expected {' or '.join(expected)}."
@@ -126,26 +126,28 @@ def type_in_words(name: str) -> str:
 def add_options(parser: LightningArgumentParser) -> None:
     """Add them to the parser of a verb."""
     parser.add_argument("--name", default=RUN_NAME, help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
-    parser.add_argument("--runs_dir", default=RUNS_DIR, help="Where runs are kept.")
+    parser.add_argument("--runs_dir", default=RUNS_DIR, help="Folder that holds all runs.")
     parser.add_argument(
         "--model_class",
         default=DEFAULT,
-        help="Import path of a subclass in its place, for example my_module.MyClassifier; --model has its options.",
+        help="Import path of a subclass to use instead, for example my_module.MyClassifier; its options are --model.*.",
     )
-    parser.add_argument("--ema_decay", type=float, default=0.999, help="Of the averaged weights; 0 averages nothing.")
+    parser.add_argument(
+        "--ema_decay", type=float, default=0.999, help="Decay of the averaged weights; 0 turns averaging off."
+    )
     parser.add_argument(
         "--resume",
         default="auto",
-        help="Where fit begins: `auto` goes on with an unfinished run of this name and these options, `never` "
-        "begins anew, the path of a checkpoint or of a run's folder (or `last` or `best`, of the newest run of this "
-        "name) goes on from there in a folder of its own, also with more trainer.max_epochs or max_steps where the "
+        help="Where fit starts: `auto` resumes an unfinished run with this name and these options; `never` starts a "
+        "new run; the path of a checkpoint or of a run's folder (or `last` or `best`, of the newest run of this "
+        "name) continues from there in a new folder, also with more trainer.max_epochs or max_steps if the "
         "schedule has no end.",
     )
     parser.add_argument(
         "--on_nan",
         type=Literal["stop", "skip"],
         default="stop",
-        help="When a loss is NaN or infinite: stop and name the images, or skip the batch.",
+        help="What to do if a loss is NaN or infinite: stop and name the images, or skip the batch.",
     )
     parser.add_class_arguments(SavingOptions, "checkpoint")
     parser.add_class_arguments(HangOptions, "hang")
@@ -160,5 +162,5 @@ def data_seed(seed: bool | int) -> int:
         UsageError: `seed_everything: true` asks for a random seed, which no two ranks would agree on.
     """
     if seed is True:
-        raise UsageError("--seed_everything true draws a seed of its own on every rank; give a number instead.")
+        raise UsageError("--seed_everything true draws a different seed on every rank; give a number instead.")
     return int(seed)

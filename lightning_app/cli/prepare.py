@@ -20,7 +20,7 @@ usage: python -m lightning_app prepare [{VERIFY}] [{CLEAN}] [the options of fit]
 
 Download and pack the data, and download the weights, that a fit with these options needs. Run it once on a login
 node: compute nodes then need no network. Run it from the same folder as the fit, with the same home directory (the
-weights lie in torch's cache, ~/.cache/torch, or $TORCH_HOME).
+weights are in torch's cache, ~/.cache/torch, or $TORCH_HOME).
 
   {VERIFY}   also read the packed images from end to end and compare their checksums
   {CLEAN}    also remove all other packed data sets from data.cache_dir: a fit that needs one packs it again
@@ -53,7 +53,7 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
     log = logging.getLogger(__name__)
     log.info(f"data: {packed.folder}, {len(packed.labels):,} images of {len(packed.classes)} classes, ready")
     if every_checksum:
-        log.info("data: every checksum is right")
+        log.info("data: all checksums match")
     if clean:
         for folder, size in other_caches(packed).items():
             shutil.rmtree(folder)

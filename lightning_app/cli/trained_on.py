@@ -89,7 +89,7 @@ class TrainedOn:
         """
         ours = dict(flatten(options))
         if differ := [name for name in self._different(ours) if name.startswith(("model_class", "model."))]:
-            raise UsageError(f"{self._told(differ, ours)}. Leave it out: the checkpoint knows.")
+            raise UsageError(f"{self._told(differ, ours)}. Leave it out: the checkpoint has it.")
 
     def check_split(self, options: Mapping[str, Any]) -> None:
         """Raise a UsageError where this command would validate on images that the checkpoint was trained on."""
@@ -105,7 +105,7 @@ class TrainedOn:
         if self.classes is not None and list(self.classes) != data.packed.classes:
             raise UsageError(
                 f"{self.path} was trained on the classes {listed(self.classes)}, but {data.packed.folder} has "
-                f"{listed(data.packed.classes)}: its answers would be counted under the wrong names. Use data of the "
+                f"{listed(data.packed.classes)}: its predictions would count under the wrong names. Use data with the "
                 "same classes."
             )
 
@@ -121,7 +121,7 @@ class TrainedOn:
         values = (
             f"{name} is {in_words(self.options[name])} there and {in_words(ours.get(name))} here" for name in names
         )
-        return f"{self.path} is of a run with other options: {'; '.join(values)}"
+        return f"{self.path} is from a run with other options: {'; '.join(values)}"
 
 
 def in_words(value: Any) -> str:

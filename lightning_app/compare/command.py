@@ -30,7 +30,7 @@ from lightning_app.trainer.machine import Machine
 
 LEAST_STEPS, LEAST_ORIGINAL_STEPS = 30, 2
 DESCRIPTION = """\
-Run a recipe under several modes, each as processes of its own, and report what each one buys and costs: images/s,
+Run a recipe in several modes, each in its own processes, and report what each one buys and costs: images/s,
 speed-up, efficiency, time to accuracy, test accuracy with its interval, core-hours and GPU-hours. All other options are
 those of fit. The same command continues an interrupted comparison."""
 
@@ -80,17 +80,17 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--modes", nargs="+", required=True, help=EXPECTED)
     parser.add_argument(
-        "--steps", type=int, help="counted steps of each mode (default: 30); with it, whole runs only with --seeds"
+        "--steps", type=int, help="counted steps per mode (default: 30); if given, whole runs only with --seeds"
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, help="rounds that the steps are divided into, the modes in turn (default: 3)"
+        "--rounds", type=int, default=3, help="rounds to divide the steps into, alternating between modes (default: 3)"
     )
-    parser.add_argument("--seeds", type=int, help="whole runs of each mode (default: 1, or 0 with --steps)")
+    parser.add_argument("--seeds", type=int, help="whole runs per mode (default: 1, or 0 with --steps)")
     parser.add_argument("--target", type=float, help="validation accuracy for time to accuracy, such as 0.9")
     parser.add_argument("--against", choices=["original"], help="the plain loop of `bench` as the baseline")
     parser.add_argument("--original_steps", type=int, default=9, help="counted steps of that loop (default: 9)")
-    parser.add_argument("--weak", action="store_true", help="ddp also with a whole batch for each rank")
-    parser.add_argument("--table", choices=["original"], help="first a table in the original study's form")
+    parser.add_argument("--weak", action="store_true", help="also run ddp with a full batch per rank")
+    parser.add_argument("--table", choices=["original"], help="start with a table in the original study's format")
     parser.add_argument("--to", type=Path, help="folder of the comparison (default: runs/comparisons/<config>)")
     parser.add_argument("--merge", type=Path, nargs="+", default=[], help="results.json of other machines")
     options, fit = parser.parse_known_args(args)
@@ -100,7 +100,7 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if 0 < options.steps < LEAST_STEPS or options.steps < 0:
         raise UsageError(f"--steps is {options.steps}; expected {LEAST_STEPS} or more, or 0 to leave that part out.")
     if options.rounds < 1 or options.original_steps < LEAST_ORIGINAL_STEPS or options.seeds < 0:
-        raise UsageError("--rounds is 1 or more, --original_steps 2 or more, --seeds 0 or more.")
+        raise UsageError("--rounds has to be 1 or more, --original_steps 2 or more, --seeds 0 or more.")
     return options, fit
 
 
@@ -130,7 +130,7 @@ def read_facts(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[s
     command = [*words, sys.executable, "-m", "lightning_app.compare.trials.environment_facts", str(file), *fit]
     done = subprocess.run(command, stdout=subprocess.DEVNULL)
     if done.returncode:
-        raise UsageError("a fit with these options would fail at once; its own message is above.")
+        raise UsageError("a fit with these options would fail at once; its message is above.")
     facts = json.loads(file.read_text())
     file.unlink()
     return facts

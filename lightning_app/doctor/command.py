@@ -57,13 +57,13 @@ def parse(args: list[str]) -> argparse.Namespace:
     """The options of doctor."""
     parser = argparse.ArgumentParser(
         prog="python -m lightning_app doctor",
-        description="What each rank thinks it is, an all-reduce that is checked and timed, and what would go wrong. "
-        "Start it as you start a fit: mpirun, srun or torchrun before it, or nothing.",
+        description="Show what each rank detects, check and time an all-reduce, and list problems. Start it as you "
+        "start a fit: with mpirun, srun or torchrun before it, or without a launcher.",
     )
-    parser.add_argument("--json", action="store_true", help="for machines, and for a bug report")
+    parser.add_argument("--json", action="store_true", help="machine-readable, for bug reports")
     parser.add_argument("--timeout", type=float, help="seconds to wait for other ranks; by default as long as a fit")
-    parser.add_argument("--cache_dir", type=Path, default=Path("data/packed"), help="as data.cache_dir of a fit")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="as of a fit")
+    parser.add_argument("--cache_dir", type=Path, default=Path("data/packed"), help="like data.cache_dir of a fit")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="like runs_dir of a fit")
     return parser.parse_args(args)
 
 
@@ -127,8 +127,8 @@ def wait_for_all(store: Store, own: Facts, timeout: float) -> None:
     except DistStoreError as error:
         missing = [rank for rank in range(own.world_size) if not store.check([name(rank)])]
         raise UsageError(
-            f"rank {', '.join(map(str, missing))} did not come within {timeout:.0f} s: still importing (minutes, where "
-            "many ranks read one network file system; --timeout waits longer), not started, or ended. Look for its own "
+            f"rank {', '.join(map(str, missing))} did not connect within {timeout:.0f} s: still importing (minutes, if "
+            "many ranks read one network file system; --timeout waits longer), not started, or ended. Look for its "
             "messages above."
         ) from error
 
@@ -138,9 +138,9 @@ def give_up(options: argparse.Namespace, diagnosis: Diagnosis) -> None:
     own = diagnosis.ranks[0]
     what = "adding numbers" if diagnosis.rendezvous_seconds else "connecting to each other"
     diagnosis.failed = (
-        f"rank {own.rank} on {own.host}: all ranks have come, but {what} took more than {COMMUNICATION_SECONDS:.0f} s. "
-        "A firewall between the nodes, or the wrong network: set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the "
-        "interface that all nodes share (ip -br address shows them)."
+        f"rank {own.rank} on {own.host}: all ranks have connected, but {what} took more than "
+        f"{COMMUNICATION_SECONDS:.0f} s. A firewall between the nodes, or the wrong network: set GLOO_SOCKET_IFNAME "
+        "and NCCL_SOCKET_IFNAME to the interface that all nodes share (ip -br address shows them)."
     )
     attempt(lambda: show(options, diagnosis, own))
     hard_exit(1)

@@ -65,7 +65,7 @@ def shared_gpus(ranks: Sequence[Facts]) -> list[str]:
             users[rank.host, gpu.uuid or str(rank.gpu)].append(rank)
     return [
         f"ranks {numbers(sharing)} share one GPU of {host} ({sharing[0].device}): start as many ranks per node as it "
-        "has GPUs, and see that each sees its own, or all (CUDA_VISIBLE_DEVICES)."
+        "has GPUs, and make sure that each sees its own, or all (CUDA_VISIBLE_DEVICES)."
         for (host, _), sharing in users.items()
         if len(sharing) > 1
     ]
@@ -88,8 +88,8 @@ def unusable_gpus(ranks: Sequence[Facts]) -> list[str]:
             hidden = first.variables.get("CUDA_VISIBLE_DEVICES")
             why = f"CUDA_VISIBLE_DEVICES={hidden}" if hidden is not None else f"CUDA: {first.versions['cuda']}"
             found.append(
-                f"{host} has an NVIDIA driver ({first.nvidia_driver}), but torch {first.versions['torch']} sees no "
-                f"GPU ({why}): ask SLURM for one, or install a torch built for a CUDA that this driver knows."
+                f"{host} has an NVIDIA driver ({first.nvidia_driver}), but torch {first.versions['torch']} sees no GPU "
+                f"({why}): ask SLURM for one, or install a torch built for a CUDA that this driver supports."
             )
         found += [
             f"{gpu.name} on {host} is {gpu.capability}, but torch {first.versions['torch']} is built for "
@@ -141,8 +141,8 @@ def missing_mpi4py(ranks: Sequence[Facts]) -> list[str]:
 def small_shm(ranks: Sequence[Facts]) -> list[str]:
     """Containers get 64 MB by default."""
     return [
-        f"/dev/shm on {host} has {here[0].shm_mib} MiB left, and NCCL wants {NEEDED_SHM_MIB} and more for "
-        f"{len(here)} GPUs: docker run --shm-size=8g, or NCCL_SHM_DISABLE=1 (slower)."
+        f"/dev/shm on {host} has {here[0].shm_mib} MiB left, and NCCL needs {NEEDED_SHM_MIB} or more for {len(here)} "
+        "GPUs: docker run --shm-size=8g, or NCCL_SHM_DISABLE=1 (slower)."
         for host, here in by_host(ranks).items()
         if len(here) > 1 and here[0].gpus and here[0].shm_mib < NEEDED_SHM_MIB
     ]
@@ -164,7 +164,10 @@ def network_runs(ranks: Sequence[Facts]) -> list[str]:
     kind = ranks[0].runs_file_system
     if kind not in NETWORK_FILE_SYSTEMS:
         return []
-    return [f"runs/ lies on {kind}: safe, but each checkpoint takes as long as that needs; --runs_dir names another."]
+    return [
+        f"runs/ is on {kind}: safe, but each checkpoint takes as long as that file system needs; --runs_dir names "
+        "another folder."
+    ]
 
 
 CHECKS: Sequence[Callable[[Sequence[Facts]], list[str]]] = (

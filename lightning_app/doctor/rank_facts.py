@@ -115,7 +115,7 @@ def launch_or_alone() -> tuple[Launch, str]:
     try:
         return this_launch(), ""
     except UsageError as error:
-        return dataclasses.replace(ALONE, reason="the variables make no sense"), str(error)
+        return dataclasses.replace(ALONE, reason="the variables contradict each other or are missing"), str(error)
 
 
 def launch_facts(launch: Launch) -> dict:

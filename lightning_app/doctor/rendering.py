@@ -22,7 +22,7 @@ def full_report(diagnosis: Diagnosis) -> str:
     lines += [f"GPUs of {first.host}: {gpus(first)}", f"memory of {first.host}: {first.memory_gib} GiB"]
     lines += [f"packed data on {first.host}: {', '.join(first.packed) or 'none'}", *rendezvous(diagnosis)]
     trouble = [*([diagnosis.failed] if diagnosis.failed else []), *problems(ranks)]
-    lines += ["", "What would go wrong:" if trouble else "Nothing that would go wrong was found."]
+    lines += ["", "Problems:" if trouble else "No problems found."]
     lines += [f"  - {line}" for line in trouble]
     lines += ["", "To ask for help, send the output of the same command with --json."]
     return "\n".join(lines)
@@ -77,7 +77,7 @@ def gpus(rank: Facts) -> str:
 def rendezvous(diagnosis: Diagnosis) -> list[str]:
     """How the ranks came together, and what their sum was."""
     if diagnosis.ranks[0].world_size == 1:
-        return ["all-reduce: not tried by one process; put mpirun, srun or torchrun before the command."]
+        return ["all-reduce: not tried with one process; put mpirun, srun or torchrun before the command."]
     if diagnosis.rendezvous_seconds is None:
         return ["all-reduce: not tried: the ranks have not met"]
     lines = [f"the ranks met in {diagnosis.rendezvous_seconds:.1f} s"]

@@ -30,8 +30,8 @@ ANSWER_SECONDS = 10.0  # in which the thread of a rank that is alive answers
 FRAMES = 12
 WHERE_RANKS_WAIT = ("/torch/autograd/", "/torch/distributed/", "/torch/nn/parallel/")
 SILENT = (
-    "gives no answer: it was stopped (SIGSTOP), or its node, its network or a file system hangs. No stack of it can be "
-    "had from here"
+    "does not answer: it was stopped (SIGSTOP), or its node, its network or a file system hangs. Its stack cannot be "
+    "read from here"
 )
 
 
@@ -42,7 +42,7 @@ class HangOptions:
     Args:
         minutes: without any progress of training or evaluation, after which rank 0 names the ranks that did not come
             and shows where each stands; at least three times the longest step so far.
-        then: `wait` for them all the same, or `end` the job with exit code 1.
+        then: keep waiting for them (`wait`), or `end` the job with exit code 1.
     """
 
     minutes: float = 10.0
@@ -186,7 +186,7 @@ def who_did_not_come(found: Found) -> str:
     than where torch waits for other ranks.
     """
     if len(found) == 1:
-        return "This process stands still."
+        return "This process makes no progress."
     if silent := [rank for rank, position in found.items() if position is None]:
         return f"{names(silent)} {SILENT}."
     there = {rank: position for rank, position in found.items() if position}
@@ -195,8 +195,8 @@ def who_did_not_come(found: Found) -> str:
     outside = [rank for rank, position in there.items() if not waits(position)]
     late = behind or outside
     if late and len(late) < len(there):
-        return f"{names(late)} did not come to where the others wait."
-    return "All ranks answer, and none can be told from the others: perhaps the network between them hangs."
+        return f"{names(late)} did not reach the point where the others wait."
+    return "All ranks answer, and none differs from the others: perhaps the network between them hangs."
 
 
 def waits(position: Position) -> bool:

@@ -195,6 +195,6 @@ def tell(peer: Peer, message: object) -> None:
 def died(rank: int, host: str) -> Ending:
     """The ending by a rank that said nothing."""
     return Ending(
-        f"rank {rank} on {host} ended without a word: it was killed (for want of memory, perhaps: see dmesg there, or "
-        "the job's memory limit), it crashed, or its node or network failed."
+        f"rank {rank} on {host} ended without a word: it was killed (perhaps out of memory: see dmesg there, or the "
+        "job's memory limit), it crashed, or its node or network failed."
     )

@@ -66,13 +66,13 @@ def choose_launcher(environ: Environ, ancestors: Sequence[Process]) -> tuple[str
     if OVERRIDE in environ:
         return overridden(environ[OVERRIDE])
     if not ancestors:
-        return by_variables(environ), "by its variables alone: the parent processes cannot be seen here"
+        return by_variables(environ), "by its variables alone: the parent processes are not visible here"
     kinds = [launcher_of(process, environ) for process in ancestors]
     nearest = next((index for index, kind in enumerate(kinds) if kind), None)
     if nearest is None:
         found = by_variables(beyond(environ, ancestors))
         if found != "none":
-            return found, "by its variables, which came from outside of what can be seen (container, hidden processes)"
+            return found, "by its variables, which come from processes not visible here (container, hidden processes)"
         return launcher_by_variables_alone(environ), "no launcher among the parent processes"
     found = kinds[nearest] or "none"
     if found == "none":
@@ -84,7 +84,7 @@ def overridden(name: str) -> tuple[str, str]:
     """What the user insists on."""
     if name not in NAMES:
         raise UsageError(f"{OVERRIDE} is {name!r}; expected one of {', '.join(NAMES)}, or leave it unset.")
-    return name, f"{OVERRIDE} says so"
+    return name, f"set by {OVERRIDE}"
 
 
 def launcher_of(process: Process, environ: Environ) -> str | None:
@@ -143,7 +143,7 @@ def read(spec: Spec, environ: Environ) -> Launch:
         raise UsageError(
             f"this process was started by {spec.name}, but its variables are not {spec.name}'s: {error}. Found:\n"
             + ("\n".join(found) or "  none of them")
-            + f"\nPass the launcher's variables on unchanged (no env -i, sudo, su -, or exports of your own); "
-            f"or, to run as a process of its own, set {OVERRIDE}=none."
+            + "\nPass the launcher's variables on unchanged (no env -i, sudo, su -, or exports of your own); or, to "
+            f"run as a single process, set {OVERRIDE}=none."
         ) from error
     return launch

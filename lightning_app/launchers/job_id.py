@@ -29,10 +29,9 @@ def job_token(launch: Launch, environ: Mapping[str, str], ancestors: Sequence[Pr
     found = found or environ.get("MASTER_PORT")  # the user's, of whom another one for each job is asked
     if not found:
         raise UsageError(
-            f"{launch.launcher} gives this job no name that no other job has (MPICH over several nodes, or with each "
-            "rank in a container of its own), so its ranks could meet those of another. Set "
-            f"{JOB_ID} to any word, the same for all ranks of the job, another one for each job; or set MASTER_PORT "
-            "too (a number from 1024 to 65535)."
+            f"{launch.launcher} gives this job no unique name (MPICH over several nodes, or with each rank in its own "
+            f"container), so its ranks could connect to another job's. Set {JOB_ID} to any word that all ranks of this "
+            "job share and no other job uses; or set MASTER_PORT too (a number from 1024 to 65535)."
         )
     return f"{launch.launcher}-{found}".replace(" ", "_")
 

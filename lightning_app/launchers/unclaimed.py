@@ -37,8 +37,8 @@ def launcher_by_variables_alone(environ: Environ) -> str:
         raise UsageError(
             f"this process is one of several ranks ({', '.join(unused)}), but no launcher that we know started it, so "
             "each rank would train alone. Start the ranks with mpirun, srun or torchrun; or set RANK, WORLD_SIZE, "
-            "LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each of them; or say whose variables to "
-            f"believe: {OVERRIDE}={'|'.join(SPECS)}. If it is a process of its own: {OVERRIDE}=none."
+            "LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each of them; or name the launcher whose "
+            f"variables to trust: {OVERRIDE}={'|'.join(SPECS)}. If it is a single process: {OVERRIDE}=none."
         )
     return "none"
 

@@ -80,8 +80,8 @@ def as_text(value: Any) -> str:
         return json.dumps(value)
     except TypeError as error:
         raise UsageError(
-            f"an option's value is {value!r}; expected a number, a text, a path, None, a list or a dict. Classes are "
-            "given by their class path, as in a config file."
+            f"an option's value is {value!r}; expected a number, a string, a path, None, a list or a dict. Name "
+            "classes by their class path, as in a config file."
         ) from error
 
 
@@ -91,7 +91,7 @@ def error_of(ended: Ended) -> Exception:
         return UsageError(ended.error)
     lines = "\n".join(ended.errors.splitlines()[-LAST_LINES:])
     if ended.code == STOPPED:
-        return Stopped(f"the run was asked to stop, and has saved:\n{lines}")
+        return Stopped(f"the run was asked to stop and has saved:\n{lines}")
     return RuntimeError(f"the run failed (exit code {ended.code}):\n{lines}")
 
 

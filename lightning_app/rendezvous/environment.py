@@ -83,7 +83,7 @@ class LauncherEnvironment(ClusterEnvironment):
         if size != launch.world_size:
             raise UsageError(
                 f"num_nodes times devices is {size}, but {self._started()}; set devices to {launch.local_world_size} "
-                f"and num_nodes to {launch.num_nodes or 'the number of nodes'}. Where nodes have different numbers of "
+                f"and num_nodes to {launch.num_nodes or 'the number of nodes'}. If nodes have different numbers of "
                 "ranks, use strategy=lightning_app.trainer.strategy.RankedDDPStrategy()."
             )
 
@@ -109,7 +109,7 @@ class LauncherEnvironment(ClusterEnvironment):
         """
         launch = self.launch
         if self.timeout <= 0:
-            raise UsageError(f"timeout is {self.timeout}; expected seconds, more than 0.")
+            raise UsageError(f"timeout is {self.timeout}; expected a number of seconds above 0.")
         if self.interface:
             interface_address(self.interface)
         if num_devices != launch.local_world_size:
@@ -154,6 +154,6 @@ def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None
         wanted: the user's own, from the Trainer's plugins.
     """
     if isinstance(wanted, LauncherEnvironment) and not launch.external:
-        log.info("plugins: LauncherEnvironment has no launcher to ask here; leaving it out")
+        log.info("plugins: LauncherEnvironment has no launcher to ask here; ignoring it")
         return LocalEnvironment()
     return wanted or (LauncherEnvironment() if launch.external else LocalEnvironment())

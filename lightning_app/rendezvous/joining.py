@@ -71,7 +71,7 @@ def hear_answer(connection: socket.socket, introduction: str, timeout: float) ->
     except (OSError, ValueError) as error:
         connection.close()
         raise Missing(
-            f"rank 0 at {address} port {port} ended before all ranks had come; look for its own message above."
+            f"rank 0 at {address} port {port} ended before all ranks had connected; look for its message above."
         ) from error
     if "missing" in answer:
         connection.close()

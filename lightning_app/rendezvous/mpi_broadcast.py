@@ -63,9 +63,9 @@ def check_launcher(mpi: ModuleType, rank: int, world_size: int) -> None:
     if found != (rank, world_size):
         library = mpi.Get_library_version().splitlines()[0].strip("\0 ")
         raise UsageError(
-            f"mpirun says rank {rank} of {world_size}, but the MPI library that mpi4py loaded says rank "
-            f"{found[0]} of {found[1]}: it is another MPI than mpirun's ({library}). "
-            "Set MPI4PY_LIBMPI to the libmpi.so of this mpirun, on all ranks."
+            f"mpirun says rank {rank} of {world_size}, but the MPI library that mpi4py loaded says rank {found[0]} of "
+            f"{found[1]}: it is not mpirun's MPI ({library}). Set MPI4PY_LIBMPI to the libmpi.so of this mpirun, on "
+            "all ranks."
         )
 
 
@@ -87,8 +87,8 @@ def give_up(rank: int, timeout: float) -> None:
     try:
         print(
             f"error: rank {rank} on {socket.gethostname()}: MPI did not start within {timeout:.0f} s: some ranks have "
-            "not started, or the MPI library that mpi4py loads is not the one of this mpirun (set MPI4PY_LIBMPI to its "
-            "libmpi.so).",
+            "not started, or the MPI library that mpi4py loads does not belong to this mpirun (set MPI4PY_LIBMPI to "
+            "its libmpi.so).",
             file=sys.stderr,
             flush=True,
         )

@@ -73,7 +73,7 @@ def listen(ports: Sequence[int]) -> socket.socket:
             return socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
         except OSError:
             continue
-    raise UsageError(f"rank 0 finds none of the ports {sorted(ports)} free; set MASTER_PORT to one that is.")
+    raise UsageError(f"rank 0 finds none of the ports {sorted(ports)} free; set MASTER_PORT to a free one.")
 
 
 def gather(

@@ -44,7 +44,7 @@ class Waiting:
         if waited >= self._next_line:
             self._next_line += NEXT_LINES_S
             until = "" if math.isinf(self.timeout) else f" of at most {self.timeout:.0f} ({TIMEOUT_VARIABLE})"
-            log.warning(f"waiting for rank {in_words(awaited())} since {waited:.0f} s{until}")
+            log.warning(f"still waiting for rank {in_words(awaited())} after {waited:.0f} s{until}")
         return waited > self.timeout
 
 
@@ -62,7 +62,9 @@ def connect_timeout(environ: Mapping[str, str] = os.environ, default: float = DE
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise UsageError(f"{TIMEOUT_VARIABLE} is {said!r}; expected a number of seconds, {DEFAULT_TIMEOUT_S:.0f} say.")
+        raise UsageError(
+            f"{TIMEOUT_VARIABLE} is {said!r}; expected a number of seconds, such as {DEFAULT_TIMEOUT_S:.0f}."
+        )
     return seconds
 
 
@@ -70,8 +72,8 @@ def missing_message(missing: Sequence[int], world_size: int, timeout: float) -> 
     """Who did not come."""
     return (
         f"{len(missing)} of {world_size} ranks did not report within {timeout:.0f} s: rank {in_words(missing)}. They "
-        "did not start, died before the rendezvous, or cannot reach rank 0; look for their own messages above. If "
-        f"they only need longer to start, set {TIMEOUT_VARIABLE} to more seconds."
+        "did not start, died before the rendezvous, or cannot reach rank 0; look for their messages above. If they "
+        f"only need longer to start, set {TIMEOUT_VARIABLE} to more seconds."
     )
 
 

@@ -122,7 +122,7 @@ def keep_damaged(path: Path) -> None:
     if lost:
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
         replace_file(aside, content)
-        log.warning(f"{path} is damaged: {lost} of its lines are left out; the file as it was is now {aside.name}")
+        log.warning(f"{path} is damaged: {lost} of its lines are left out; the original file is now {aside.name}")
 
 
 def complete_lines(content: bytes) -> list[str]:

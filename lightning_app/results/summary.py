@@ -10,7 +10,7 @@ from lightning_app.results.finished_run import FinishedRun
 FILES = {
     "config.yaml": "every option of this run; fit --config reads it",
     "hparams.yaml": "the options shown in TensorBoard's HPARAMS tab",
-    "metrics.csv": "all logged metrics, one row a step",
+    "metrics.csv": "all logged metrics, one row per step",
     "metrics.json": "the final metrics",
     "data.txt": "images of each split, and every file left out of them, with the reason",
     "curves.png": "loss and accuracy over the run",
@@ -18,7 +18,7 @@ FILES = {
     "checkpoints": "weights and optimizer, to continue from",
     "run.json": "whether the run is finished; if not, the same command continues it",
     "model": "the trained model, for serve, label and export",
-    "events.out.*": "metrics and pictures for TensorBoard",
+    "events.out.*": "metrics and images for TensorBoard",
 }
 SPLITS = {"test": "Test", "val": "Validation"}
 
@@ -32,7 +32,7 @@ def summary(run: FinishedRun) -> str:
         f"  python -m serve --model {shlex.quote(str(run.folder / 'model'))}",
         "  python -m lightning_app fit --config configs/cifar10.yaml",
     )
-    return "\n".join(["", result_line(run), "", f"Left in {run.folder}:", *files, "", "Next:", *next_commands])
+    return "\n".join(["", result_line(run), "", f"Files in {run.folder}:", *files, "", "Next:", *next_commands])
 
 
 def result_line(run: FinishedRun) -> str:

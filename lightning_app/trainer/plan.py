@@ -82,7 +82,7 @@ def plan_run(
         f"strategy: {chosen} ({why})",
         f"devices: {count} on this node ({why_devices})",
         f"precision: {precise} ({why_precision})",
-        f"threads: {threads} a process ({why_threads})",
+        f"threads: {threads} per process ({why_threads})",
     )
     gpu = launch.local_rank % len(machine.gpus) if on_gpu else None
     warnings = tuple(filter(None, (launch.warning, hidden_gpus(strategy, machine), idle_gpus(machine, launch))))
@@ -124,7 +124,8 @@ def hidden_gpus(strategy: StrategyName, machine: Machine) -> str:
         return ""
     return (
         f"SLURM gave this job {machine.slurm_gpus} GPUs on this node, but torch sees none of them: training runs on "
-        "the CPU. `python -m lightning_app doctor` says what is wrong; --trainer.strategy cpu if it is meant."
+        "the CPU. `python -m lightning_app doctor` says what is wrong; if a CPU is intended, add --trainer.strategy "
+        "cpu."
     )
 
 
@@ -170,8 +171,8 @@ def choose_devices(strategy: Chosen, devices: int | None, machine: Machine) -> t
     if devices is None:
         if not machine.gpus:
             raise UsageError(
-                "--trainer.strategy ddp without a GPU needs a number of processes: add --trainer.devices 2, say, "
-                "or start the ranks with mpirun or srun."
+                "--trainer.strategy ddp without a GPU needs a number of processes: add --trainer.devices 2, for "
+                "example, or start the ranks with mpirun or srun."
             )
         return len(machine.gpus), "one process per visible GPU"
     if machine.gpus and devices > len(machine.gpus):
@@ -184,7 +185,7 @@ def choose_devices(strategy: Chosen, devices: int | None, machine: Machine) -> t
 def choose_precision(on_gpu: bool, machine: Machine) -> tuple[str, str]:
     """The fastest arithmetic that the device really has."""
     if on_gpu:
-        return ("bf16-mixed", "the GPU has bf16") if machine.gpu_bf16 else ("16-mixed", "the GPU has fp16, no bf16")
+        return ("bf16-mixed", "the GPU has bf16") if machine.gpu_bf16 else ("16-mixed", "the GPU has fp16 but no bf16")
     if machine.cpu_bf16:
         return "bf16-mixed", "the CPU has bf16 instructions"
     return "32-true", "the CPU has no bf16 instructions"

@@ -31,8 +31,9 @@ class Trainer(pl.Trainer):
         strategy: `cpu` is one process, `gpu` one GPU, `ddp` one process per GPU of this machine, or `devices`
             processes on its CPU, or the ranks that mpirun, srun or torchrun started; `auto` chooses among them. A
             Lightning Strategy is passed through as it is.
-        devices: number of processes for `ddp`; null and auto are one per visible GPU, or what the launcher says.
-        precision: as in Lightning; null is the fastest that the device really has.
+        devices: number of processes for `ddp`; null and auto mean one per visible GPU, or as many as
+            the launcher started.
+        precision: as in Lightning; null is the fastest that the device supports in hardware.
         kwargs: as in Lightning.
     """
 
@@ -98,8 +99,8 @@ def check_can_start_ranks(plan: Plan, launch: Launch) -> None:
     if plan.strategy == "ddp" and plan.devices > 1 and not launch.external and hasattr(sys, "ps1"):
         raise UsageError(
             f"a notebook, or an interactive Python, cannot start {plan.devices} ranks: each would run its command line "
-            "again. `from lightning_app import fit` starts them in processes of their own; or choose "
-            "trainer.strategy cpu or gpu."
+            "again. `from lightning_app import fit` starts them in separate processes; or choose trainer.strategy cpu "
+            "or gpu."
         )
 
 
@@ -107,7 +108,7 @@ def take_environment(plugins: list[Any]) -> tuple[ClusterEnvironment | None, lis
     """The user's cluster environment, and the other plugins: Lightning wants the former inside a ddp strategy."""
     environments = [plugin for plugin in plugins if isinstance(plugin, ClusterEnvironment)]
     if len(environments) > 1:
-        raise UsageError(f"--trainer.plugins has {len(environments)} cluster environments; expected one at most.")
+        raise UsageError(f"--trainer.plugins has {len(environments)} cluster environments; expected at most one.")
     others = [plugin for plugin in plugins if not isinstance(plugin, ClusterEnvironment)]
     return (environments[0] if environments else None), others
 

@@ -37,11 +37,11 @@ def element(tensor: Tensor) -> tuple[str]:
 def load(source: Path, *options: str) -> ctypes.CDLL | None:
     """The library of a C file; None, and a line in the log, where kernels are switched off or cannot be compiled."""
     if os.environ.get(SWITCH) == "0":
-        log.info(f"kernels: torch's own instead of {source.name} ({SWITCH}=0)")
+        log.info(f"kernels: using torch's instead of {source.name} ({SWITCH}=0)")
         return None
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(compiler[0]) is None:
-        log.info(f"kernels: torch's own instead of {source.name}, which is slower (no C compiler: {compiler[0]})")
+        log.info(f"kernels: using torch's instead of {source.name}, which is slower (no C compiler: {compiler[0]})")
         return None
     flags = [*FLAGS, *(X86_FLAGS if platform.machine() == "x86_64" else ()), *options]
     library = cache_folder("kernels") / f"{source.stem}-{fingerprint(source, compiler, flags)}.so"
@@ -51,7 +51,7 @@ def load(source: Path, *options: str) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
-        log.warning(f"kernels: torch's own instead of {source.name}, which is slower ({compiler[0]} failed: {said})")
+        log.warning(f"kernels: using torch's instead of {source.name}, which is slower ({compiler[0]} failed: {said})")
         return None
 
 

@@ -72,7 +72,7 @@ def test_a_stopped_rank_is_named_with_where_the_other_waits_and_the_fit_goes_on_
         hanging = (program.pid, second)[stopped]
         os.kill(hanging, signal.SIGSTOP)
         [*_, said] = lines_until(program, "no progress for ")
-        assert f" s. rank {stopped} on {HOST} gives no answer: it was stopped (SIGSTOP)" in said
+        assert f" s. rank {stopped} on {HOST} does not answer: it was stopped (SIGSTOP)" in said
         assert lines_until(program, "/torch/autograd/graph.py")[0] == f"rank {1 - stopped} at:\n"
         os.kill(hanging, signal.SIGCONT)
         lines_until(program, "there is progress again")

@@ -93,7 +93,7 @@ def test_another_mpi_than_mpirun_s_ends_the_job_with_the_way_out(
     launcher = mpirun_across("mpich", mpich, hosts, MPI4PY_LIBMPI=str(LIBMPI["openmpi5"]))
     done = hosts.run("one", *launcher, sys.executable, RENDEZVOUS, tmp_path, timeout=TIMEOUT_S)
     assert done.returncode != 0
-    assert "of 3, but the MPI library that mpi4py loaded says rank 0 of 1: it is another MPI" in done.stderr
+    assert "of 3, but the MPI library that mpi4py loaded says rank 0 of 1: it is not mpirun's MPI" in done.stderr
 
 
 def test_ranks_of_torchrun_on_two_hosts_use_the_network_between_them(hosts: Hosts, tmp_path: Path) -> None:

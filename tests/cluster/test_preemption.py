@@ -150,7 +150,7 @@ def test_a_job_that_is_asked_to_stop_in_the_final_test_does_it_at_its_next_start
     job.wait(lambda: job.said("is back in the queue"), "the requeueing")
     assert slurm.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=10").returncode == 0
     output = job.finish()
-    assert output.count("asked to stop in the final test") == 1
+    assert output.count("asked to stop during the final test") == 1
     assert output.count("slow step") == 2 * STEPS
     record = read_record(tmp_path / RUN)
     assert record
@@ -163,7 +163,7 @@ def test_a_job_that_is_requeued_by_hand_goes_on(slurm: Slurm, whole: Path, digit
     job = Job(slurm, tmp_path, [*fit(tmp_path, digits, 0.2), "--checkpoint.every_n_steps=5"])
     job.wait(lambda: any((tmp_path / RUN / "checkpoints").glob("step-*.ckpt")), "a checkpoint")
     assert slurm.run("scontrol", "requeue", job.id).returncode == 0
-    assert "going on from step" in job.finish()
+    assert "resuming from step" in job.finish()
     assert_same(tmp_path, whole)
 
 
@@ -179,7 +179,7 @@ def test_a_job_that_is_cancelled_is_not_requeued_and_the_same_command_goes_on(
     assert job.show("Restarts") == "0"
     again = Job(slurm, tmp_path, command).finish()
     assert "(SIGTERM); the newest checkpoint is " in again  # of the first job, in the same file
-    assert "going on from step" in again
+    assert "resuming from step" in again
     assert_same(tmp_path, whole)
 
 

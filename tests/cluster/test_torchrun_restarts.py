@@ -71,7 +71,7 @@ def test_agents_restart_a_killed_rank_and_the_run_ends_with_the_bits_of_one_that
         os.kill(ranks_of(running[-1])[-1], signal.SIGKILL)
         assert [agent.wait() for agent in running] == [0] * count
     said = "".join(path.read_text() for path in tmp_path.glob("said-*"))
-    assert said.count("going on from step") == 1
+    assert said.count("resuming from step") == 1
     assert [path.name for path in (tmp_path / RUN).parent.iterdir()] == ["version_0"]
     assert different_states(tmp_path / RUN, whole_of_two) == []
     assert curves(tmp_path / RUN) == curves(whole_of_two)

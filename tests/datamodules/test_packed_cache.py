@@ -425,5 +425,5 @@ def test_folder_that_is_no_cache_is_an_error(tmp_path: Path) -> None:
 
 def test_cache_directory_below_a_file_is_an_error_that_names_it(make_folder: MakeFolder, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write to .*file/cache.*set data\.cache_dir elsewhere"):
+    with pytest.raises(DataError, match=r"cannot write to .*file/cache.*set data\.cache_dir to another place"):
         open_or_pack(ImageFolder(make_folder(), 8), "photos", tmp_path / "file/cache", False, print, False)

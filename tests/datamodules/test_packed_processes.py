@@ -150,7 +150,7 @@ def test_read_only_directory_is_a_data_error(start: Start, read_only: Path) -> N
     status, message = finish(start(read_only))
     assert status == 1
     assert message.startswith(f"DataError: cannot write to {read_only} (")
-    assert message.endswith("set data.cache_dir elsewhere.")
+    assert message.endswith("set data.cache_dir to another place.")
 
 
 def test_finished_cache_on_a_read_only_disk_is_opened(start: Start, mount: Callable[[str], Path]) -> None:

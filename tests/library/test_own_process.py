@@ -57,7 +57,7 @@ def test_options_become_the_command_line() -> None:
 
 
 def test_an_object_is_no_value_of_an_option() -> None:
-    with pytest.raises(UsageError, match="given by their class path"):
+    with pytest.raises(UsageError, match="by their class path"):
         as_text(object())
 
 

@@ -84,8 +84,8 @@ def test_the_summary_counts_the_images_and_names_every_file(
         fit.stdout.count(f"Test accuracy {100 * right / TEST_IMAGES:.2f}% ({right} of {TEST_IMAGES} held-out images)")
         == 1
     )
-    assert f"Left in {run_folder}:" in fit.stdout
-    named = re.findall(r"^  (\S+?)/? ", fit.stdout.split("Left in")[1].split("Next:")[0], flags=re.MULTILINE)
+    assert f"Files in {run_folder}:" in fit.stdout
+    named = re.findall(r"^  (\S+?)/? ", fit.stdout.split("Files in")[1].split("Next:")[0], flags=re.MULTILINE)
     shown = {path.name for path in run_folder.iterdir() if not path.name.startswith("events.out")}
     assert set(named) == shown | {"events.out.*"}
     assert len(fit.stdout.split("Next:\n")[1].splitlines()) == 3
@@ -264,7 +264,7 @@ def test_the_next_fit_gets_a_folder_of_its_own_and_touches_no_other(
     assert sorted(path.name for path in first.parent.iterdir()) == ["version_0", "version_1"]
     assert (first / "config.yaml").read_text() == "precious"
     assert (first.parent / "version_1/model/model.json").exists()
-    assert f"Left in {Path('runs/tiny/version_1')}:" in capsys.readouterr().out
+    assert f"Files in {Path('runs/tiny/version_1')}:" in capsys.readouterr().out
 
 
 def test_of_epochs_that_validate_alike_the_last_is_kept(tiny: list[str], empty_folder: Path) -> None:
@@ -300,7 +300,7 @@ def test_ddp_on_this_machine_tests_every_image_once_and_sums_up_once(program: Pr
     process = program("fit", *tiny, *two, *chunks, "--runs_dir", "runs")
     assert process.returncode == 0, process.stderr
     assert process.stdout.count(f" of {TEST_IMAGES} held-out images)") == 1
-    assert process.stdout.count("Left in runs/tiny/version_0:") == 1
+    assert process.stdout.count("Files in runs/tiny/version_0:") == 1
     assert process.stderr.count("strategy: ddp (asked for)") == 1
     assert [line for line in process.stderr.splitlines() if TROUBLE.search(line)] == []
 

@@ -70,7 +70,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["--data.val_fraction", "1.5"], "error: data.val_fraction is 1.5"),
         (["--model.backbone", "mobilenetv2"], "error: unknown backbone mobilenetv2: did you mean mobilenet_v2?"),
         (["--data.batch_sise", "3"], "error: there is no option data.batch_sise: did you mean data.batch_size?"),
-        (["--config", "nowhere.yaml"], "error: no config at nowhere.yaml; those that come with the program: configs/"),
+        (["--config", "nowhere.yaml"], "error: no config at nowhere.yaml; the program comes with configs/"),
     ],
     ids=["usage", "data", "model", "misspelt", "no config"],
 )
@@ -94,7 +94,7 @@ def test_what_measures_a_checkpoint_is_not_run_without_one(
     verb: str, tiny: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([verb, *tiny]) == 2
-    assert f"error: {verb} needs a checkpoint" in capsys.readouterr().err
+    assert f"error: {verb} needs a trained checkpoint" in capsys.readouterr().err
 
 
 def test_a_fit_imports_only_what_it_uses_from_the_start() -> None:

@@ -75,5 +75,5 @@ def test_the_wheel_fits_the_quickstart_from_a_clean_folder(
     fit = ["fit", "--config", "configs/quickstart.yaml", "--trainer.strategy=cpu", *quick]
     process = program(*fit, cwd=tmp_path, path=installed)
     assert process.returncode == 0, process.stderr
-    assert "Left in runs/quickstart/version_0:" in process.stdout
+    assert "Files in runs/quickstart/version_0:" in process.stdout
     assert (tmp_path / "runs/quickstart/version_0/model/model.json").exists()

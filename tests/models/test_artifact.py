@@ -92,9 +92,9 @@ def test_an_artifact_of_a_newer_schema_is_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{half a", "is no model card: Invalid JSON"),
-        ("[]", "is no model card: expected backbone, classes, mean, std"),
-        ('{"schema": 1, "backbone": "resnet18", "classes": []}', "is no model card: it lacks mean, std"),
+        ("{half a", "is not a valid model card: Invalid JSON"),
+        ("[]", "is not a valid model card: expected backbone, classes, mean, std"),
+        ('{"schema": 1, "backbone": "resnet18", "classes": []}', "is not a valid model card: it lacks mean, std"),
     ],
 )
 def test_a_card_that_is_none_is_refused(content: str, said: str, saved: Path) -> None:
@@ -229,7 +229,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "schema: Input should be a valid integer; found None": {"schema": None},
     "classes: Input should be a valid array; found 5": {"classes": 5},
     "classes.1: Input should be a valid string; found 2": {"classes": ["a", 2, "c"]},
-    "classes: Value error, 'a' is there twice; found ['a', 'b', 'a']": {"classes": ["a", "b", "a"]},
+    "classes: Value error, 'a' appears twice; found ['a', 'b', 'a']": {"classes": ["a", "b", "a"]},
     "classes.0: Value error, it has a control character; found 'a\\x00b'": {"classes": ["a\0b", "b", "c"]},
     "input_size: Input should be a valid integer; found '64'": {"input_size": "64"},
     "input_size: Input should be less than or equal to 4096; found 20000": {"input_size": 20000},
@@ -251,13 +251,13 @@ def test_a_card_that_is_none_is_told_in_one_line_with_the_place(said: str, tmp_p
     (tmp_path / "model.json").write_text(json.dumps(CARD | BROKEN[said]))
     with pytest.raises(ModelError) as error:
         read_card(tmp_path)
-    assert str(error.value) == f"{tmp_path}/model.json is no model card: {said}."
+    assert str(error.value) == f"{tmp_path}/model.json is not a valid model card: {said}."
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"[]", b'{"x":' + b"[" * 200_000, '{"é": 1}'.encode("latin-1")])
 def test_what_is_no_json_object_is_told_in_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_bytes(content)
-    with pytest.raises(ModelError, match=r"model\.json is no model card: .*\.$"):
+    with pytest.raises(ModelError, match=r"model\.json is not a valid model card: .*\.$"):
         read_card(tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_a_link_in_an_artifact_is_refused(name: str, saved: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to("/etc/hostname")
-    with pytest.raises(ModelError, match=f"{name} is a link or no regular file"):
+    with pytest.raises(ModelError, match=f"{name} is a link or not a regular file"):
         load_artifact(saved)
 
 

@@ -315,7 +315,7 @@ def test_a_factor_that_the_schedule_would_overwrite_is_refused() -> None:
     model = classifier(
         head_lr_factor=5.0, lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)
     )
-    with pytest.raises(ModelError, match="OneCycleLR sets rates of its own"):
+    with pytest.raises(ModelError, match="OneCycleLR sets its own rates"):
         model.configure_optimizers()
 
 
@@ -357,7 +357,7 @@ def test_a_copy_has_weights_of_its_own_and_shares_what_the_program_made() -> Non
 def test_a_schedule_over_a_run_without_a_known_end_is_refused(facts: dict[str, Any]) -> None:
     model = classifier()
     model.trainer = stub_trainer(**facts)
-    with pytest.raises(ModelError, match=r"nothing says how long that is: set trainer\.max_epochs or"):
+    with pytest.raises(ModelError, match=r"the run has no end: set trainer\.max_epochs or"):
         model.configure_optimizers()
 
 
@@ -386,7 +386,7 @@ def test_a_schedule_that_waits_for_a_plateau_follows_the_validation_loss() -> No
 
 def test_an_optimizer_that_cannot_be_made_is_one_error() -> None:
     model = classifier(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=-1), lr_scheduler=None)
-    with pytest.raises(ModelError, match=r"model\.optimizer cannot be made \(Invalid learning rate: -1\)"):
+    with pytest.raises(ModelError, match=r"model\.optimizer cannot be created \(Invalid learning rate: -1\)"):
         model.configure_optimizers()
 
 
@@ -464,7 +464,7 @@ def test_a_checkpoint_of_a_script_trains_on_only_with_the_optimizer_that_it_had(
     if optimizer is None:
         assert isinstance(loaded.configure_optimizers()[0][0], torch.optim.AdamW)
         return
-    with pytest.raises(ModelError, match="does not hold the optimizer of the script that trained it"):
+    with pytest.raises(ModelError, match="does not contain the optimizer of the script that trained it"):
         loaded.configure_optimizers()
     given = ImageClassifier.load_from_checkpoint(tmp_path / "own.ckpt", optimizer=optimizer)
     given.trainer = stub_trainer()
@@ -503,7 +503,7 @@ def test_accuracy_no_better_than_the_largest_class_is_said(caplog: pytest.LogCap
             caplog.clear()
             model.test_step(batch_of(images, labels, 5, 5), 0)
             model.on_test_epoch_end()
-            assert ("no better than that of always answering the largest class" in caplog.text) == said
+            assert ("no better than always predicting the largest class" in caplog.text) == said
 
 
 def test_every_augmentation_and_a_balanced_order_train_together(tmp_path: Path) -> None:

@@ -39,5 +39,5 @@ def test_a_network_of_several_answers_is_refused() -> None:
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
             return images, images
 
-    with pytest.raises(ModelError, match="several answers at once"):
+    with pytest.raises(ModelError, match="several outputs"):
         check_takes(Two(), 2, 32)

@@ -120,8 +120,8 @@ def test_the_state_of_several_schedules_carries_on_where_it_was(milestones: list
         ([], None, "schedules is empty"),
         ([{"class_path": "torch.optim.lr_scheduler.StepLR"}], [3], "has 1 schedules and 1 milestones; expected 0"),
         ([{"class_path": "torch.optim.lr_scheduler.NoLR"}], None, "has no schedule 'torch.optim.lr_scheduler.NoLR'"),
-        ([{"class_path": "torch.optim.SGD"}], None, "torch.optim.SGD is no schedule"),
-        ([{"class_path": "StepLR", "init_args": {"size": 1}}], None, "StepLR cannot be made .*size"),
+        ([{"class_path": "torch.optim.SGD"}], None, "torch.optim.SGD is not a torch schedule"),
+        ([{"class_path": "StepLR", "init_args": {"size": 1}}], None, "StepLR cannot be created .*size"),
     ],
 )
 def test_schedules_that_cannot_be_made_are_one_error(

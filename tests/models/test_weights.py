@@ -59,7 +59,7 @@ def test_a_classifier_of_another_size_is_replaced_and_that_is_said(trained: dict
     fresh = {name: network.state_dict()[name].clone() for name in ("classifier.1.weight", "classifier.1.bias")}
     path = save(trained, tmp_path / "weights.safetensors")
     said = load(network, "mobilenet_v2", str(path))
-    assert said == f"weights: {path}; its classifier for 7 classes is replaced by one for 3"
+    assert said == f"weights: {path}; its classifier for 7 classes is replaced with one for 3"
     expected = trained | fresh
     assert [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, expected[name])] == []
 
@@ -72,7 +72,7 @@ def test_weights_of_another_network_are_refused_with_names_and_shapes(tmp_path: 
     message = str(caught.value)
     assert "layer1.2.bn1.bias (64,) is missing" in message
     assert "and 91 more" in message  # 96 tensors are missing, 5 of them are named
-    assert message.endswith("Set model.backbone to the network that the weights are of.")
+    assert message.endswith("Set model.backbone to the network that the weights are for.")
 
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(trained: dict[str, Tensor], tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(trained: dict[str, 
 
 def test_a_tensor_too_many_is_named(trained: dict[str, Tensor], tmp_path: Path) -> None:
     path = save(trained | {"extra": torch.zeros(2)}, tmp_path / "weights.safetensors")
-    with pytest.raises(ModelError, match=r"extra \(2,\) has no place"):
+    with pytest.raises(ModelError, match=r"extra \(2,\) is unexpected"):
         load(build_backbone("mobilenet_v2", 7), "mobilenet_v2", str(path))
 
 
@@ -133,7 +133,7 @@ def test_a_truncated_safetensors_file_is_refused(trained: dict[str, Tensor], tmp
 
 def test_a_checkpoint_is_no_state_dict(trained: dict[str, Tensor], tmp_path: Path) -> None:
     path = save({"state_dict": trained, "epoch": 3}, tmp_path / "last.pth")
-    with pytest.raises(ModelError, match=r"is no state_dict .*expected one, an artifact \(runs/<name>/"):
+    with pytest.raises(ModelError, match=r"is not a state_dict .*expected one, an artifact \(runs/<name>/"):
         load(build_backbone("mobilenet_v2", 7), "mobilenet_v2", str(path))
 
 
@@ -194,7 +194,7 @@ def test_imagenet_weights_in_torchvisions_cache_are_used(empty_cache: Path) -> N
     torch.save(state, empty_cache / "mobilenet_v2-b0353104.pth")
     network = build_backbone("mobilenet_v2", 10)
     said = load(network, "mobilenet_v2", "imagenet")
-    assert said == "weights: imagenet; its classifier for 1000 classes is replaced by one for 10"
+    assert said == "weights: imagenet; its classifier for 1000 classes is replaced with one for 10"
     assert torch.equal(network.state_dict()["features.0.0.weight"], state["features.0.0.weight"])
 
 
@@ -207,7 +207,7 @@ def test_code_in_torchvisions_cache_is_refused_and_never_runs(empty_cache: Path,
 
 
 def test_a_backbone_without_first_edition_imagenet_weights_is_named() -> None:
-    with pytest.raises(ModelError, match="torchvision has no ImageNet weights of the first edition for vit_h_14"):
+    with pytest.raises(ModelError, match="torchvision has no IMAGENET1K_V1 weights for vit_h_14"):
         read_pretrained("vit_h_14", "imagenet")
 
 
@@ -284,7 +284,7 @@ def test_a_checkpoint_gives_its_network_and_its_normalisation(trained: dict[str,
     found = read_pretrained("mobilenet_v2", str(tmp_path / "best.ckpt"))
     assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     network = build_backbone("mobilenet_v2", 3)
-    assert load_weights(network, found).endswith("its classifier for 7 classes is replaced by one for 3")
+    assert load_weights(network, found).endswith("its classifier for 7 classes is replaced with one for 3")
 
 
 @pytest.mark.parametrize("backbone", ["mnasnet0_5", "squeezenet1_1"])
@@ -292,7 +292,7 @@ def test_weights_without_versions_and_a_head_that_convolves_fit(backbone: str, t
     state = {name: torch.rand_like(tensor.float()) for name, tensor in build_backbone(backbone, 7).state_dict().items()}
     path = save(state, tmp_path / "weights.safetensors")
     network = build_backbone(backbone, 3)
-    assert load(network, backbone, path).endswith("its classifier for 7 classes is replaced by one for 3")
+    assert load(network, backbone, path).endswith("its classifier for 7 classes is replaced with one for 3")
     load(build_backbone(backbone, 7), backbone, path)
 
 
@@ -300,5 +300,5 @@ def test_weights_without_versions_and_a_head_that_convolves_fit(backbone: str, t
 def test_the_shared_imagenet_weights_fit_with_a_head_for_our_classes() -> None:
     network = build_backbone("mobilenet_v2", 10)
     said = load(network, "mobilenet_v2", str(SHARED_WEIGHTS))
-    assert said.endswith("its classifier for 1000 classes is replaced by one for 10")
+    assert said.endswith("its classifier for 1000 classes is replaced with one for 10")
     assert network.state_dict()["classifier.1.weight"].shape == (10, 1280)

@@ -43,7 +43,7 @@ class Directory:
                 children = list(scan)
         except OSError as error:
             if not folder:
-                raise DataError(f"{self.root} cannot be listed ({error.strerror}); mend its permissions.") from error
+                raise DataError(f"{self.root} cannot be listed ({error.strerror}); fix its permissions.") from error
             found.append(Entry(folder, problem=error.strerror or str(error)))
             return
         if folder:

@@ -79,4 +79,4 @@ def checksum(blocks: Iterable[bytes]) -> str:
 
 def damaged(path: Path, error: Exception) -> DataError:
     """The error for an archive that cannot be read to its end."""
-    return DataError(f"{path} is damaged or not complete ({error}); fetch or make it again.")
+    return DataError(f"{path} is damaged or incomplete ({error}); download or create it again.")

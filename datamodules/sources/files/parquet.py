@@ -38,7 +38,7 @@ class ParquetFiles:
         try:
             import pyarrow.parquet
         except ImportError as error:
-            raise DataError(f"{tables[0]} is read after: pip install 'laptop-to-cluster[parquet]'") from error
+            raise DataError(f"to read {tables[0]}: pip install 'laptop-to-cluster[parquet]'") from error
         self._arrow = pyarrow
 
     @contextmanager
@@ -117,8 +117,8 @@ def columns_of(table: Path, schema: Any) -> tuple[str, str, list[str] | None]:
     images = [field.name for field in schema if re.search(r"^(large_)?binary|<bytes: (large_)?binary", str(field.type))]
     if (len(images), len(labels)) != (1, 1):
         raise DataError(
-            f"{table} has the columns {', '.join(schema.names)}; expected one of images (bytes; found "
-            f"{', '.join(images) or 'none'}) and one of classes ({LABEL_COLUMNS[0]}, or "
+            f"{table} has the columns {', '.join(schema.names)}; expected a column of images (bytes; found "
+            f"{', '.join(images) or 'none'}) and a column of classes ({LABEL_COLUMNS[0]}, or "
             f"{', '.join(LABEL_COLUMNS[1:])}; found {', '.join(labels) or 'none'})."
         )
     return images[0], labels[0], names.get(labels[0])

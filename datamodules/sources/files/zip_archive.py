@@ -51,8 +51,8 @@ class ZipArchive:
         names = [self._name(info) for info in infos]
         if guessed := sum(name == info.filename and not is_told(info) for name, info in zip(names, infos, strict=True)):
             log.warning(
-                f"{guessed} names in {self.path} are in an encoding that is not told and not UTF-8: characters may be "
-                "wrong. data.names_encoding sets it (shift_jis, gbk or cp1252, say)."
+                f"{guessed} names in {self.path} are neither UTF-8 nor in a declared encoding: characters may be "
+                "wrong. data.names_encoding sets it (for example shift_jis, gbk or cp1252)."
             )
         if any("\\" in name for name in names) and not any("/" in name for name in names):
             names = [name.replace("\\", "/") for name in names]  # by programs for Windows that do not know better
@@ -80,7 +80,7 @@ class ZipArchive:
         except (NotImplementedError, RuntimeError):
             kind = COMPRESSIONS.get(info.compress_type, f"method {info.compress_type}")
             raise DataError(
-                f"{self.path} is compressed by {kind}, which Python's zipfile does not read: unpack it, and set "
+                f"{self.path} is compressed with {kind}, which Python's zipfile does not read: unpack it, and set "
                 "data.root to the folder."
             ) from None
         return True

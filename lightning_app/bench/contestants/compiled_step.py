@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "gpu"], required=True)
     parser.add_argument("--precision", required=True)
     parser.add_argument("--mode", choices=get_args(CompileMode), default="default")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="no round that would end later is begun")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no round that would end later")
     options = parser.parse_args()
     keep_freed_memory()
     if options.device == "gpu":  # as lightning_app.trainer.trainer does

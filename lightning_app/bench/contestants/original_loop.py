@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: a GPU if there is one)")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="no step that would end later is begun")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no step that would end later")
     return parser.parse_args()
 
 

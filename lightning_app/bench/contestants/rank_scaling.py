@@ -30,8 +30,8 @@ def main() -> None:
     """Measure both, and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--batch_size", type=int, default=64, help="of all ranks together (default: 64)")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="no turn that would end later is begun")
+    parser.add_argument("--batch_size", type=int, default=64, help="over all ranks (default: 64)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no turn that would end later")
     parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
     options = parser.parse_args()
     keep_freed_memory()

@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: a GPU if there is one)")
     parser.add_argument("--precision", help="(default: the fastest)")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="no round that would end later is begun")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no round that would end later")
     options = parser.parse_args()
     keep_freed_memory()
     rounds = WARMUP_ROUNDS + -(-options.steps // BLOCK)

@@ -65,7 +65,7 @@ def gpu_counter(device: torch.device) -> Counter:
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return Counter(reason="libnvidia-ml.so.1 is not there")
+        return Counter(reason="libnvidia-ml.so.1 is missing")
     handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
     code = nvml.nvmlInit_v2()
     code = code or nvml.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle))

@@ -98,7 +98,7 @@ def cost_clause(contest: Contest) -> str:
     kind = other.devices.kind
     if one.devices.kind != kind:
         return (
-            f", on {other.devices.count} {kind}{'s' if other.devices.count > 1 else ''} in place of {one.devices.kind}s"
+            f", on {other.devices.count} {kind}{'s' if other.devices.count > 1 else ''} instead of {one.devices.kind}s"
         )
     times = other.devices.count / one.devices.count / contest.times.median
     return f", for {number(times)} times the {kind}-hours"
@@ -117,7 +117,7 @@ def accuracy_clause(comparison: Comparison, contest: Contest) -> str:
         return f"accuracy: no claim from {seeds} ({interval})"
     if not verdict.differs:
         return f"accuracy: no difference found ({seeds}; {interval})"
-    return f"accuracy: {percent(contest.faster.accuracy)} in place of {percent(contest.baseline.accuracy)} ({seeds})"
+    return f"accuracy: {percent(contest.faster.accuracy)} instead of {percent(contest.baseline.accuracy)} ({seeds})"
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -131,25 +131,25 @@ def every_caveat(comparison: Comparison) -> Iterator[str]:
             yield f"{comparison.name(runs)} did not run: {runs.reason}."
     timed = [runs for runs in comparison.modes if runs.any_run and runs.mode.kind != "serial"]
     if any(len(runs.steps) == 1 for runs in timed):
-        yield "Counted steps come from one round: a slow minute of the machine would not show."
+        yield "Counted steps come from one round: a slow minute of the machine would go unnoticed."
     yield from unlike_cores(comparison)
     precisions = sorted({runs.precision for runs in timed if runs.precision})
     if len(precisions) > 1:
         each = ", ".join(f"{comparison.name(runs)} {runs.precision}" for runs in timed if runs.precision)
         yield f"The modes compute in different precisions ({each}), and part of the speed comes from that."
     if any(runs.mode.kind == "original" for runs in timed):
-        yield "The original loop trains on random images: its speed is compared, and nothing else."
+        yield "The original loop trains on random images: only its speed is compared."
     busy = [load for runs in timed if (load := most_other_cores(runs)) and load > BUSY]
     if busy:
         yield f"Other work kept up to {max(busy):.1f} cores busy during a run."
     if comparison.made_again:
         failures = sum(failed for _, _, failed in comparison.made_again)
-        yield f"{failures} attempt{'s' if failures > 1 else ''} failed before the runs that are shown."
+        yield f"{failures} attempt{'s' if failures > 1 else ''} failed before the runs shown here."
     made_by = revisions(comparison)
     if len(made_by) > 1:
-        yield f"The runs were made by {len(made_by)} revisions of the code: {', '.join(made_by)}."
+        yield f"The runs come from {len(made_by)} revisions of the code: {', '.join(made_by)}."
     elif any(revision.endswith("+") for revision in made_by):
-        yield f"The code had changes that were not committed ({made_by[0]})."
+        yield f"The code had uncommitted changes ({made_by[0]})."
 
 
 def unlike_cores(comparison: Comparison) -> Iterator[str]:
@@ -157,7 +157,7 @@ def unlike_cores(comparison: Comparison) -> Iterator[str]:
         times = runs.process_imbalance
         if times and times >= UNLIKE_CORES:
             yield (
-                f"The cores are of unlike speed: of {runs.mode.count} equal processes at once, the slowest took "
+                f"The cores differ in speed: of {runs.mode.count} equal processes at once, the slowest took "
                 f"{times:.2f} times as long as the fastest ({comparison.name(runs)}), and ranks wait for the slowest."
             )
 

@@ -9,13 +9,13 @@ from lightning_app.compare.report.comparison import Comparison
 def method(comparison: Comparison) -> list[str]:
     """One rule a sentence or two."""
     settings = comparison.content["settings"]
-    counted = f"{settings['steps']} counted steps of each mode in {settings['rounds']} rounds, the modes in turn"
-    first = [f"{counted}, every second round backward."] if settings["steps"] else []
+    counted = f"{settings['steps']} counted steps per mode in {settings['rounds']} rounds, alternating between modes"
+    first = [f"{counted}, every second round in reverse order."] if settings["steps"] else []
     original = any(runs.mode.kind == "original" for runs in comparison.modes)
     steps = settings["original_steps"]
     also = [f"The original loop: {steps} counted steps, in fp32, on random images; throughput only."]
     caches = (
-        "Data and weights are prepared before the first run, so every run finds them packed; whoever reads them first "
+        "Data and weights are prepared before the first run, so every run finds them packed; the first to read them "
         "may still warm the file cache for the others."
     )
     return [*first, *RULES, caches, *(also if original else [])]

@@ -57,7 +57,7 @@ def parse_mode(text: str) -> Mode:
     if match:
         mode = Mode("cpu", int(match[1])) if match[1] else Mode("ddp", int(match[2]), nodes=int(match[3] or 0))
         if mode.kind == "ddp" and mode.count == 1:
-            raise UsageError("--modes: ddp:1 is one process; say cpu or gpu.")
+            raise UsageError("--modes: ddp:1 is one process; use cpu or gpu.")
         return mode
     if text == "cpu":
         return Mode("cpu", 0)

@@ -55,7 +55,9 @@ class Results:
         found = read(path)
         for name in ("recipe", "settings"):
             if found[name] != fresh[name]:
-                raise UsageError(f"{path} is of another comparison ({differing(found, fresh)}); choose another --to.")
+                raise UsageError(
+                    f"{path} belongs to another comparison ({differing(found, fresh)}); choose another --to."
+                )
         refuse_other_machines(path, found["machines"], fresh["machines"])
         found["machines"] |= fresh["machines"]
         return cls(path, found | {"command": command, "unavailable": elsewhere(found, facts["machine"]["host"])})
@@ -91,7 +93,7 @@ class Results:
         other = read(path)
         if other["recipe"] != self.content["recipe"] or other["settings"] != self.content["settings"]:
             raise UsageError(
-                f"{path} cannot be compared with this: {differing(other, self.content)}. Make it with the same options."
+                f"{path} cannot be compared with this: {differing(other, self.content)}. Run it with the same options."
             )
         refuse_other_machines(path, other["machines"], self.content["machines"])
         self.content["machines"] |= other["machines"]
@@ -123,7 +125,7 @@ def read(path: Path) -> dict[str, Any]:
         schema = content["schema"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
-            f"{path} is no results.json of compare ({error!r}); expected the file that a comparison leaves in its "
+            f"{path} is not a results.json of compare ({error!r}); expected the file that a comparison leaves in its "
             "folder. Copy it again, or choose another --to."
         ) from error
     if schema != SCHEMA:
@@ -143,7 +145,7 @@ def refuse_other_machines(path: Path, theirs: dict[str, Any], ours: dict[str, An
         if changed:
             what = "; ".join(f"{fact} is {then.get(fact)} there, {now.get(fact)} here" for fact in changed)
             raise UsageError(
-                f"{path} has runs of a machine called {name} that is not this one as it is now ({what}). Measure anew, "
+                f"{path} has runs of a machine called {name} that is not this one as it is now ({what}). Measure again "
                 "into another --to, or under another hostname."
             )
 

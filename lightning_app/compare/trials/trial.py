@@ -80,7 +80,7 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
     }
     ranks = [] if failed else read_ranks(trial)
     if not failed and len(ranks) < trial.mode.processes:
-        record["failed"] = f"{len(ranks)} of {trial.mode.processes} processes left their numbers in {trial.folder}"
+        record["failed"] = f"{len(ranks)} of {trial.mode.processes} processes wrote their results to {trial.folder}"
     if trial.part == "steps":
         for left in trial.folder.glob("**/run"):
             shutil.rmtree(left)  # a checkpoint of a model that nobody wants
@@ -150,7 +150,7 @@ def last_error(log: Path) -> str:
     said = log.read_text(errors="replace")[-TAIL_CHARACTERS:].strip()
     lines = said.splitlines()
     errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
-    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+    return (errors or lines or ["no message"])[-1].removeprefix("error: ")
 
 
 def read_ranks(trial: Trial) -> list[dict[str, Any]]:

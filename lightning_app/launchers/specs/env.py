@@ -39,7 +39,7 @@ def local_ranks(environ: Environ, ranks: dict[str, Any]) -> tuple[dict[str, Any]
         return everyone, {"local_rank": NAMES["global_rank"], "local_world_size": NAMES["world_size"]}
     if LOCAL_RANK in environ:
         raise Contradiction(
-            f"{LOCAL_WORLD_SIZE}: missing; it is the number of ranks on this node, which nothing else tells where "
+            f"{LOCAL_WORLD_SIZE}: missing; it is the number of ranks on this node, which nothing else tells if "
             "MASTER_ADDR is another host's"
         )
     return {"local_rank": 0, "local_world_size": 1}, {}  # one process a node, as Kubeflow's pods are

@@ -158,12 +158,12 @@ def test_more_bits_are_scaled_by_the_range_that_is_known(data: bytes, expected: 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (ramp(0, 4095, np.uint16), "from 0 to 4095, and nothing says which is white"),
-        (ramp(0, 200, np.uint16), "from 0 to 200, and nothing says which is white"),
-        (ramp(0, 3000, np.int32), "from 0 to 3000, and nothing says which is white"),
-        (ramp(-1000, 1000, np.int32), "from -1000 to 1000, and nothing says which is white"),
-        (ramp(-1, 1, np.float32), "from -1 to 1, and nothing says which is white"),
-        (ramp(0, 1e6, np.float32), "from 0 to 1e\\+06, and nothing says which is white"),
+        (ramp(0, 4095, np.uint16), "from 0 to 4095, and nothing says which value is white"),
+        (ramp(0, 200, np.uint16), "from 0 to 200, and nothing says which value is white"),
+        (ramp(0, 3000, np.int32), "from 0 to 3000, and nothing says which value is white"),
+        (ramp(-1000, 1000, np.int32), "from -1000 to 1000, and nothing says which value is white"),
+        (ramp(-1, 1, np.float32), "from -1 to 1, and nothing says which value is white"),
+        (ramp(0, 1e6, np.float32), "from 0 to 1e\\+06, and nothing says which value is white"),
         (np.full((SIDE, SIDE), np.nan, np.float32), "NaN"),
     ],
 )
@@ -189,7 +189,7 @@ def test_heic_is_read_where_pillow_heif_is_installed() -> None:
 
 @pytest.mark.parametrize("data", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", b"%PDF-1.4"])
 def test_what_would_start_a_program_is_no_image(data: bytes) -> None:
-    with pytest.raises(UnidentifiedImageError, match="not an image of any kind that is read here"):
+    with pytest.raises(UnidentifiedImageError, match="not an image in a supported format"):
         decode_image(data, SIDE)
 
 

@@ -162,7 +162,7 @@ def test_a_compression_that_zipfile_does_not_know_is_no_damage(
         while (position := data.find(signature, position + 1)) >= 0:
             data[position + place] = method
     path.write_bytes(data)
-    with pytest.raises(DataError, match=rf"tree\.zip is compressed by {said}, which .*: unpack it"):
+    with pytest.raises(DataError, match=rf"tree\.zip is compressed with {said}, which .*: unpack it"):
         open_files(path).entries()
 
 

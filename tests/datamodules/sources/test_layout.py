@@ -54,7 +54,7 @@ def test_splits_have_many_names_and_other_names_are_said(folders: list[str], exp
     assert splits(found) == expected
     assert classes(found) == ["cat", "dog"]
     renamed = [name for name in folders if name not in ("train", "val", "test")]
-    assert [note.split("/ is taken as ")[0] for note in found.notes] == sorted(
+    assert [note.split("/ is read as ")[0] for note in found.notes] == sorted(
         renamed, key=lambda name: name.lower()[:2]
     )
 
@@ -91,8 +91,8 @@ def test_what_lies_beside_the_splits_is_left_out_and_said() -> None:
     assert splits(found) == {"train": 4, "test": 4}
     assert found.ignored == [
         ("README.md", "not images (.md)"),
-        ("docs/figure.png", "in no class folder of photos/"),
-        ("photos/train/loose.jpg", "in no class folder of photos/"),
+        ("docs/figure.png", "not in a class folder of photos/"),
+        ("photos/train/loose.jpg", "not in a class folder of photos/"),
     ]
 
 
@@ -139,8 +139,8 @@ def test_a_class_may_be_called_train() -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["1.jpg", "2.jpg"], "lie in no class folder"),
-        (["train/1.jpg", "train/2.jpg"], "lie in no class folder"),
+        (["1.jpg", "2.jpg"], "are in no class folder"),
+        (["train/1.jpg", "train/2.jpg"], "are in no class folder"),
         (["train/cat.1.jpg", "test/2.jpg"], "hold images, but no class folders"),  # dogs-vs-cats
         (tree("seg_train/seg_train", "seg_test/seg_test"), "no images directly in seg_train/, seg_test/"),  # Intel
         (tree("test"), "no images in photos as train/<class>/<image>, but test/"),

@@ -32,7 +32,7 @@ def test_an_image_has_an_ending_and_is_not_hidden(name: str, expected: bool) -> 
     [
         ("a/.1.jpg", "hidden"),
         ("a/notes.txt", "not images (.txt)"),
-        ("a/1", "without a file ending"),
+        ("a/1", "without a file extension"),
         ("a/1.svg", ".svg, which Pillow does not read"),
         ("a/1.HEIC", ".heic, which pip install pillow-heif makes readable"),
     ],

@@ -98,7 +98,7 @@ def test_rows_without_label_are_left_out_and_rows_without_bytes_are_unreadable(r
     write(root / "data/test-00000-of-00001.parquet", rows, NAMES)
     source = ImageFolder(root)
     assert source.listing().split_sizes["test"] == 2
-    assert source.listing().ignored == [("test/test-00000-of-00001-000002.png", "in no class folder of the root")]
+    assert source.listing().ignored == [("test/test-00000-of-00001-000002.png", "not in a class folder of the root")]
     bad = [str(image) for _, image in source.images() if isinstance(image, Exception)]
     assert bad == ["no bytes in the table"]
 
@@ -106,7 +106,7 @@ def test_rows_without_label_are_left_out_and_rows_without_bytes_are_unreadable(r
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"text": ["a"], "label": [0]}, "found none) and one of classes"),
+        ({"text": ["a"], "label": [0]}, "found none) and a column of classes"),
         ({"image": [b"x"], "mask": [b"y"], "label": [0]}, r"found image, mask"),
         ({"image": [b"x"], "fine": [0]}, "labels; found none)"),
     ],

@@ -54,5 +54,5 @@ def test_what_is_no_run_is_one_error(
     monkeypatch.setattr(sys, "argv", ["recipes", str(tmp_path / "curves.png"), f"x={tmp_path}"])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert f"{tmp_path} holds no TensorBoard log with val/acc" in capsys.readouterr().err
+    assert f"{tmp_path} has no TensorBoard log with val/acc" in capsys.readouterr().err
     assert not (tmp_path / "curves.png").exists()

@@ -127,7 +127,7 @@ def test_each_part_gets_its_share_of_what_is_left_and_what_was_left_out_is_said(
     assert fake.given == [("original_loop", 60), ("step_timing", 218), ("original_loop", 52), ("step_timing", 150)]
     assert measured.left_out == [
         "round 2, program (32-true): left out, as the 10 minutes of --minutes were over.",
-        "program (32-true): 7 steps a round in place of 9, to end within 10 minutes.",
+        "program (32-true): 7 steps per round instead of 9, to end within 10 minutes.",
     ]
     assert [sorted(each) for each in measured.rounds] == [["", "32-true"], [""]]
     assert measured.rounds[1] == {"": {"original": 2.0}}
@@ -143,7 +143,7 @@ def test_where_there_is_time_all_steps_are_taken_and_nothing_is_said() -> None:
 
 def test_no_time_for_anything_is_an_error() -> None:
     fake = Machinery()
-    with pytest.raises(UsageError, match="more --minutes"):
+    with pytest.raises(UsageError, match="increase --minutes"):
         Schedule([ORIGINAL], SHAPE, rounds=1, seconds=60.0, clock=fake.clock, run=fake.run).measure()
 
 

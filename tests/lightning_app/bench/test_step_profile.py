@@ -21,4 +21,6 @@ def test_the_floor_grows_with_batch_pixels_and_bytes() -> None:
 
 
 def test_the_floor_is_told_with_how_far_a_step_is_from_it() -> None:
-    assert floor(12_000_000_000, 3e12, 0.01) == ("floor of a step: 12 GB at 3000 GB/s, 4 ms; it takes 2.5 times that")
+    assert floor(12_000_000_000, 3e12, 0.01) == (
+        "floor of a step: 12 GB at 3000 GB/s, 4 ms; a step takes 2.5 times that"
+    )

@@ -29,7 +29,7 @@ def test_the_original_s_time_is_its_images_until_then_over_the_speed_of_now(tmp_
     original = record(tmp_path / "original", 64, [(100, 0.5), (200, 0.8125), (300, 0.9375)], (300, 0.875))
     # 200 steps of 64 images at the median of 4 images/s are 3,200 s, against 400.
     assert time_to_accuracy(original, ours, [1.0, 4.0, 5.0]) == (
-        "75.00% of the test: ours after 400 s, the original loop after 3,200 s (12,800 images at 4.0 images/s): "
+        "75.00% test accuracy: ours after 400 s, the original loop after 3,200 s (12,800 images at 4.0 images/s): "
         "8.0 times as fast."
     )
 
@@ -37,7 +37,7 @@ def test_the_original_s_time_is_its_images_until_then_over_the_speed_of_now(tmp_
 def test_an_accuracy_that_the_original_never_had_is_said(tmp_path: Path) -> None:
     ours = record(tmp_path / "ours", 32, [], (399, 0.75))
     original = record(tmp_path / "original", 64, [(100, 0.5)], (100, 0.625))
-    assert time_to_accuracy(original, ours, [4.0]).endswith("the original's recipe never had it in its recorded run.")
+    assert time_to_accuracy(original, ours, [4.0]).endswith("the original recipe never reached it in its recorded run.")
 
 
 def test_what_is_no_run_is_one_error(tmp_path: Path) -> None:

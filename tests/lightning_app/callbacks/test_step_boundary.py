@@ -139,7 +139,7 @@ def test_a_loss_that_is_no_number_stops_with_its_images_and_no_bad_checkpoint(
     assert main(["fit", *short, *EVERY_STEP, *explode, "--runs_dir", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     [line] = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert "no finite number after batch" in line
+    assert "is NaN or infinite after batch" in line
     assert "after batch 1 of epoch 0, made of digit " in line
     assert f"The last good checkpoint is {tmp_path}" in line
     for path in step_files(tmp_path / "short/version_0/checkpoints").values():
@@ -170,7 +170,7 @@ def test_a_weight_that_is_no_number_names_the_batch_that_was_trained_on(
 
     monkeypatch.setattr(ImageClassifier, "on_train_batch_end", spoil)
     assert main(["fit", *short, *EVERY_STEP, "--runs_dir", str(tmp_path)]) == 2
-    assert "no finite number after batch 3 of epoch 1, made of" in capsys.readouterr().err
+    assert "is NaN or infinite after batch 3 of epoch 1, made of" in capsys.readouterr().err
 
 
 def test_a_gpus_losses_are_looked_at_when_they_are_logged() -> None:
@@ -338,7 +338,7 @@ def test_a_run_whose_folder_vanishes_makes_it_again_and_ends(
     monkeypatch.setattr(ImageClassifier, "training_step", step)
     assert main(["fit", *short, *saving, "--runs_dir", str(tmp_path)]) == 0
     said = capsys.readouterr().err
-    assert "had vanished and was made again" in said
+    assert "had disappeared and was created again" in said
     assert "Traceback" not in said
     assert checkpoints(tmp_path)[0] == 18
     assert (tmp_path / "short/version_0/model/model.json").exists()
@@ -386,7 +386,7 @@ def test_a_logger_that_fails_costs_no_checkpoint_and_no_other_log(
     kept.write_best(trainer)
     assert saved == ["other"]
     assert list(step_files(kept.folder)) == [3]
-    assert "what was logged could not be saved (Input/output error)" in caplog.text
+    assert "the logs could not be saved (Input/output error)" in caplog.text
 
 
 def test_logs_are_synced_before_a_checkpoint_and_the_model_before_the_end_is_noted(

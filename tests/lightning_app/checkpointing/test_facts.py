@@ -19,7 +19,7 @@ def test_nothing_is_said_of_what_is_as_it_was_or_was_not_noted() -> None:
 
 def test_a_node_without_a_compiler_is_said() -> None:
     [line] = changes(THEN, THEN | {"kernels": {"batch_norm": False, "depthwise": False}})
-    assert line == "kernels was batch_norm, depthwise and is none now; the numbers will differ in their last bits"
+    assert line == "kernels was batch_norm, depthwise and is none now; results will differ in their last bits"
 
 
 def test_another_world_size_says_what_continues_and_what_is_not_exact() -> None:

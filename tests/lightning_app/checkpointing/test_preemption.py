@@ -50,7 +50,7 @@ def requeued(scontrol: Path) -> bool:
 @pytest.mark.parametrize("cause", [signal.SIGUSR1, signal.SIGTERM, TIME_LIMIT])
 def test_a_batch_job_that_is_preempted_goes_back_into_the_queue(cause: int, scontrol: Path) -> None:
     told(scontrol, **BATCH)
-    assert requeue(ENVIRON, cause) == "job 17 is back in the queue and goes on from there"
+    assert requeue(ENVIRON, cause) == "job 17 is back in the queue and resumes from there"
     assert requeued(scontrol)
 
 
@@ -59,8 +59,8 @@ def test_a_batch_job_that_is_preempted_goes_back_into_the_queue(cause: int, scon
     [
         (signal.SIGINT, BATCH, "interrupted or cancelled"),
         (signal.SIGTERM, BATCH | {"JobState": "CANCELLED"}, "interrupted or cancelled"),
-        (signal.SIGUSR1, BATCH | {"BatchFlag": "0"}, "needs sbatch with --requeue"),
-        (signal.SIGUSR1, BATCH | {"Requeue": "0"}, "needs sbatch with --requeue"),
+        (signal.SIGUSR1, BATCH | {"BatchFlag": "0"}, "needs sbatch --requeue"),
+        (signal.SIGUSR1, BATCH | {"Requeue": "0"}, "needs sbatch --requeue"),
         (signal.SIGUSR1, {}, "scontrol does not answer"),
     ],
 )
@@ -71,7 +71,7 @@ def test_no_other_job_does(cause: int, job: dict[str, str], said: str, scontrol:
 
 
 def test_outside_of_slurm_nobody_is_asked(scontrol: Path) -> None:
-    assert requeue({}, signal.SIGTERM) == "the same command goes on from there"
+    assert requeue({}, signal.SIGTERM) == "the same command resumes from there"
     assert not (scontrol / "calls").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_terminal_that_closes_is_noted_unless_nohup_was_used_and_not_printed_t
 def test_a_task_of_an_array_asks_and_is_asked_for_by_its_own_name(scontrol: Path) -> None:
     task = {"SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
     told(scontrol, **BATCH)
-    assert requeue(task, signal.SIGUSR1) == "job 12_3 is back in the queue and goes on from there"
+    assert requeue(task, signal.SIGUSR1) == "job 12_3 is back in the queue and resumes from there"
     job_deadline(task)
     assert (scontrol / "calls").read_text().splitlines() == ["show job -o 12_3", "requeue 12_3", "show job -o 12_3"]
 

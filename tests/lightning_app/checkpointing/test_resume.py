@@ -120,9 +120,9 @@ def test_a_run_goes_on_with_other_ranks_and_says_what_is_not_exact(
     ranks = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
     process = program("fit", *short, *ranks, "--runs_dir", str(tmp_path))
     assert process.returncode == 0, process.stderr
-    assert process.stderr.count("going on from step 8 of an attempt") == 1
+    assert process.stderr.count("resuming from step 8 of an unfinished attempt") == 1
     assert process.stderr.count("resume: world_size was 1 and is 2 now; the batches and their order stay the same") == 1
-    assert "dropout draws other masks, so the numbers will differ in more than their last bits" in process.stderr
+    assert "dropout draws different masks, so results will differ in more than their last bits" in process.stderr
     assert [path.name for path in (tmp_path / "short").iterdir()] == ["version_0"]
     assert last_checkpoint(tmp_path / "short/version_0")["global_step"] == STEPS
 
@@ -142,11 +142,11 @@ def test_a_run_does_not_go_on_with_other_data(
     assert fit(options, tmp_path) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "step-00000002.ckpt was trained on other data" in said
-    assert "begin anew with --resume never" in said
+    assert "start a new run with --resume never" in said
     picture(changed, 0)
     another_cache = ["--data.cache_dir", str(tmp_path / "packed again")]
     assert fit([*options, *another_cache], tmp_path) == 0
-    assert "going on from step 2" in capsys.readouterr().err
+    assert "resuming from step 2" in capsys.readouterr().err
 
 
 def picture(path: Path, number: int) -> Path:
@@ -165,7 +165,7 @@ def test_a_job_that_comes_back_after_its_run_came_to_its_end_ends_at_once(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "short").rglob("*")}
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert fit(short, tmp_path) == 0
-    assert "came to its end in an earlier attempt of this job" in capsys.readouterr().err
+    assert "finished in an earlier attempt of this job" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "short").rglob("*")} == before
 
 

@@ -157,7 +157,7 @@ def test_a_run_whose_origin_is_gone_does_not_begin_anew(tmp_path: Path) -> None:
     origin = step_file(interrupted(tmp_path, 8), 8)
     started(tmp_path, str(origin))[0].let_go()
     origin.unlink()
-    with pytest.raises(UsageError, match=rf"{origin} cannot be read .*begin anew with --resume never"):
+    with pytest.raises(UsageError, match=rf"{origin} cannot be read .*start a new run with --resume never"):
         started(tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_where_what_is_whole_cannot_be_used_here_nothing_begins_and_nothing_chan
         elif trouble == "another version":
             here_and_now.setattr(torch, "load", unknown)
         runs = RunsFolder(tmp_path, OPTIONS, refuse)
-        with pytest.raises(UsageError, match=r"step-000000.0.ckpt .*begin anew with --resume never"):
+        with pytest.raises(UsageError, match=r"step-000000.0.ckpt .*start a new run with --resume never"):
             runs.start("auto")
         runs.let_go()
     assert tree(tmp_path) == before
@@ -247,7 +247,7 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", forbidden)
-    with pytest.raises(UsageError, match=r"cannot keep runs in .* \(Permission denied\)"):
+    with pytest.raises(UsageError, match=r"cannot write runs to .* \(Permission denied\)"):
         started(tmp_path)
 
 
@@ -264,7 +264,7 @@ def test_where_no_checkpoint_is_whole_the_run_begins_in_a_folder_of_its_own(
 ) -> None:
     step_file(interrupted(tmp_path, 10), 10).write_bytes(b"")
     assert started(tmp_path)[1] == Start(1)
-    assert f"no checkpoint in {tmp_path / 'version_0'} is whole" in caplog.text
+    assert f"no checkpoint in {tmp_path / 'version_0'} is intact" in caplog.text
 
 
 def test_a_folder_that_was_given_up_is_never_taken_again(tmp_path: Path) -> None:
@@ -288,7 +288,9 @@ def test_a_path_of_a_run_with_other_options_names_them(tmp_path: Path) -> None:
 def test_a_path_of_a_checkpoint_saved_within_a_step_names_what_can_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / "epoch=1-step=20.ckpt"
     write_checkpoint(parts_of(20, OPTIONS, run={"options": OPTIONS.dump(), "resumable": False}), path)
-    with pytest.raises(UsageError, match=r"saved within a step, by another callback .* Resume from a step-\*\.ckpt"):
+    with pytest.raises(
+        UsageError, match=r"saved within a step, by another callback .* Resume from one of the run's step-\*\.ckpt"
+    ):
         started(tmp_path / "run", str(path))
 
 
@@ -296,7 +298,7 @@ def test_a_path_of_a_checkpoint_saved_within_a_step_names_what_can_be_resumed(tm
 def test_a_checkpoint_of_weights_alone_is_not_gone_on_from(lost: str, tmp_path: Path) -> None:
     path = step_file(interrupted(tmp_path), 20)
     write_checkpoint({name: part for name, part in parts_of(20, OPTIONS).items() if name not in (lost, "run")}, path)
-    with pytest.raises(UsageError, match=rf"{path} lacks {lost}, so no run can go on .* --model.weights {path}"):
+    with pytest.raises(UsageError, match=rf"{path} lacks {lost}, so no run can resume .* --model.weights {path}"):
         started(tmp_path, str(path))
 
 
@@ -307,7 +309,7 @@ def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
 
 def test_a_place_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="set --runs_dir to a place for runs"):
+    with pytest.raises(UsageError, match="set --runs_dir to a writable folder"):
         started(tmp_path / "file" / "name")
 
 
@@ -333,7 +335,7 @@ def test_an_unfinished_run_of_other_options_is_pointed_out(tmp_path: Path, caplo
     runs, start = started(tmp_path)
     runs.let_go()
     assert start == Start(1)
-    line = f"{tmp_path / 'version_0'} is unfinished, but of other options: data.batch_size is 32 there and 64 here"
+    line = f"{tmp_path / 'version_0'} is unfinished, but has other options: data.batch_size is 32 there and 64 here"
     assert line in caplog.text
     caplog.clear()
     started(tmp_path, "never")[0].let_go()
@@ -350,7 +352,7 @@ def test_a_run_whose_record_is_lost_goes_on_by_what_its_checkpoint_says(
     if damage == "damaged":
         record.write_text('{"config": ')
     assert started(tmp_path)[1] == Start(0, str(newest), 20, again=True)
-    assert f"{record} is missing or damaged; made again from a checkpoint beside it" in caplog.text
+    assert f"{record} is missing or damaged; rebuilt from a checkpoint beside it" in caplog.text
 
 
 def test_a_finished_run_whose_record_is_lost_is_left_alone(tmp_path: Path) -> None:
@@ -374,7 +376,7 @@ SHORT, LONG = of_length(1), of_length(3)
     ("kind", "said"),
     [
         (None, "the learning rate stays as it is"),
-        ("torch.optim.lr_scheduler.StepLR", "StepLR goes on from where it was"),
+        ("torch.optim.lr_scheduler.StepLR", "StepLR continues from where it was"),
         ("torch.optim.lr_scheduler.CosineAnnealingLR", "beyond its T_max the rate rises again"),
     ],
 )

@@ -52,7 +52,7 @@ def test_the_summary_counts_what_was_only_kept_in_memory() -> None:
     now.seconds = 100.0
     clock.kept_in_memory(began=99.75)
     clock.wrote(7, began=99.5)
-    expected = "saved 1 times, and 1 times the best in memory, in 0.75 s: 0.75% of the training time"
+    expected = "saved 1 times, and kept the best in memory 1 times, in 0.75 s: 0.75% of the training time"
     assert clock.summary() == expected
 
 

@@ -48,8 +48,8 @@ FIT = [
     Mistake(
         "missing data", "--data.root nowhere", "no data at nowhere", "a directory or an archive (.zip", "set data.root"
     ),
-    Mistake("truncated zip", "--data.root cut.zip", "cut.zip is damaged", "not complete", "fetch or make it again"),
-    Mistake("truncated tar", "--data.root cut.tar", "cut.tar is damaged", "not complete", "fetch or make it again"),
+    Mistake("truncated zip", "--data.root cut.zip", "cut.zip is damaged", "incomplete", "download or create it again"),
+    Mistake("truncated tar", "--data.root cut.tar", "cut.tar is damaged", "incomplete", "download or create it again"),
     Mistake("empty class", "--data.root empty", "no images in train/fox/", "ending in .jpg", "remove the empty class"),
     Mistake("one class", "--data.root one", "only one class in one: cat", "needs two or more", "Add a folder"),
     Mistake("other classes", "--data.root differ", "only one has cow, owl", "the same in both", "Add what is"),
@@ -57,7 +57,7 @@ FIT = [
         "no image",
         "--data.root text",
         "train/cat/0.png: not an image",
-        "not an image of any kind that is read here",
+        "not an image in a supported format",
         "data.on_bad_image: skip",
     ),
     Mistake("weights", "--model.weights other.safetensors", "other.safetensors does not fit", "missing", "backbone"),
@@ -68,9 +68,9 @@ FIT = [
     Mistake(
         "more sides than epochs",
         "--data.image_size [24,24,32]",
-        "data.image_size names 3 epochs, but trainer.max_epochs is 1",
+        "data.image_size lists 3 epochs, but trainer.max_epochs is 1",
         "evaluated at 32 pixels",
-        "Give --data.image_size one side, or 1 as a list",
+        "Give --data.image_size one side, or a list of 1",
     ),
     Mistake("batch of none", "--data.batch_size 0", "data.batch_size is 0", "expected", "1 or more"),
     Mistake(
@@ -99,17 +99,17 @@ FIT = [
     Mistake("misspelt option", "--data.batchsize 3", "no option data.batchsize", "data.batch_size?", "fit --help"),
     Mistake("misspelt key", "--config misspelt.yaml", "no option trainer.max_epoch", "did you mean", "max_epochs?"),
     Mistake("a word for a number", "--data.batch_size many", "data.batch_size is many", "a whole number", "--help"),
-    Mistake("optimizer", "--model.optimizer torch.optim.Adamm", "cannot be made", "no attribute 'Adamm'", "--help"),
+    Mistake("optimizer", "--model.optimizer torch.optim.Adamm", "cannot be created", "no attribute 'Adamm'", "--help"),
     Mistake("no config", "--config configs/quikstart.yaml", "no config at", "did you mean", "configs/quickstart.yaml"),
-    Mistake("tab", "--config tab.yaml", "tab.yaml, line 2, column 1: a tab", "by spaces", "`option: value`"),
+    Mistake("tab", "--config tab.yaml", "tab.yaml, line 2, column 1: a tab", "with spaces", "`option: value`"),
     Mistake("unclosed", "--config unclosed.yaml", "unclosed.yaml, line 2", "expected ',' or '}'", "`option: value`"),
     Mistake(
         "no table", "--config list.yaml", "list.yaml has a list in it", "options by name", "configs/quickstart.yaml"
     ),
-    Mistake("augmentation", "--data.augment.flip 2", "data.augment.flip is 2", "a chance", "between 0 and 1"),
-    Mistake("runs in a file", "--runs_dir file", "cannot keep runs in file/", "Not a directory", "set --runs_dir"),
+    Mistake("augmentation", "--data.augment.flip 2", "data.augment.flip is 2", "a probability", "between 0 and 1"),
+    Mistake("runs in a file", "--runs_dir file", "cannot write runs to file/", "Not a directory", "set --runs_dir"),
     Mistake("cache in a file", "--data.cache_dir file", "cannot write to file", "exists", "set data.cache_dir"),
-    Mistake("runs read-only", "--runs_dir read_only", "cannot keep runs in read_only", "(", "set --runs_dir to"),
+    Mistake("runs read-only", "--runs_dir read_only", "cannot write runs to read_only", "(", "set --runs_dir to"),
     Mistake("cache read-only", "--data.cache_dir read_only", "cannot write to read_only", "(", "set data.cache_dir"),
     Mistake(
         "no network for weights",
@@ -138,7 +138,7 @@ ARTIFACT = [
     Mistake("serve no run", "serve --latest", "no trained model", "below runs", "run make fit first"),
     Mistake("taken port", "serve --model artifact --port {port}", "cannot listen on", "in use", "another --port"),
 ]
-UNREADABLE = "gone.json is no results.json", "the file that a comparison leaves", "Copy it again"
+UNREADABLE = "gone.json is not a results.json", "the file that a comparison leaves", "Copy it again"
 MEASURING = [
     Mistake("comparison in a file", "compare --modes cpu --to file", "--to file cannot be", "exists", "choose another"),
     Mistake("comparison read-only", "compare --modes cpu --to read_only", "--to read_only cannot", "(", "another"),
@@ -261,7 +261,7 @@ def test_without_a_mistake_it_is_a_fit(here: Path, capsys: pytest.CaptureFixture
     assert main(fit_options("")) == 0
     assert (here / "runs/image_folder/version_0/model/model.json").exists()
     said = capsys.readouterr().err
-    assert "log_every_n_steps: 3 instead of 10 (an epoch has no more)" in said
+    assert "log_every_n_steps: 3 instead of 10 (an epoch has no more steps)" in said
     assert "warn" not in said.lower()
 
 

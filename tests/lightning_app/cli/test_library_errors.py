@@ -79,7 +79,7 @@ def test_of_a_class_that_an_option_names_its_own_reason_is_shown() -> None:
         "  - Expected a <class 'bool'>\nGiven value type: <class 'Namespace'>\nGiven value: Namespace(class_path=...)"
     )
     assert str(option_error(raised, began=False)) == (
-        "lightning.pytorch.loggers.WandbLogger cannot be made: No account. Change or leave out that option (--debug "
+        "lightning.pytorch.loggers.WandbLogger cannot be created: No account. Change or leave out that option (--debug "
         "shows the traceback)."
     )
 

@@ -57,8 +57,8 @@ def test_the_last_one_named_counts_as_for_every_option(args: str, name: str, own
         ("nowhere.Model", "cannot be imported (No module named 'nowhere')"),
         ("own_models.Three", "has no attribute 'Three'"),
         ("One", "cannot be imported (Empty module name)"),
-        ("torch.nn.Linear", "which is none"),
-        ("models.classifier", "which is none"),
+        ("torch.nn.Linear", "which is not a subclass"),
+        ("models.classifier", "which is not a subclass"),
     ],
 )
 def test_what_is_no_such_class_is_one_error(path: str, said: str, own: Path) -> None:

@@ -29,7 +29,7 @@ Parser key "trainer.callbacks":
 )
 def test_a_class_that_cannot_be_made_is_named_with_the_reason(path: str, problem: str) -> None:
     said = in_plain_words(UNION.format(path=path, problem=problem), [])
-    assert said == f"trainer.callbacks has {path}, which cannot be made: {problem}."
+    assert said == f"trainer.callbacks has {path}, which cannot be created: {problem}."
 
 
 def test_a_word_for_a_table_of_options_names_one_of_them() -> None:

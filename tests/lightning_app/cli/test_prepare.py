@@ -54,7 +54,7 @@ def test_it_packs_the_data_checks_the_weights_and_makes_nothing_else(run: Run, p
     code, said = run("prepare", *OPTIONS, "--trainer.strategy", "gpu")  # a login node has no GPU
     assert code == 0
     assert re.search(r"data: data/packed/image_folder-\w+, 16 images of 2 classes, ready", said)
-    assert "weights: weights.safetensors; its classifier for 1000 classes is replaced by one for 2" in said
+    assert "weights: weights.safetensors; its classifier for 1000 classes is replaced with one for 2" in said
     assert {path.name for path in set(place.iterdir()) - before} == {"data"}
 
 
@@ -65,7 +65,7 @@ def test_a_second_time_there_is_nothing_to_pack(run: Run, place: Path) -> None:
 
 def test_verify_passes_what_is_whole_and_refuses_a_flipped_bit(run: Run, place: Path) -> None:
     code, said = run("prepare", *OPTIONS, "--verify")
-    assert (code, "every checksum is right" in said) == (0, True)
+    assert (code, "all checksums match" in said) == (0, True)
     [images] = place.glob("data/packed/*/images.npy")
     content = bytearray(images.read_bytes())
     content[-1] ^= 1

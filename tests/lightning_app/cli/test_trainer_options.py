@@ -46,7 +46,7 @@ ROWS: dict[str, list[Row]] = {
     "strategy": [
         Row("auto", note="`auto`, `cpu`, `gpu` or `ddp`"),
         Row("lightning.pytorch.strategies.SingleDeviceStrategy", note="a Strategy by class path"),
-        Row("ddp_spawn", "a name of Lightning's; expected one of auto, cpu, gpu, ddp", "Lightning's names"),
+        Row("ddp_spawn", "Lightning's name; expected one of auto, cpu, gpu, ddp", "Lightning's names"),
     ],
     "devices": [Row("auto", note="processes of `ddp`; `auto` is one per GPU, or as many as the launcher started")],
     "num_nodes": [Row("1", note="ignored: the launcher decides")],

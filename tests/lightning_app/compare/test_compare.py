@@ -31,7 +31,7 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
     [
         (["--modes", "cpu", "tpu"], "there is no mode tpu; expected cpu"),
         (["--modes", "cpu", "--steps", "29"], "--steps is 29; expected 30 or more, or 0"),
-        (["--modes", "cpu", "--rounds", "0"], "--rounds is 1 or more"),
+        (["--modes", "cpu", "--rounds", "0"], "--rounds has to be 1 or more"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_runs(

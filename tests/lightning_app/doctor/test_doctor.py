@@ -103,7 +103,7 @@ def test_where_all_is_well_nothing_is_found() -> None:
         (on_gpus(H100, OTHER, shm_mib=64), "/dev/shm on node1 has 64 MiB left"),
         (pair(refused="8 ranks, 4 GPUs"), "rank 0 on node1 would not run: 8 ranks, 4 GPUs"),
         (pair(packed=[]), "no packed data on node1"),
-        (pair(runs_file_system="nfs4"), "runs/ lies on nfs4"),
+        (pair(runs_file_system="nfs4"), "runs/ is on nfs4"),
         (pair(num_nodes=None, versions=healthy().versions | {"mpi library": "none: not installed"}), "mpi4py on node1"),
         (
             [healthy(), healthy(1, host="node2", versions=healthy().versions | {"torch": "2.12.0"})],
@@ -164,7 +164,7 @@ def test_alone_it_says_what_this_process_is_and_that_nothing_was_added(program: 
     assert done.returncode == 0, done.stderr
     assert "0 of 1" in done.stdout
     assert "launcher: none" in done.stdout
-    assert "all-reduce: not tried by one process" in done.stdout
+    assert "all-reduce: not tried with one process" in done.stdout
 
 
 def test_as_json_it_holds_all_facts(program: Program) -> None:
@@ -209,7 +209,7 @@ def test_variables_that_a_fit_would_refuse_are_what_goes_wrong(
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match="1"):
         main(["doctor"])
-    assert said in capsys.readouterr().out.partition("What would go wrong:")[2]
+    assert said in capsys.readouterr().out.partition("Problems:")[2]
 
 
 def test_the_memory_is_the_least_limit_of_the_groups_that_a_job_is_in(tmp_path: Path) -> None:

@@ -78,18 +78,18 @@ def test_a_hang_that_is_over_does_not_make_the_next_one_take_longer() -> None:
 
 def test_a_rank_that_gives_no_answer_is_named_before_all_others() -> None:
     said = who_did_not_come({(0, "a"): Position(9, 5, BACKWARD), (1, "b"): Position(9, 4, READING), (2, "c"): None})
-    assert said.startswith("rank 2 on c gives no answer")
+    assert said.startswith("rank 2 on c does not answer")
     assert "SIGSTOP" in said
 
 
 def test_of_ranks_that_answer_the_one_with_fewer_batches_is_named() -> None:
     found = {(0, "a"): Position(9, 5, READING), (1, "b"): Position(9, 4, READING), (2, "c"): Position(9, 5, BACKWARD)}
-    assert who_did_not_come(found).startswith("rank 1 on b did not come")
+    assert who_did_not_come(found).startswith("rank 1 on b did not reach")
 
 
 def test_with_as_many_batches_the_one_that_does_not_wait_for_others_is_named() -> None:
     found = {(0, "a"): Position(9, 5, READING), (1, "b"): Position(9, 5, BACKWARD)}
-    assert who_did_not_come(found).startswith("rank 0 on a did not come")
+    assert who_did_not_come(found).startswith("rank 0 on a did not reach")
 
 
 def test_where_all_stand_alike_nobody_is_named() -> None:
@@ -99,7 +99,7 @@ def test_where_all_stand_alike_nobody_is_named() -> None:
 
 
 def test_a_single_process_says_where_it_stands() -> None:
-    assert who_did_not_come({(0, "a"): Position(9, 5, READING)}) == "This process stands still."
+    assert who_did_not_come({(0, "a"): Position(9, 5, READING)}) == "This process makes no progress."
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_watch_says_once_where_this_process_stands_and_ends_the_job_if_told_
     watch = HangWatch(HangOptions(0.001, then="end"), progress, rank, lambda seconds: peers, ended.put)
     line = ended.get(timeout=60)
     watch.close()
-    assert f"s. rank {1 - rank} on b gives no answer" in line
+    assert f"s. rank {1 - rank} on b does not answer" in line
     [said] = caplog.messages
     assert said.startswith(line)
     assert f"rank {rank} at:" in said

@@ -96,7 +96,9 @@ def test_jobs_of_mpirun_on_many_nodes_differ_in_their_namespace() -> None:
 
 def test_where_a_job_has_no_name_one_is_asked_for() -> None:
     for launch in (MPICH_ON_MANY_NODES, MPICH_ON_ONE_NODE):
-        with pytest.raises(UsageError, match=r"hydra gives this job no name .* Set LIGHTNING_APP_JOB_ID to any word"):
+        with pytest.raises(
+            UsageError, match=r"hydra gives this job no unique name .* Set LIGHTNING_APP_JOB_ID to any word"
+        ):
             job_token(launch, {}, ())
 
 

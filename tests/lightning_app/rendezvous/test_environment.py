@@ -118,7 +118,7 @@ def test_options_that_make_no_sense_are_refused_before_anybody_waits(monkeypatch
     monkeypatch.setattr(environment, "this_launch", lambda: ONE_NODE)
     with pytest.raises(UsageError, match="interface ib7 is not on"):
         LauncherEnvironment(interface="ib7").validate_settings(4, 1)
-    with pytest.raises(UsageError, match="timeout is 0; expected seconds, more than 0"):
+    with pytest.raises(UsageError, match="timeout is 0; expected a number of seconds above 0"):
         LauncherEnvironment(timeout=0).validate_settings(4, 1)
 
 

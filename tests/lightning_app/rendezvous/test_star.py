@@ -261,7 +261,7 @@ def test_the_end_of_rank_zero_is_noticed_at_once(ranks: ThreadPoolExecutor, list
     connection.sendall(f"welcome {TOKEN}\n".encode())
     connection.recv(100)
     connection.close()
-    with pytest.raises(Missing, match=r"rank 0 at .* ended before all ranks had come"):
+    with pytest.raises(Missing, match=r"rank 0 at .* ended before all ranks had connected"):
         waiting.result()
 
 

@@ -47,7 +47,7 @@ def test_who_is_awaited_is_said_after_half_a_minute_and_then_every_minute(
     for clock.now in range(1000, 1120):
         over.append(wait.over(lambda: [3, 5]))
     assert [record.message for record in caplog.records] == [
-        f"waiting for rank 3, 5 since {seconds} s of at most 100 ({TIMEOUT_VARIABLE})" for seconds in (30, 90)
+        f"still waiting for rank 3, 5 after {seconds} s of at most 100 ({TIMEOUT_VARIABLE})" for seconds in (30, 90)
     ]
     assert over.index(True) == 101
 
@@ -58,7 +58,7 @@ def test_a_wait_without_a_limit_names_none_and_a_quiet_one_says_nothing(
     waits = [Waiting(math.inf), Waiting(math.inf, quiet=True)]
     clock.now += 36_000
     assert [wait.over(lambda: [1]) for wait in waits] == [False, False]
-    assert caplog.messages == ["waiting for rank 1 since 36000 s"]
+    assert caplog.messages == ["still waiting for rank 1 after 36000 s"]
 
 
 def test_a_wait_ends_when_the_check_raises() -> None:

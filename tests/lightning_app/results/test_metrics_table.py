@@ -125,7 +125,7 @@ def test_a_damaged_byte_costs_its_line_and_the_table_is_kept_as_it_was(
     assert steps(tmp_path) == sorted({0, 1, 2, 3, 4, 5} - lost)
     [aside] = tmp_path.glob("metrics.csv.damaged-*")
     assert aside.read_bytes() == damaged
-    assert f"the file as it was is now {aside.name}" in caplog.text
+    assert f"the original file is now {aside.name}" in caplog.text
 
 
 def test_a_line_that_a_kill_cut_short_is_no_damage(tmp_path: Path) -> None:

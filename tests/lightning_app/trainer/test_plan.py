@@ -95,14 +95,14 @@ def test_every_choice_comes_with_its_reason() -> None:
     assert plan_run("auto", None, None, TWO_V100, ALONE).reasons == (
         "strategy: ddp (2 GPUs are visible)",
         "devices: 2 on this node (one process per visible GPU)",
-        "precision: 16-mixed (the GPU has fp16, no bf16)",
-        "threads: 20 a process (40 usable cores for 2 processes)",
+        "precision: 16-mixed (the GPU has fp16 but no bf16)",
+        "threads: 20 per process (40 usable cores for 2 processes)",
     )
     assert plan_run("cpu", None, "32-true", NEW_CPU, ALONE).reasons == (
         "strategy: cpu (asked for)",
         "devices: 1 on this node (cpu is one process)",
         "precision: 32-true (asked for)",
-        "threads: 8 a process (8 usable cores for 1 process)",
+        "threads: 8 per process (8 usable cores for 1 process)",
     )
 
 

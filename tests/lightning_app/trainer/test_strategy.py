@@ -18,7 +18,7 @@ def test_an_environment_is_taken_out_of_the_plugins() -> None:
     environment, other = LightningEnvironment(), object()
     assert take_environment([other, environment]) == (environment, [other])
     assert take_environment([]) == (None, [])
-    with pytest.raises(UsageError, match="2 cluster environments; expected one at most"):
+    with pytest.raises(UsageError, match="2 cluster environments; expected at most one"):
         take_environment([environment, environment])
 
 

@@ -259,7 +259,7 @@ def test_without_a_working_compiler_torchs_own_takes_its_place_and_the_log_says_
     finally:
         compiling.load.cache_clear()
     assert all(torch.equal(each, nn.ReLU6()(nn.BatchNorm2d(24)(images))) for each in found)
-    assert caplog.text.count("kernels: torch's own instead of batch_norm.c") == 1
+    assert caplog.text.count("kernels: using torch's instead of batch_norm.c") == 1
     assert compiler in caplog.text
 
 

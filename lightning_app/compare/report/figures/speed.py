@@ -25,7 +25,7 @@ def speed(comparison: Comparison) -> Figure | None:
             bars.append(Bar(comparison.name(runs), [rates.median], label, (rates.low, rates.high), serial))
     if not bars:
         return None
-    outlined = " Outlined: independent processes at once, what ranks could reach."
+    outlined = " Outlined: independent processes at once, the ceiling for ranks."
     caption = "Median and quartiles of the counted steps." + (outlined if any(bar.hollow for bar in bars) else "")
     return Figure("Training speed", bar_chart(bars, "images/s"), caption)
 
@@ -48,9 +48,9 @@ def efficiency(comparison: Comparison) -> Figure | None:
     lines.append(Line("linear", [(1, 1), (most, 1)], kind="reference"))
     ticks = [2**power for power in range(int(most).bit_length())]
     axes = Axis("ranks", 0.9, most * 1.12, True, ticks), Axis("speed-up / ranks", 0, highest * 1.1)
-    caption = "Over one process with the threads of a rank; the speed-up stands at each measured point."
+    caption = "Relative to one process with one rank's threads; labels give the speed-up at each measured point."
     if any(line.kind == "predicted" for line in lines):
-        caption += " Hollow: predicted from the step and the link measured here, for ranks with cores of their own."
+        caption += " Hollow: predicted from the step and the link measured here, for ranks with their own cores."
     return Figure("Efficiency over ranks", line_chart(lines, *axes), caption)
 
 
@@ -99,8 +99,8 @@ def step_parts(comparison: Comparison) -> Figure | None:
             label = f"{share(data)} data" + (f", {share(communication)} exchange" if exchange else "")
             shares = [100 * data, 100 * (1 - data - communication), 100 * communication]
             bars.append(Bar(comparison.name(runs), shares, label))
-    caption = "Making the batch, and exchanging gradients, as shares of a step."
-    return Figure("What a step is made of", bar_chart(bars, "% of a step", STEP_PARTS), caption) if bars else None
+    caption = "Making the batch and exchanging gradients, as shares of a step."
+    return Figure("What a step consists of", bar_chart(bars, "% of a step", STEP_PARTS), caption) if bars else None
 
 
 def link(comparison: Comparison) -> Figure | None:
@@ -113,7 +113,7 @@ def link(comparison: Comparison) -> Figure | None:
     if not lines:
         return None
     horizontal = Axis("bytes", log=True, ticks=[2**10, 2**15, 2**20, 2**26], text=size_text)
-    caption = "Medians, all ranks beginning together; predictions are made from these."
+    caption = "Medians, with all ranks starting together; the predictions use these."
     return Figure(
         "The link between the ranks", line_chart(lines, horizontal, Axis("all-reduce (ms)", log=True)), caption
     )

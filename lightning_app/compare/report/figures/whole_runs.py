@@ -28,8 +28,8 @@ def wall_time_parts(comparison: Comparison) -> Figure | None:
         for runs in comparison.whole
         if (wall := runs.wall_time)
     ]
-    caption = "Medians over the seeds, as the first rank saw them."
-    title = "Where the time of a run went"
+    caption = "Medians over the seeds, measured on the first rank."
+    title = "Where a run's time went"
     return Figure(title, bar_chart(bars, "seconds", WALL_TIME_PARTS), caption) if bars else None
 
 

@@ -23,10 +23,11 @@ def cost(comparison: Comparison) -> Table:
     ]
     body = [cost_row(comparison, runs, found) for runs, found in costs]
     notes = [
-        "A core-hour is one thread of one process for an hour, and a GPU-hour one rank's GPU, from the start of the "
-        "command to its end, medians over the seeds; what waits is billed too. To the target: up to the first "
-        "validation at or above it, where every seed reached it. A million images: at the rate of the counted steps, "
-        f"so without start, validation and test ({IMAGES:,} images are {IMAGES / 50_000:.0f} epochs of CIFAR-10).",
+        "A core-hour is one thread of one process for an hour, and a GPU-hour is one rank's GPU for an hour. Both "
+        "count from the start of the command to its end, idle time included; the table has medians over the seeds. To "
+        "the target: up to the first validation at or above it, if every seed reached it. A million images: at the "
+        f"rate of the counted steps, so without start, validation and test ({IMAGES:,} images are "
+        f"{IMAGES / 50_000:.0f} epochs of CIFAR-10).",
         *energy_notes([runs for runs, _ in costs if runs.whole]),
     ]
     return Table("Cost", head, body, notes)
@@ -58,7 +59,7 @@ def energy_notes(whole: list[ModeRuns]) -> list[str]:
     for device, name in (("gpu", "GPUs"), ("cpu", "processors")):
         reasons = {reason for runs in whole if (reason := energy_of(runs, device)[1])}
         if reasons:
-            notes.append(f"No energy of {name}: {'; '.join(sorted(reasons))}.")
+            notes.append(f"No energy for {name}: {'; '.join(sorted(reasons))}.")
         else:
             notes.append(f"Energy of {name}: {ENERGY_IS[device]}.")
     return notes
@@ -75,8 +76,8 @@ def marginal(comparison: Comparison) -> Table:
     head = ["from", "to", "devices", "time", "device-hours", "timed by"]
     body = [marginal_row(comparison, each) for each in marginals(comparison.modes)]
     note = (
-        "What the next larger number of devices changes, each by its fastest mode. Twice the devices at half the time "
-        "would cost no more; at more than half, each hour saved is bought with device-hours."
+        "What the next larger number of devices changes, each with its fastest mode. Twice the devices in half the "
+        "time would cost no more; if they need more than half, each hour saved costs device-hours."
     )
     return Table("What more devices save and cost", head, body, [note])
 

@@ -12,7 +12,7 @@ from lightning_app.compare.report.formatting import NONE, gigabytes, number, per
 from lightning_app.compare.report.tables.table import Table
 
 THROUGHPUT = (
-    *("mode", "processes x threads", "precision", "images a step", "started by", "images/s", "step (ms)", "speed-up"),
+    *("mode", "processes x threads", "precision", "images per step", "started by", "images/s", "step (ms)", "speed-up"),
     *("efficiency", "of the ceiling", "data path", "communication", "memory (host)", "memory (GPU)"),
 )
 
@@ -29,11 +29,11 @@ def throughput(comparison: Comparison) -> Table:
     notes = [
         "images/s and step: median over the counted steps (quartiles). Ratios: median over the rounds (range), each "
         f"within one round and one machine. Speed-up is over {over}; efficiency is over one process with as many "
-        "threads (or the one GPU), divided by the ranks. Images a step are those of all ranks together.",
+        "threads (or the one GPU), divided by the ranks. Images per step are summed over all ranks.",
     ]
     if any(runs.mode.kind == "serial" and runs.steps for runs in comparison.modes):
         notes.append(
-            "serial:N is N independent serial runs at once, each with the threads of a rank of ddp:N and the whole "
+            "serial:N is N independent serial runs at once, each with the threads of one rank of ddp:N and the whole "
             "batch: the ceiling of ddp:N on this one machine, whose cores share memory and clock."
         )
     return Table("Speed", THROUGHPUT, body, notes if any(runs.steps for runs in comparison.modes) else [])
@@ -71,7 +71,7 @@ def rounds(comparison: Comparison) -> Table:
         for runs in timed
     ]
     notes = [
-        "images/s of the median step. Every second round runs the modes backward.",
+        "images/s of the median step. Every second round runs the modes in reverse order.",
         *other_load_notes(comparison),
         *(
             f"{comparison.name(runs)}, {'round' if each in runs.steps else 'seed'} {each + (each in runs.steps)}: "
@@ -87,7 +87,7 @@ def other_load_notes(comparison: Comparison) -> list[str]:
     runs = [run for mode in comparison.modes for run in [*mode.steps.values(), *mode.whole.values()]]
     loads = [run["other_cores"] for run in runs if run.get("other_cores") is not None]
     if not loads:
-        return ["Whether other work ran on the machine is not known."]
+        return ["It is not known whether other work ran on the machine."]
     median, most = statistics.median(loads), max(loads)
     return [f"Other work kept {median:.2f} cores busy during a run at the median, and {most:.2f} at most."]
 
@@ -99,9 +99,9 @@ def predicted(comparison: Comparison) -> Table:
     for out in predictions(comparison.modes):
         body += [predicted_row(each) for each in out.steps]
         notes.append(
-            f"From {comparison.name(out.runs)}: its steps without communication, its buckets of gradients, and "
-            f"all-reduces of 1 kB to 64 MB between its ranks: {1e6 * out.link.latency:.0f} us a round, and "
-            f"{out.link.bandwidth / 1e6:,.0f} MB/s. More ranks are assumed to have cores and links of their own, like "
+            f"From {comparison.name(out.runs)}: its steps without communication, its gradient buckets, and all-reduces "
+            f"of 1 kB to 64 MB between its ranks: {1e6 * out.link.latency:.0f} us per round, and "
+            f"{out.link.bandwidth / 1e6:,.0f} MB/s. More ranks are assumed to have their own cores and links, like "
             "these."
         )
     return Table("Predicted, not measured", head, body, notes)

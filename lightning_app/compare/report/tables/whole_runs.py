@@ -25,13 +25,13 @@ def accuracy(comparison: Comparison) -> Table:
     ]
     why = "given by --target" if comparison.target_given else "the best validation that every run reached"
     notes = [
-        "Test accuracy is the mean over the seeds. Its interval is Wilson's for the test images, counted once, as all "
-        "seeds are tested on the same. Against the first: a test for two proportions, and Welch's t-test over seeds, "
-        "each p times the number of modes compared; a difference is claimed only where both see one, and from "
-        f"{LEAST_SEEDS} seeds on. The difference is in points, with Newcombe's 95% interval: what the test images "
-        "leave open, also where none was found.",
+        "Test accuracy is the mean over the seeds. Its interval is Wilson's for the test images, which count once "
+        "because all seeds share them. Against the first: a test for two proportions, and Welch's t-test over seeds, "
+        "each p times the number of modes compared; a difference is claimed only if both tests find one, with "
+        f"{LEAST_SEEDS} seeds or more. The difference is in points, with Newcombe's 95% interval: the range that the "
+        "test images allow, also if no difference was found.",
         f"Time to accuracy runs from the start of the command to the first validation at or above the target ({why}); "
-        "it is known no finer than validations are apart.",
+        "its resolution is the time between two validations.",
     ]
     return Table("Whole runs", head, body, notes)
 
@@ -69,7 +69,7 @@ def wall_time(comparison: Comparison) -> Table:
         for runs in comparison.whole
         if (wall := runs.wall_time)
     ]
-    note = "Medians over the seeds, as the first rank saw them. Set-up: data, model, and the rendezvous of the ranks."
+    note = "Medians over the seeds, measured on the first rank. Set-up: data, model, and the rendezvous of the ranks."
     return Table("Where the time went", ("mode", *WALL_TIME_PARTS, "in all"), body, [note])
 
 
@@ -84,7 +84,7 @@ def original(comparison: Comparison) -> Table:
             body.append([comparison.name(runs), f"no whole run: {runs.reason or 'none was asked for'}"])
     note = "Training time is a whole run's, from the start of the command to its end; median and mean over the seeds."
     head = ["mode", "hardware", "training time", "accuracy"]
-    return Table("In the original study's form", head, body, [note], first=True)
+    return Table("In the original study's format", head, body, [note], first=True)
 
 
 def hardware(comparison: Comparison, runs: ModeRuns) -> str:

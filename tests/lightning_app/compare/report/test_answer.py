@@ -53,12 +53,12 @@ def test_a_mode_that_was_slower_in_one_round_is_not_called_faster() -> None:
 def test_a_real_difference_of_accuracy_is_stated_with_both() -> None:
     runs = [whole("cpu:1", seed, 9600 + seed) for seed in range(3)]
     runs += [whole("ddp:2", seed, 9300 + seed, 50.0) for seed in range(3)]
-    assert "accuracy: 93.01% (92.49 to 93.49) in place of 96.01% (95.61 to 96.38) (3 seeds)." in said(runs)
+    assert "accuracy: 93.01% (92.49 to 93.49) instead of 96.01% (95.61 to 96.38) (3 seeds)." in said(runs)
 
 
 def test_devices_of_unlike_kind_have_no_common_cost() -> None:
     gpu = [each | {"ranks": [each["ranks"][0] | {"device": "H100"}]} for each in by_round("gpu", [[0.1]], [[0.1]])]
-    assert ", on 1 GPU in place of cores; " in said([*by_round("cpu:1", [[2.0]], [[2.0]]), *gpu])
+    assert ", on 1 GPU instead of cores; " in said([*by_round("cpu:1", [[2.0]], [[2.0]]), *gpu])
 
 
 def test_what_has_nothing_in_common_is_not_compared() -> None:
@@ -86,13 +86,13 @@ def test_what_has_nothing_in_common_is_not_compared() -> None:
         ([run("steps", "cpu:1", 0, [rank(1.0)], other_cores=0.9)], "Other work kept up to 0.9 cores busy"),
         (
             [run("steps", "cpu:1", 0, [rank(1.0)], earlier_failures=[{"date": "", "failed": "x"}] * 2)],
-            "2 attempts failed before the runs that are shown.",
+            "2 attempts failed before the runs shown here.",
         ),
         (
             [run("steps", "cpu:1", 0, [rank(1.0)], git="a"), run("steps", "cpu:1", 1, [rank(1.0)], git="b")],
-            "made by 2 revisions of the code: a, b.",
+            "come from 2 revisions of the code: a, b.",
         ),
-        ([run("steps", "cpu:1", 0, [rank(1.0)], git="a+")], "had changes that were not committed (a+)"),
+        ([run("steps", "cpu:1", 0, [rank(1.0)], git="a+")], "had uncommitted changes (a+)"),
     ],
 )
 def test_what_limits_the_answer_is_said(runs: list[dict[str, Any]], expected: str) -> None:

@@ -73,7 +73,7 @@ def test_as_many_ranks_on_one_node_and_on_two_are_two_points_of_the_figure() -> 
 @pytest.mark.parametrize("report", [render_markdown, render_html])
 def test_the_original_studys_columns_come_first_where_they_are_asked_for(report: Callable[[Comparison], str]) -> None:
     text, plain = (report(Comparison.of(everything(), original_table=asked)) for asked in (True, False))
-    title = "In the original study's form" if report is render_markdown else "In the original study&#39;s form"
+    title = "In the original study's format" if report is render_markdown else "In the original study&#39;s format"
     assert title not in plain
     assert 0 < text.index(title) < text.index("Whole runs")
     cells = re.split(r"<t[dh][^>]*>|[|<]", text[text.index(title) :])

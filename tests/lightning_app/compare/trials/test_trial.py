@@ -45,7 +45,7 @@ def test_a_process_that_fails_is_quoted_and_the_others_are_ended(tmp_path: Path)
 
 def test_numbers_that_are_missing_are_a_failure(tmp_path: Path) -> None:
     trial = Trial(Mode("serial", 2), "steps", 0, [python(LEAVE, tmp_path / "rank-0.json"), python("")], tmp_path)
-    assert run_trial(trial, ALONE, MACHINE)["failed"].startswith("1 of 2 processes left their numbers")
+    assert run_trial(trial, ALONE, MACHINE)["failed"].startswith("1 of 2 processes wrote their results")
 
 
 def test_a_signal_while_a_process_is_being_started_leaves_it_not_running(
