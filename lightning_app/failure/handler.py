@@ -21,9 +21,9 @@ from lightning_app.launchers.detection import this_launch
 from lightning_app.rendezvous.rendezvous import Rendezvous
 
 USAGE_ERROR = 2
-TIDY_SECONDS = 3.0  # for loggers to write what they hold; then teardown hangs in something
-# Most mistakes are made by all ranks alike: rank 0 says it, and its launcher ends the others before they repeat it.
-RANK_ZERO_FIRST_SECONDS = 5.0  # of ranks that start apart on a busy machine
+TIDY_SECONDS = 3.0  # for loggers to write what they hold; after that, teardown must be hanging
+# All ranks usually make the same mistake: rank 0 prints it, and its launcher kills the others before they repeat it.
+RANK_ZERO_FIRST_SECONDS = 5.0  # between ranks that start on a busy machine
 PARENT_POLL_SECONDS = 0.5
 
 
@@ -31,7 +31,7 @@ class Job:
     """The job that this process belongs to, as far as it knows the other ranks.
 
     Attributes:
-        monitor: of the other ranks, from the rendezvous on.
+        monitor: of the other ranks, once the rendezvous is done.
         children: the ranks that Lightning started from this process.
         hang_watch: of this rank, while it trains.
         reported: this rank has printed its error, or another rank has.
@@ -44,18 +44,18 @@ class Job:
         self.reported = False
 
     def alone(self) -> bool:
-        """Whether this process is the whole job, as far as it knows yet."""
+        """Whether this process is the whole job, as far as it knows so far."""
         if self.monitor or self.children:
             return False
         try:
             return this_launch().world_size == 1
-        except UsageError:  # nobody knows; that is the error then
+        except UsageError:  # nobody knows; the error says so later
             return True
 
     # ---- before and at the rendezvous
 
     def watch_parent(self) -> None:
-        """In a rank that Lightning started: end when the parent, rank 0, ends before the rendezvous."""
+        """In a rank that Lightning started: exit if the parent, rank 0, exits before the rendezvous."""
         parent = os.getppid()
 
         def watch() -> None:
@@ -69,38 +69,38 @@ class Job:
         threading.Thread(target=watch, name="parent", daemon=True).start()
 
     def adopt(self, children: Sequence[subprocess.Popen]) -> None:
-        """Make the ranks that Lightning has started from this process end with it."""
+        """Make the ranks that Lightning started from this process exit with it."""
         self.children += [child for child in children if child not in self.children]
 
     def check_children(self) -> None:
-        """End this rank where one that it started has ended before the rendezvous."""
+        """Exit if a rank that this one started has exited before the rendezvous."""
         for rank, child in enumerate(self.children, start=1):
             code = child.poll()
             if code is not None and code < 0:
                 raise UsageError(died(rank, socket.gethostname()).line)
             if code:
-                self.leave(code)  # it has said why
+                self.leave(code)  # it has printed why
 
     def watch_peers(self, rendezvous: Rendezvous, rank: int, local_rank: int) -> None:
-        """From here on, end with the other ranks."""
+        """From here on, exit together with the other ranks."""
         if rendezvous.peers and self.monitor is None:
-            announces = local_rank == 0 or rank == 1  # one rank a node; rank 0, when it dies, was the first on its own
+            announces = local_rank == 0 or rank == 1  # one rank per node; if rank 0 dies, the first on its node
             self.monitor = PeerMonitor(rendezvous.peers, announces, self.leave, self.position)
 
     # ---- while it trains
 
     def watch_progress(self, options: HangOptions, progress: Callable[[], Progress]) -> HangWatch:
-        """Notice where neither this rank nor another makes progress; to be closed at the end of the fit."""
+        """Detect when neither this rank nor another makes progress; close it at the end of the fit."""
         ask = lambda seconds: self.monitor.ask(seconds) if self.monitor else {}  # noqa: E731
         self.hang_watch = HangWatch(options, progress, this_launch().global_rank, ask, self.end_hanging)
         return self.hang_watch
 
     def position(self) -> Position:
-        """Where this rank stands; before it trains, it is not known to stand still."""
+        """Where this rank is; before it trains, it does not count as stuck."""
         return self.hang_watch.position() if self.hang_watch else Position(0.0, 0, [])
 
     def end_hanging(self, line: str) -> NoReturn:
-        """End a job of which a rank hangs: that one may have to be killed."""
+        """End a job in which a rank hangs: that rank may have to be killed."""
         ending = Ending(line)
         if self.monitor is None:
             print_error(line)
@@ -118,9 +118,9 @@ class Job:
         self.leave(exit_code(error))
 
     def report(self, error: Exception) -> None:
-        """Print this rank's error, unless another rank has failed before; the process then lives TIDY_SECONDS.
+        """Print this rank's error, unless another rank failed first; the process then lives TIDY_SECONDS.
 
-        Called as soon as the error is seen: what follows (teardown on a GPU) may wait for the other ranks forever.
+        Called as soon as the error is known: what follows (teardown on a GPU) may wait for the other ranks forever.
         """
         if self.reported:
             return
@@ -141,7 +141,7 @@ class Job:
         timer.start()
 
     def end_in_order(self) -> None:
-        """Tell the others that this rank has nothing more to do."""
+        """Tell the others that this rank has finished."""
         if self.monitor and not self.reported:
             self.monitor.close()
 
@@ -152,24 +152,24 @@ class Job:
         hard_exit(code)
 
 
-# Of this process. __main__ and the strategy share it: what lies between them is Lightning's.
+# Of this process. __main__ and the strategy share it, with only Lightning between them.
 JOB = Job()
 
 
 def exit_code(error: BaseException) -> int:
-    """2 for what the user can mend."""
+    """2 for errors that the user can fix."""
     return USAGE_ERROR if isinstance(error, UserError) else FAILED
 
 
 def one_line(error: Exception) -> str:
-    """The kind of an error that nobody foresaw, and its message; of others the message, as many lines as it has."""
+    """Type and message of an unexpected error; for others just the message, which may have several lines."""
     if isinstance(error, UserError):
         return str(error)
     return traceback.format_exception_only(error)[-1].strip()
 
 
 def say(error: Exception, ending: Ending) -> None:
-    """Print a traceback where it helps, then the line."""
+    """Print a traceback if it helps, then the line."""
     if not isinstance(error, UserError) or "--debug" in sys.argv:
         attempt(lambda: traceback.print_exception(error))
     print_error(ending.line)

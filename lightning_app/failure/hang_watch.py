@@ -1,8 +1,8 @@
-"""Noticing a rank that hangs without dying: it was stopped, or waits for a file system that is no more.
+"""Detects a rank that hangs without dying: it was stopped, or waits for a dead file system.
 
-No connection closes then, and the other ranks wait in a collective. A thread of each rank looks now and then at how far
-Lightning's loops have come; a step itself does nothing for it. Where rank 0 has seen no progress for long enough, it
-asks the other ranks where they stand, over the connections of the peer monitor, and names those that did not come.
+No connection closes then, and the other ranks wait in a collective. In each rank, a thread periodically checks how far
+Lightning's loops have come; the steps do nothing for it. If rank 0 has seen no progress for long enough, it asks the
+other ranks where they are, over the peer monitor's connections, and names those that are behind.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from lightning_app.rendezvous.waiting import in_words
 
 log = logging.getLogger(__name__)
 
-LOOKS = 60  # in the time that makes a hang
-LONGEST_PAUSE_SECONDS = 1.0  # between two looks
-TIMES_LONGEST = 3  # that a step may take, of the longest so far
+LOOKS = 60  # per hang limit
+LONGEST_PAUSE_SECONDS = 1.0  # between two checks
+TIMES_LONGEST = 3  # times the longest step so far that a step may take
 UNWATCHED_STEPS = 2  # of an attempt: compiling may take any time
-ANSWER_SECONDS = 10.0  # in which the thread of a rank that is alive answers
+ANSWER_SECONDS = 10.0  # in which the thread of a live rank answers
 FRAMES = 12
 WHERE_RANKS_WAIT = ("/torch/autograd/", "/torch/distributed/", "/torch/nn/parallel/")
 SILENT = (
@@ -37,11 +37,11 @@ SILENT = (
 
 @dataclass(frozen=True)
 class HangOptions:
-    """When a rank that makes no progress is said to hang, and what happens then.
+    """When a rank without progress counts as hanging, and what happens then.
 
     Args:
-        minutes: without any progress of training or evaluation, after which rank 0 names the ranks that did not come
-            and shows where each stands; at least three times the longest step so far.
+        minutes: without any progress in training or evaluation, after which rank 0 names the ranks that are behind and
+            shows where each rank is; at least three times the longest step so far.
         then: keep waiting for them (`wait`), or `end` the job with exit code 1.
     """
 
@@ -57,9 +57,9 @@ class Progress(NamedTuple):
     """How far the loops have come.
 
     Attributes:
-        fetched: training batches whose data has come.
+        fetched: training batches whose data has arrived.
         completed: training batches.
-        evaluated: a count that changes with each batch of validation and test.
+        evaluated: a counter that changes with each batch of validation and test.
     """
 
     fetched: int
@@ -69,11 +69,11 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a rank stands.
+    """Where a rank is.
 
     Attributes:
         idle: seconds without progress.
-        fetched: training batches whose data has come.
+        fetched: training batches whose data has arrived.
         stack: of the thread that trains, innermost frame last.
     """
 
@@ -82,18 +82,18 @@ class Position:
     stack: list[str]
 
 
-# By rank and host; None where one gives no answer.
+# By rank and host; None if one does not answer.
 Found = Mapping[tuple[int, str], "Position | None"]
 
 
 class IdleTime:
-    """How long there was no progress.
+    """How long there has been no progress.
 
-    Counted in the looks of a thread, which a job that is suspended as a whole does not take either.
+    Counted in the thread's checks, which also stop while the whole job is suspended.
 
     Attributes:
         seconds: without progress.
-        limit: seconds that make a hang.
+        limit: seconds that count as a hang.
     """
 
     def __init__(self, limit: float) -> None:
@@ -102,11 +102,11 @@ class IdleTime:
         self._seen: Progress | None = None
 
     def look(self, progress: Progress, seconds: float) -> bool:
-        """Note the progress after so many seconds more; returns whether this is a hang."""
+        """Record the progress after this many more seconds; returns whether this is a hang."""
         if progress == self._seen:
             self.seconds += seconds
         elif self._seen:
-            # What comes before the first batch is no step, and an outage that is over is no measure of one.
+            # The time before the first batch is not a step, and a resolved outage does not measure one.
             if self._began and not self.hangs:
                 self.limit = max(self.limit, TIMES_LONGEST * self.seconds)
             self._steps += progress.completed != self._seen.completed
@@ -116,19 +116,19 @@ class IdleTime:
 
     @property
     def hangs(self) -> bool:
-        """Whether this is no step that takes long."""
+        """Whether this is more than a slow step."""
         return self._steps > UNWATCHED_STEPS and self.seconds >= self.limit
 
 
 class HangWatch:
-    """A thread that watches the progress of the thread that makes this object.
+    """A thread that watches the progress of the thread that creates this object.
 
     Args:
-        options: when, and what then.
+        options: when, and what to do.
         progress: of the loops; called from another thread.
-        rank: of this process. Rank 0 speaks for all; rank 1 only where rank 0 does not answer.
-        ask: asks the peers of this rank where they stand.
-        end: ends the job with a line.
+        rank: of this process. Rank 0 reports for all; rank 1 only if rank 0 does not answer.
+        ask: asks this rank's peers where they are.
+        end: ends the job with a message.
     """
 
     def __init__(
@@ -146,11 +146,11 @@ class HangWatch:
         threading.Thread(target=self._watch, name="hang watch", daemon=True).start()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._closed.set()
 
     def position(self) -> Position:
-        """Where this rank stands."""
+        """Where this rank is."""
         return Position(self._idle.seconds, self._progress().fetched, stack_of(self._watched))
 
     def _watch(self) -> None:
@@ -165,7 +165,7 @@ class HangWatch:
                 said = False
 
     def _report(self, peers: Found) -> bool:
-        """Say who did not come, unless another rank makes progress after all; whether it was said."""
+        """Report who is behind, unless another rank makes progress after all; returns whether it was reported."""
         if self._rank and None not in peers.values():
             return False  # rank 0 will
         here = (self._rank, socket.gethostname())
@@ -180,10 +180,10 @@ class HangWatch:
 
 
 def who_did_not_come(found: Found) -> str:
-    """The ranks that the others wait for, as far as can be told.
+    """The ranks that the others wait for, as far as we can tell.
 
-    Those that give no answer; else those that have fetched fewer batches than others; else those that stand elsewhere
-    than where torch waits for other ranks.
+    Those that do not answer; otherwise those that have fetched fewer batches than others; otherwise those that are not
+    where torch waits for other ranks.
     """
     if len(found) == 1:
         return "This process makes no progress."
@@ -205,7 +205,7 @@ def waits(position: Position) -> bool:
 
 
 def stack_of(thread: int) -> list[str]:
-    """The frames of a thread, innermost last; without their source lines, whose file system may be what hangs."""
+    """A thread's frames, innermost last; without source lines, whose file system may be what hangs."""
     frame = sys._current_frames().get(thread)
     if frame is None:
         return []
@@ -215,7 +215,7 @@ def stack_of(thread: int) -> list[str]:
 
 
 def stacks(found: Found) -> list[str]:
-    """Each different stack once, with the ranks that have it."""
+    """Each distinct stack once, with its ranks."""
     by_stack: dict[str, list[int]] = {}
     for (rank, _), position in found.items():
         if position:

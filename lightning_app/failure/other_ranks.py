@@ -11,16 +11,16 @@ import time
 from lightning_app.failure.shutdown import wait_until_read
 from lightning_app.launchers.launch import Launch
 
-CANCEL_SECONDS = 180.0  # that SLURM's controller may not answer; by default a backup takes its place after 120
-CANCEL_ANSWER_SECONDS = 30.0  # of one attempt; scancel itself gives up after 20
+CANCEL_SECONDS = 180.0  # how long SLURM's controller may not answer; by default, a backup takes over after 120
+CANCEL_ANSWER_SECONDS = 30.0  # per attempt; scancel itself gives up after 20
 CANCEL_PAUSE_SECONDS = 2.0
-READ_SECONDS = 2.0  # that a launcher on a busy machine may take to read what a rank has printed
+READ_SECONDS = 2.0  # how long a launcher on a busy machine may take to read a rank's output
 ABORT_CODE = 2
 
 
 def end_others(launch: Launch) -> None:
-    """Let a launcher end the other ranks that would not do so for a rank's exit code alone."""
-    on_terminal = "SLURM_PTY_PORT" in os.environ  # srun --pty: the step is somebody's shell
+    """Make a launcher end the other ranks if it would not do so for one rank's exit code."""
+    on_terminal = "SLURM_PTY_PORT" in os.environ  # srun --pty: the step is someone's shell
     if launch.launcher == "slurm" and not on_terminal and shutil.which("scancel"):  # without srun's --kill-on-bad-exit
         cancel_step(f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}")
     if launch.launcher == "hydra" and "PMI_FD" in os.environ:
@@ -28,10 +28,10 @@ def end_others(launch: Launch) -> None:
 
 
 def cancel_step(step: str) -> None:
-    """Ask SLURM to kill a step until it does, this process with it.
+    """Ask SLURM to kill a step, including this process, until it does.
 
-    A busy controller may not answer, and the other ranks would wait for their time limit. --ctld: the controller tells
-    the nodes. By default scancel does, and ends with us before it has told them all.
+    A busy controller may not answer, and the other ranks would wait until their time limit. With --ctld, the controller
+    tells the nodes. By default scancel tells them itself, and is killed with us before it has told them all.
     """
     command = ["scancel", "--ctld", "--signal=KILL", step]
     deadline = time.monotonic() + CANCEL_SECONDS
@@ -42,9 +42,9 @@ def cancel_step(step: str) -> None:
 
 
 def abort_mpich(proxy: int) -> None:
-    """Send MPI_Abort's message to MPICH's proxy, which lets ranks that never called MPI_Init end as they like.
+    """Send MPI_Abort's message to MPICH's proxy, which ignores the exit codes of ranks that never called MPI_Init.
 
-    It ends at once then, with what it has not yet read of ours.
+    It then exits at once, without reading the rest of our output.
     """
     wait_until_read(READ_SECONDS)
     with contextlib.suppress(OSError):

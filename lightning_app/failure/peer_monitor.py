@@ -1,10 +1,9 @@
 """How the ranks of a job end together, whatever started them.
 
-The connections of the rendezvous stay open. The kernel closes them when a process ends, however it ends, so that a
-rank which is killed is noticed at once: by gloo's errors nobody would learn which rank it was, and NCCL may hang for
-minutes. A rank that ends in good order says `bye` before, one that fails says why. Rank 0 lets the first rank that
-fails print its error, and tells the others, which print nothing more and end. So the last line of a job is its first
-error.
+The connections of the rendezvous stay open. The kernel closes them when a process ends, for whatever reason, so a
+killed rank is noticed at once. (gloo's errors do not say which rank it was, and NCCL may hang for minutes.) A rank that
+finishes says `bye` first; one that fails says why. Rank 0 lets the first rank that fails print its error, and tells the
+others, which exit silently. So the last line of a job is its first error.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from lightning_app.rendezvous.star import Peer
 
 FAILED = 1  # exit code of a job that lost a rank
 GRACE_SECONDS = 2.0  # in which the launcher may end us itself, so that it blames the rank that failed first
-# In which news of an earlier failure arrives, where this rank's error is only its consequence.
+# In which news of an earlier failure arrives, if this rank's error is only its consequence.
 SETTLE_SECONDS = 0.5
-ANSWER_SECONDS = 5.0  # that a failing rank waits for rank 0 to let it print
+ANSWER_SECONDS = 5.0  # how long a failing rank waits for rank 0's permission to print
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,16 @@ GOOD = Ending("", 0)
 
 
 class PeerMonitor:
-    """Watches the connections of one rank from a thread of its own: rank 0's to all others, any other's to rank 0.
+    """Watches one rank's connections from its own thread: rank 0's to all others, any other rank's to rank 0.
 
     A message is a line of JSON: "bye", "print" (rank 0 lets a failing rank print its error), "where" (it asks where the
-    rank stands), or an Ending or a Position by its fields.
+    rank is), or an Ending or a Position by its fields.
 
     Args:
-        peers: of the rendezvous, whose connections are the monitor's from now on.
+        peers: of the rendezvous; from now on, their connections belong to the monitor.
         announces: whether this process prints the death of a rank that could not do so itself.
         leave: ends this process with an exit code.
-        position: where this rank stands.
+        position: where this rank is.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class PeerMonitor:
         threading.Thread(target=self._watch, name="peer monitor", daemon=True).start()
 
     def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
-        """End the job with this rank's own error, unless another rank failed before.
+        """End the job with this rank's error, unless another rank failed first.
 
         Args:
             say: prints the error.
@@ -97,7 +96,7 @@ class PeerMonitor:
         return first
 
     def ask(self, seconds: float) -> dict[tuple[int, str], Position | None]:
-        """Where the peers stand, by rank and host; None for one that does not answer in time."""
+        """Where the peers are, by rank and host; None for one that does not answer in time."""
         self._answers.clear()
         self._all_answered.clear()
         self._tell_all("where")
@@ -107,12 +106,12 @@ class PeerMonitor:
         }
 
     def close(self) -> None:
-        """Say that this rank ends in good order."""
+        """Announce that this rank has finished."""
         if self._claim(GOOD):
             self._tell_all("bye")
 
     def _claim(self, ending: Ending) -> bool:
-        """Make this the ending that this process knows of; False if it knows an earlier one."""
+        """Record this as the ending that this process knows of; False if it knows an earlier one."""
         with self._deciding:
             first = self._ending is None
             self._ending = self._ending or ending
@@ -124,7 +123,7 @@ class PeerMonitor:
                 tell(peer, message)
 
     def _watch(self) -> None:
-        """Hear all peers until none is left."""
+        """Listen to all peers until none is left."""
         with selectors.DefaultSelector() as selector:
             for peer in self._peers.values():
                 selector.register(peer.connection, selectors.EVENT_READ, Hearing(peer))
@@ -152,7 +151,7 @@ class PeerMonitor:
             self._end(peer, died(peer.rank, peer.host), printed=False)
 
     def _end(self, peer: Peer, ending: Ending, printed: bool) -> None:
-        """End this process for another rank's failure, whatever the main thread hangs in."""
+        """End this process because of another rank's failure, whatever the main thread hangs in."""
         if not self._claim(ending):
             return
         if self._is_zero:
@@ -166,7 +165,7 @@ class PeerMonitor:
 
 
 class Hearing:
-    """What comes from one peer.
+    """What arrives from one peer.
 
     Attributes:
         ended: nothing more will come.
@@ -177,7 +176,7 @@ class Hearing:
         self._rest, self._bye = b"", False
 
     def messages(self) -> list[object]:
-        """The next ones; None is the end of a peer that has not said bye."""
+        """The next ones; None means that a peer ended without bye."""
         received = receive(self.peer.connection)
         *lines, self._rest = (self._rest + received).split(b"\n")
         found: list[object] = [json.loads(line) for line in lines]
@@ -187,13 +186,13 @@ class Hearing:
 
 
 def tell(peer: Peer, message: object) -> None:
-    """Send a message. The peer may be gone, which will be noticed elsewhere."""
+    """Send a message. If the peer is gone, that will be noticed elsewhere."""
     with suppress(OSError):
         send_line(peer.connection, json.dumps(message))
 
 
 def died(rank: int, host: str) -> Ending:
-    """The ending by a rank that said nothing."""
+    """The ending for a rank that died silently."""
     return Ending(
         f"rank {rank} on {host} ended without a word: it was killed (perhaps out of memory: see dmesg there, or the "
         "job's memory limit), it crashed, or its node or network failed."

@@ -1,4 +1,4 @@
-"""Ending this process without depending on anything: neither on a reader of what it prints, nor on exit hooks."""
+"""Ending this process without depending on anything, neither on a reader of its output nor on exit hooks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-PRINT_SECONDS = 3.0  # that a pipe which nobody reads may hold up an ending
+PRINT_SECONDS = 3.0  # how long a pipe that nobody reads may delay the exit
 
 
 def attempt(output: Callable[[], object], seconds: float = PRINT_SECONDS) -> None:
     """Print something, unless that fails or blocks.
 
-    A launcher that was killed leaves pipes without a reader, and one that was stopped leaves them full.
+    A killed launcher leaves pipes without a reader; a stopped one leaves them full.
     """
 
     def run() -> None:
@@ -32,19 +32,19 @@ def attempt(output: Callable[[], object], seconds: float = PRINT_SECONDS) -> Non
 
 
 def print_error(line: str) -> None:
-    """Print the error of this job, or of this process, if there is somebody to read it."""
+    """Print the error of this job, or of this process, if anyone can read it."""
     attempt(lambda: print(f"error: {line}", file=sys.stderr, flush=True))
 
 
 def wait_until_read(seconds: float) -> None:
-    """Wait until the launcher has read all of our stderr, where that is a pipe: what it ends with unread is lost."""
+    """Wait until the launcher has read all of our stderr, if that is a pipe: unread output is lost when it exits."""
     deadline = time.monotonic() + seconds
     while unread(2) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def unread(stream: int) -> int:
-    """Bytes that wait in a pipe for its reader; 0 where nobody will read them."""
+    """Bytes in a pipe that wait for a reader; 0 if nobody will read them."""
     try:
         if not stat.S_ISFIFO(os.fstat(stream).st_mode):
             return 0
@@ -54,7 +54,7 @@ def unread(stream: int) -> int:
 
 
 def silence() -> None:
-    """Print nothing from here on, from C++ neither."""
+    """Print nothing from here on, not even from C++."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -62,7 +62,7 @@ def silence() -> None:
 
 
 def hard_exit(code: int) -> NoReturn:
-    """End without exit hooks: those of MPI and NCCL would wait for ranks that are no more."""
+    """Exit without exit hooks: those of MPI and NCCL would wait for dead ranks."""
     for stream in (sys.stdout, sys.stderr):
         attempt(stream.flush)
     os._exit(code)

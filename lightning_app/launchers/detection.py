@@ -1,8 +1,8 @@
-"""Which launcher started this process, and what rank it gave it.
+"""Which launcher started this process, and which rank it assigned.
 
-The nearest launcher among the parent processes is asked, and only its own variables are read: a batch script, an
-salloc shell, a tmux server or a login file hand down ranks that were never meant for us. Only the standard library
-is imported, so that this runs before torch and lightning, which read ranks at import.
+We ask the nearest launcher among the parent processes and read only its variables: a batch script, an salloc shell, a
+tmux server or a login file pass down ranks that were never meant for us. This module imports only the standard library,
+so that it runs before torch and lightning, which read ranks at import.
 
 Verified with Open MPI 4.1.4 and 5.0.11, MPICH 5.0.2, Intel MPI 2021.18, SLURM 22.05, torchrun of torch 2.14 and
 lightning 2.6.6 (tests/lightning_app/launchers/launches).
@@ -27,13 +27,13 @@ from lightning_app.launchers.unclaimed import launcher_by_variables_alone, set_b
 NAMES = (*SPECS, "none")
 KNOWN_VARIABLES = {OVERRIDE, *(name for spec in SPECS.values() for name in spec.variables)}
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-# What runs below these was started from a terminal, not by the launcher above them.
+# Processes below these were started from a terminal, not by the launcher above them.
 TERMINAL_PROGRAMS = {"tmux: server", "screen", "SCREEN", "sshd", "dropbear"}
 
 
 @cache
 def this_launch() -> Launch:
-    """This process: asked once, so that nothing that is done to os.environ later changes who it is.
+    """This process. Detected once, so that later changes to os.environ do not change the answer.
 
     Raises:
         UsageError: as identify().
@@ -46,11 +46,11 @@ def identify(environ: Environ, ancestors: Sequence[Process]) -> Launch:
 
     Args:
         environ: its environment.
-        ancestors: its parents, nearest first; none where they cannot be seen, then the variables alone decide.
+        ancestors: its parents, nearest first; empty if they are not visible, and then the variables alone decide.
 
     Raises:
-        UsageError: the variables of the launcher are missing, no numbers, or contradict each other; or this is one of
-            several ranks, of a launcher that we do not know.
+        UsageError: the launcher's variables are missing, not numbers, or contradict each other; or this is one of
+            several ranks of an unknown launcher.
     """
     name, reason = choose_launcher(environ, ancestors)
     if name == "none":
@@ -59,8 +59,8 @@ def identify(environ: Environ, ancestors: Sequence[Process]) -> Launch:
 
 
 def choose_launcher(environ: Environ, ancestors: Sequence[Process]) -> tuple[str, str]:
-    """The launcher that is nearest to this process, and why it."""
-    # Before the override, which Lightning's children inherit: as `none` each would start children of its own.
+    """The launcher nearest to this process, and why we chose it."""
+    # Comes before the override, which Lightning's children inherit: with `none`, each would start children.
     if is_lightning_child(environ, ancestors):
         return "lightning", "its variables were set by the Python process that started it"
     if OVERRIDE in environ:
@@ -81,14 +81,14 @@ def choose_launcher(environ: Environ, ancestors: Sequence[Process]) -> tuple[str
 
 
 def overridden(name: str) -> tuple[str, str]:
-    """What the user insists on."""
+    """The launcher that the user forces."""
     if name not in NAMES:
         raise UsageError(f"{OVERRIDE} is {name!r}; expected one of {', '.join(NAMES)}, or leave it unset.")
     return name, f"set by {OVERRIDE}"
 
 
 def launcher_of(process: Process, environ: Environ) -> str | None:
-    """What a parent process means for those below it; None if it is nothing but a parent."""
+    """The launcher that a parent process implies for the processes below it; None if it is just a parent."""
     specs = SPECS.values()
     if {process.name, process.program} & TERMINAL_PROGRAMS or any(spec.is_boundary(process) for spec in specs):
         return "none"
@@ -96,10 +96,10 @@ def launcher_of(process: Process, environ: Environ) -> str | None:
 
 
 def beyond(environ: Environ, ancestors: Sequence[Process]) -> dict[str, str]:
-    """The variables that the topmost process that can be seen was started with.
+    """The variables with which the topmost visible process was started.
 
-    In a container they came from a launcher outside, and so they did below a hidden process (/proc mounted with
-    hidepid). init and systemd, the topmost elsewhere, have none; hidden, they are known by their pid.
+    In a container, they came from a launcher outside; likewise below a hidden process (/proc mounted with hidepid).
+    Elsewhere the topmost process is init or systemd, which have none; if hidden, we recognise them by pid.
     """
     *below, top = ancestors
     if top.name:
@@ -112,14 +112,14 @@ def beyond(environ: Environ, ancestors: Sequence[Process]) -> dict[str, str]:
 
 
 def by_variables(environ: Environ) -> str:
-    """The launcher that the variables speak of."""
+    """The launcher that the variables indicate."""
     return next((spec.name for spec in SPECS.values() if spec.has_spoken(environ)), "none")
 
 
 def has_own_gpus(name: str, environ: Environ, ancestors: Sequence[Process]) -> bool:
-    """Whether the GPUs that this process sees were chosen below its launcher, or by a launcher that hides its own.
+    """Whether this process's GPUs were chosen below its launcher, or by a launcher that hides its own.
 
-    Numbers, UUIDs and MIG's ids are alike here: nothing but the difference counts.
+    Numbers, UUIDs and MIG ids are treated alike: only a difference counts.
     """
     visible = {variable: environ[variable] for variable in GPU_VARIABLES if variable in environ}
     launcher = next((process for process in ancestors if launcher_of(process, environ) == name), None)
@@ -133,7 +133,7 @@ def describe(process: Process) -> str:
 
 
 def read(spec: Spec, environ: Environ) -> Launch:
-    """The ranks that a launcher gave; where its variables make no sense, an error with all that were found."""
+    """The ranks that a launcher assigned; if its variables are inconsistent, an error that lists all of them."""
     try:
         launch = spec.read(environ)
         if wrong := launch.contradiction():

@@ -1,4 +1,4 @@
-"""What a process is in its job, as a value that is computed once and handed on."""
+"""This process's place in its job, as a value that is computed once and passed on."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Launch:
-    """What this process is in its job.
+    """This process's place in its job.
 
     Attributes:
-        launcher: what started it, by its name in specs.SPECS; `none` is a process of its own.
+        launcher: what started it, by name in specs.SPECS; `none` is a process without a launcher.
         world_size: processes of the job.
         global_rank: 0 .. world_size - 1.
         local_rank: 0 .. local_world_size - 1 on this node.
         local_world_size: processes of the job on this node.
-        node_rank: index of this node; None where only a rendezvous can tell (several nodes under mpirun).
+        node_rank: index of this node; None if only a rendezvous can tell (several nodes under mpirun).
         num_nodes: None as above.
-        own_gpus: the GPUs that this rank sees were chosen for it (a wrapper, or SLURM): other ranks may see others.
+        own_gpus: this rank's GPUs were chosen for it (by a wrapper, or by SLURM): other ranks may see others.
         sources: the variable that each value was read from.
         reason: why this launcher, in one line.
-        warning: what the user may have meant otherwise; empty if nothing.
+        warning: what the user may have meant instead; empty if nothing.
     """
 
     launcher: str
@@ -38,11 +38,11 @@ class Launch:
 
     @property
     def external(self) -> bool:
-        """There are several ranks, and a launcher outside of Python's own program has created them."""
+        """There are several ranks, and a launcher outside Python created them."""
         return self.launcher not in ("none", "lightning") and self.world_size > 1
 
     def contradiction(self) -> str:
-        """Which rank is not below its size, or which part larger than the whole; empty where all fits."""
+        """Which rank is not below its size, or which part exceeds the whole; empty if all are consistent."""
         bounds = [
             ("global_rank", self.global_rank, "world_size", self.world_size),
             ("local_rank", self.local_rank, "local_world_size", self.local_world_size),

@@ -9,32 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
-# The way out where a cluster does something that we do not know: the variables of this launcher are believed.
+# The escape hatch for unknown clusters: we trust the variables of this launcher.
 OVERRIDE = "LIGHTNING_APP_LAUNCHER"
-# Names of the variables by which launchers talk to their processes.
+# Names of the variables with which launchers talk to their processes.
 RELEVANT = re.compile(
     r"^(OMPI_|PMIX_|PMI_|MPI_|SLURM_|I_MPI|HYDRA|PRTE_|TORCHELASTIC|MASTER_|GROUP_|NODE_RANK|(LOCAL_)?(RANK|WORLD_SIZE)$"
     r"|FLUX_|JSM_|LSB_JOBID|PALS_|MV2_|ALPS_|(CUDA|ROCR|HIP)_VISIBLE_DEVICES$)"
     rf"|{OVERRIDE}"
 )
-# A shell that somebody types into, as program() names it.
+# A shell that someone types into, as program() names it.
 INTERACTIVE = " (interactive)"
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "csh", "tcsh", "fish"}
 SHELL_OPTIONS = {"-i", "-l", "--login"}
 TORCHRUN_PROGRAMS = {"torchrun", "torch.distributed.run", "torch.distributed.launch"}
-# Names that several MPIs share.
+# Names shared by several MPIs.
 MPI_PROGRAMS = {"mpirun", "mpiexec", "mpirun.openmpi", "mpiexec.openmpi"}
 
 
 @dataclass(frozen=True)
 class Process:
-    """What can be known of a parent process.
+    """What we know about a parent process.
 
     Attributes:
         name: the kernel's name for it (comm, 15 characters); empty where /proc hides it.
         pid: its number.
         program: what it runs, without folders: `bash`, `torchrun`, `torch.distributed.run`, `slurmstepd: [7.batch]`.
-        environ: the RELEVANT variables that it was started with; None where they cannot be read.
+        environ: the RELEVANT variables it was started with; None if they are not readable.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Process:
 
 def parents(proc: Path = Path("/proc")) -> Iterator[Process]:
     """This process's parents, nearest first; the last one has no name if its parents are hidden."""
-    pid = parent_of("self", proc)  # by /proc's own numbers: they are others in a container that has not its own /proc
+    pid = parent_of("self", proc)  # /proc's numbers, which differ in a container that does not have its own /proc
     while pid > 0:
         yield (process := look_at(pid, proc))
         pid = parent_of(pid, proc) if process.name else 0
 
 
 def look_at(pid: int, proc: Path) -> Process:
-    """One process, as far as it lets itself be seen."""
+    """One process, as far as /proc shows it."""
     try:
         name = (proc / str(pid) / "comm").read_text().rstrip("\n")
         argv = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
@@ -62,7 +62,7 @@ def look_at(pid: int, proc: Path) -> Process:
 
 
 def relevant_environ(path: Path) -> dict[str, str] | None:
-    """What a process was started with; None if it is another user's."""
+    """The environment a process was started with; None if it belongs to another user."""
     try:
         entries = path.read_bytes().decode(errors="surrogateescape").split("\0")
     except OSError:
@@ -72,7 +72,7 @@ def relevant_environ(path: Path) -> dict[str, str] | None:
 
 
 def parent_of(pid: int | Literal["self"], proc: Path) -> int:
-    """The number of a process's parent; 0 is the end, also where the process has just ended."""
+    """The pid of a process's parent; 0 is the end, also if the process has just exited."""
     try:
         status = (proc / str(pid) / "status").read_text()
     except OSError:
@@ -82,12 +82,12 @@ def parent_of(pid: int | Literal["self"], proc: Path) -> int:
 
 
 def program(argv: Sequence[str]) -> str:
-    """What a command line runs, without folders and options.
+    """The program that a command line runs, without folders and options.
 
-    An interpreter's script or module counts, with `python ` before it if it is none of torchrun's.
+    An interpreter's script or module counts, prefixed with `python ` unless it is one of torchrun's.
     """
     first = PurePath(argv[0]).name
-    if ": " in argv[0]:  # a title that it gave itself; slurmstepd's names the step, sshd's the user
+    if ": " in argv[0]:  # a title that it gave itself: slurmstepd's names the step, sshd's the user
         return argv[0].strip() if argv[0].startswith("slurmstepd") else argv[0].partition(":")[0]
     if first.removeprefix("-") in SHELLS and set(argv[1:]) <= SHELL_OPTIONS:
         return first.removeprefix("-") + INTERACTIVE
@@ -98,7 +98,7 @@ def program(argv: Sequence[str]) -> str:
 
 
 def python_script(options: Sequence[str]) -> str:
-    """The module after -m, or the name of the first word that is no option."""
+    """The module after -m, or the name of the first word that is not an option."""
     words = iter(options)
     for word in words:
         if word == "-m":
@@ -111,7 +111,7 @@ def python_script(options: Sequence[str]) -> str:
 
 
 def namespace(pid: int, proc: Path = Path("/proc")) -> str:
-    """The namespace in which a process has its number: in a container others have it too. Empty where it is hidden."""
+    """The pid namespace of a process: in a container, other processes have the same number. Empty if hidden."""
     try:
         return re.sub(r"\D", "", os.readlink(proc / str(pid) / "ns/pid"))
     except OSError:

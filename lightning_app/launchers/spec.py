@@ -1,4 +1,4 @@
-"""What differs between launchers: the form that each file in specs/ fills in."""
+"""How launchers differ: the form that each file in specs/ fills in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Environ = Mapping[str, str]
 
 
 class Contradiction(ValueError):
-    """The launcher's variables are missing, no numbers, or do not fit each other. Detection prints them."""
+    """The launcher's variables are missing, not numbers, or inconsistent. Detection prints them."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Spec:
 
     Attributes:
         name: as in `LIGHTNING_APP_LAUNCHER`.
-        variables: all that are read, world size and rank first; printed where they contradict each other.
+        variables: all that are read, world size and rank first; printed if they contradict each other.
         is_parent: whether a parent process is this launcher, given the variables of the process in question.
-        has_spoken: whether its variables are there. Asked only where parents cannot be seen.
+        has_spoken: whether its variables are set. Asked only if parents are not visible.
         read: the ranks; raises Contradiction.
-        job_id: a name that all ranks of the job know, and no other job that one of them could reach; None where there
-            is none. Gets the launch, and what tells the launcher's process from all others on this host where it can
-            be seen, which all ranks of a node agree on.
-        suffices: its variables are believed where no launcher is found among the parents.
-        more_cores: what to add to its command so that each rank has so many cores, where it binds ranks to fewer.
-        is_boundary: whether what runs below a parent process is a process of its own, whatever it inherited.
+        job_id: a name that all ranks of the job share and no other job within reach has, or None. Gets the launch, and
+            what distinguishes the launcher's process from all others on this host, if it is visible; all ranks of a
+            node agree on that.
+        suffices: its variables are trusted if no launcher is found among the parents.
+        more_cores: what to add to its command so that each rank gets this many cores, if it binds ranks to fewer.
+        is_boundary: whether processes below a parent process are without a launcher, whatever they inherited.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Spec:
 
 
 def numbers(names: Mapping[str, str], environ: Environ) -> dict[str, Any]:
-    """The values of variables that all have to be there; by field of Launch, as `names` are."""
+    """The values of variables that are all required, by field of Launch, as in `names`."""
     wrong = [name for name in names.values() if not re.fullmatch(r"\d+", environ.get(name, ""))]
     if wrong:
         raise Contradiction(f"{', '.join(wrong)}: missing or not a number")
@@ -57,7 +57,7 @@ def numbers(names: Mapping[str, str], environ: Environ) -> dict[str, Any]:
 
 
 def of_mpi(launcher: str, names: Mapping[str, str], environ: Environ) -> Launch:
-    """One node if all ranks are here; otherwise the number of nodes is for the rendezvous to find."""
+    """One node if all ranks are here; otherwise the rendezvous finds the number of nodes."""
     values = numbers(names, environ)
     here = values["local_world_size"] == values["world_size"]
     return Launch(launcher, **values, node_rank=0 if here else None, num_nodes=1 if here else None, sources=names)

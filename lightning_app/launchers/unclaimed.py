@@ -1,4 +1,4 @@
-"""Rank variables of a process that none of the launchers among its parents has started."""
+"""Rank variables of a process that no launcher among its parents started."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lightning_app.launchers.processes import OVERRIDE, Process
 from lightning_app.launchers.spec import Environ
 from lightning_app.launchers.specs import SPECS
 
-# They set variables for what they start; what others hand down is what they were started with.
+# They set variables for the processes they start; anything else they pass down, they inherited.
 SETTERS = {"sshd", "dropbear", "slurmstepd"}
-# Size and rank of launchers that we cannot use, and of half a set. Cray's aprun and bare PMIx tell no size.
+# Size and rank of launchers that we cannot use, and of incomplete sets. Cray's aprun and bare PMIx give no size.
 OTHER_RANKS = (
     ("WORLD_SIZE", "RANK"),
     ("WORLD_SIZE", "LOCAL_RANK"),
@@ -26,10 +26,10 @@ def launcher_by_variables_alone(environ: Environ) -> str:
     """A launcher whose variables suffice, or `none`.
 
     Args:
-        environ: what was meant for this process.
+        environ: the variables meant for this process.
 
     Raises:
-        UsageError: this is one of several ranks, and nothing says of which job: each would train alone.
+        UsageError: this is one of several ranks of an unknown job: each would train alone.
     """
     if found := next((spec.name for spec in SPECS.values() if spec.suffices and spec.has_spoken(environ)), None):
         return found
@@ -51,12 +51,12 @@ def unused_ranks(environ: Environ) -> list[str]:
 
 
 def is_one_of_several(environ: Environ, size: str, rank: str) -> bool:
-    """Whether there is another rank, or would be for all that is known."""
+    """Whether there is another rank, as far as the variables say."""
     return not size or environ[rank] != "0" or environ.get(size, "1") != "1"
 
 
 def set_below(environ: Environ, ancestors: Sequence[Process]) -> Environ:
-    """The variables that were set below the last of these parents: it has handed the others down."""
+    """The variables that were set below the last of these parents, which passed the others down."""
     *below, top = ancestors
     start = below[-1].environ if below else environ
     handed_down = start if top.environ is None or {top.name, top.program} & SETTERS else top.environ

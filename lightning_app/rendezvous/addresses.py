@@ -1,4 +1,4 @@
-"""Which address of this host the other nodes can reach."""
+"""Which address of this host other nodes can reach."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lightning_app.errors import UsageError
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 LOOPBACK = "127.0.0.1"
 ANY_PORT = 9  # "connecting" a datagram socket sends nothing, so the port does not matter
-# Nobody's (RFC 5737, RFC 3849): the way there is the default route.
+# Reserved addresses (RFC 5737, RFC 3849): the route to them is the default route.
 ELSEWHERE = ("192.0.2.1", "2001:db8::1")
-GLOBAL_SCOPE = "00"  # in /proc/net/if_inet6; link-local addresses would need their interface beside them
+GLOBAL_SCOPE = "00"  # in /proc/net/if_inet6; link-local addresses would also need their interface
 
 
 def interface_address(interface: str) -> str:
-    """An address of a network interface, for example ib0: IPv4, or IPv6 where it has nothing else.
+    """An address of a network interface, for example ib0: IPv4, or IPv6 if it has no IPv4.
 
     Raises:
-        UsageError: there is no such interface here, or it has no address.
+        UsageError: the interface does not exist here, or it has no address.
     """
     found = interface_addresses()
     if interface not in found:
@@ -64,7 +64,7 @@ def ipv6_addresses() -> Iterator[tuple[str, str]]:
 
 
 def outgoing_address(toward: str) -> str | None:
-    """Our address on the way to another host, or None where there is no way."""
+    """Our address on the route to another host, or None if there is no route."""
     for family, place in resolve(toward):
         with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
             probe.connect(place)
@@ -73,7 +73,7 @@ def outgoing_address(toward: str) -> str | None:
 
 
 def resolve(host: str) -> list[tuple[int, tuple[str, int]]]:
-    """Family and socket address of a host, IPv4 first; none where it cannot be resolved."""
+    """Family and socket address of a host, IPv4 first; empty if it does not resolve."""
     try:
         found = socket.getaddrinfo(host, ANY_PORT, type=socket.SOCK_DGRAM)
     except OSError:
@@ -82,12 +82,12 @@ def resolve(host: str) -> list[tuple[int, tuple[str, int]]]:
 
 
 def own_address() -> str:
-    """Our address for other nodes: our hostname's, else that on the default route, else any interface's.
+    """Our address for other nodes: our hostname's, otherwise the default route's, otherwise any interface's.
 
-    Debian gives a host's own name 127.0.1.1, which no other node can reach.
+    Debian maps a host's own name to 127.0.1.1, which no other node can reach.
 
     Raises:
-        UsageError: there is only the loopback.
+        UsageError: there is only the loopback interface.
     """
     named = [place[0] for _, place in resolve(socket.gethostname())]
     routed = [outgoing_address(elsewhere) for elsewhere in ELSEWHERE]
@@ -104,14 +104,14 @@ def interface_of(address: str) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this host itself can reach an address."""
+    """Whether only this host can reach an address."""
     return address.startswith("127.") or address == "::1"
 
 
 def slurm_first_host(environ: Mapping[str, str]) -> str:
     """An address of the node where rank 0 of this SLURM step runs.
 
-    The node's name where it can be resolved, else the address by which SLURM itself reaches it.
+    The node's name if it resolves, otherwise the address by which SLURM reaches it.
     """
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
@@ -120,10 +120,10 @@ def slurm_first_host(environ: Mapping[str, str]) -> str:
 
 
 def slurm_nodes(environ: Mapping[str, str]) -> str:
-    """The nodes of this step, that of rank 0 first.
+    """The nodes of this step, rank 0's first.
 
-    With --distribution=arbitrary the ranks are placed in the order of the user's file, which the step's own list, a
-    sorted one, does not tell. sbatch hands the file on as SLURM_ARBITRARY_NODELIST.
+    With --distribution=arbitrary, ranks are placed in the order of the user's file; the step's own list is sorted and
+    does not show it. sbatch passes the file on as SLURM_ARBITRARY_NODELIST.
 
     Raises:
         UsageError: the file cannot be read here.
@@ -144,7 +144,7 @@ def slurm_nodes(environ: Mapping[str, str]) -> str:
 
 
 def slurm_node_address(node: str) -> str | None:
-    """NodeAddr of a node, as `scontrol show node` tells it."""
+    """A node's NodeAddr, from `scontrol show node`."""
     try:
         command = ["scontrol", "show", "node", "--oneliner", node]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
@@ -155,7 +155,7 @@ def slurm_node_address(node: str) -> str | None:
 
 
 def node_identity() -> str:
-    """Tells nodes apart also where containers on different nodes have the same hostname; no spaces in it."""
+    """Distinguishes nodes even if containers on different nodes have the same hostname; contains no spaces."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         network = os.readlink("/proc/self/ns/net")

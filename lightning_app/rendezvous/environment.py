@@ -1,11 +1,11 @@
-"""The cluster environment: tells Lightning, or anybody's Trainer, who this process is and where to meet.
+"""The cluster environment: tells Lightning, or any Trainer, which rank this process is and where to meet.
 
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", plugins=[LauncherEnvironment()])
 
-Against Lightning's MPIEnvironment: the ranks come from the launcher's variables, so MPI is not started unless
-several nodes under mpirun need it to tell each other an address; node ranks follow the ranks (rank 0 is on
-node 0), uneven ranks per node are right, MASTER_ADDR and MASTER_PORT are honoured, rank 0 holds its port from
-the first moment, missing ranks are named after a timeout, and settings that contradict the launcher are errors.
+Unlike Lightning's MPIEnvironment, it reads the ranks from the launcher's variables, so it starts MPI only if several
+nodes under mpirun need it to exchange an address. Node ranks follow the ranks (rank 0 is on node 0), uneven ranks per
+node work, MASTER_ADDR and MASTER_PORT are honoured, rank 0 holds its port from the start, missing ranks are named after
+a timeout, and settings that contradict the launcher are errors.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ log = logging.getLogger(__name__)
 
 
 class LauncherEnvironment(ClusterEnvironment):
-    """Ranks from Open MPI, MPICH, Intel MPI, SLURM or torchrun; a rendezvous without a race.
+    """Ranks from Open MPI, MPICH, Intel MPI, SLURM or torchrun; a rendezvous without races.
 
     Args:
-        interface: network interface where the ranks of mpirun meet, and that gradients travel by, for example ib0;
-            null lets the system's routes decide.
+        interface: network interface for mpirun's rendezvous and for gradients, for example ib0; null lets the system's
+            routes decide.
         timeout: seconds to wait for the other ranks; null is LIGHTNING_APP_CONNECT_TIMEOUT, or else 300.
 
     Raises:
-        UsageError: the launcher's variables make no sense.
+        UsageError: the launcher's variables are inconsistent.
     """
 
-    # A process belongs to one job, and a job has one rendezvous: also where a program has several Trainers.
+    # A process belongs to one job, and a job has one rendezvous, even if a program has several Trainers.
     _rendezvous: ClassVar[Rendezvous | None] = None
 
     def __init__(self, interface: str | None = None, timeout: float | None = None) -> None:
@@ -57,7 +57,7 @@ class LauncherEnvironment(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        """Whether a launcher outside of Python started this process."""
+        """Whether a launcher outside Python started this process."""
         return this_launch().external
 
     @property
@@ -72,12 +72,12 @@ class LauncherEnvironment(ClusterEnvironment):
         return self.launch.world_size
 
     def set_world_size(self, size: int) -> None:
-        """Not ours to set. A strategy that counts otherwise than the launcher would leave samples out.
+        """The launcher decides. A strategy that counts differently would skip samples.
 
-        Lightning's strategies call this when the Trainer is made, with num_nodes times devices.
+        Lightning's strategies call this when the Trainer is created, with num_nodes times devices.
 
         Raises:
-            UsageError: it does.
+            UsageError: the strategy counts differently.
         """
         launch = self.launch
         if size != launch.world_size:
@@ -91,7 +91,7 @@ class LauncherEnvironment(ClusterEnvironment):
         return self.launch.global_rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Not ours to set: the launcher has decided."""
+        """Does nothing: the launcher has decided."""
 
     def local_rank(self) -> int:
         return self.launch.local_rank
@@ -102,10 +102,10 @@ class LauncherEnvironment(ClusterEnvironment):
         return self.rendezvous().nodes[self.launch.global_rank]
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Called before anybody waits for the others.
+        """Called before any rank waits for the others.
 
         Raises:
-            UsageError: devices or nodes contradict the launcher, or our own options make no sense.
+            UsageError: devices or nodes contradict the launcher, or our options are invalid.
         """
         launch = self.launch
         if self.timeout <= 0:
@@ -131,13 +131,13 @@ class LauncherEnvironment(ClusterEnvironment):
         return f"{launch.launcher} started {launch.world_size} ranks{nodes}, {here}"
 
     def teardown(self) -> None:
-        """The store stays: the test after fit makes new groups through it."""
+        """The store stays open: the test after fit creates new groups through it."""
 
     def rendezvous(self) -> Rendezvous:
         """Find the other ranks, once.
 
         Raises:
-            Missing: some did not come in time; the message names them.
+            Missing: some ranks did not connect in time; the message names them.
         """
         if LauncherEnvironment._rendezvous is None:
             LauncherEnvironment._rendezvous = found = rendezvous(self.launch, self.interface, self.timeout)
@@ -147,11 +147,11 @@ class LauncherEnvironment(ClusterEnvironment):
 
 
 def cluster_environment(launch: Launch, wanted: ClusterEnvironment | None = None) -> ClusterEnvironment:
-    """The environment of a run; always given, for Lightning's own search starts MPI in every process.
+    """The environment of a run. Always set, because Lightning's own search starts MPI in every process.
 
     Args:
         launch: who started this process.
-        wanted: the user's own, from the Trainer's plugins.
+        wanted: the user's environment, from the Trainer's plugins.
     """
     if isinstance(wanted, LauncherEnvironment) and not launch.external:
         log.info("plugins: LauncherEnvironment has no launcher to ask here; ignoring it")

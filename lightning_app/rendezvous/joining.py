@@ -1,4 +1,4 @@
-"""The side of every rank but 0 in the star: find rank 0, say who we are, hear what it tells all."""
+"""The star as seen by every rank but 0: find rank 0, introduce ourselves, receive its answer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lightning_app.rendezvous.waiting import Missing, Waiting
 
 
 def join(find: Callable[[], Place | None], rank: int, node: str, waiting: Waiting) -> tuple[Peer, dict[str, Any]]:
-    """As any other rank: find rank 0, introduce ourselves, and wait for its answer.
+    """As a rank other than 0: find rank 0, introduce ourselves, and wait for its answer.
 
     Args:
-        find: where rank 0 listens; None if that is not known yet. Asked again and again.
+        find: where rank 0 listens; None if not known yet. Called repeatedly.
         node: of this rank, without spaces.
 
     Returns:
         Rank 0, and its answer.
 
     Raises:
-        Missing: rank 0 was not found in time, has ended, or says that others are missing.
+        Missing: rank 0 was not found in time, has ended, or reports that others are missing.
     """
     host = socket.gethostname()
     while not waiting.over(lambda: [0]):
@@ -46,7 +46,7 @@ def join(find: Callable[[], Place | None], rank: int, node: str, waiting: Waitin
 
 
 def knock(address: str, port: int, token: str) -> socket.socket | None:
-    """A connection to rank 0, or None where this port is closed or a stranger's."""
+    """A connection to rank 0, or None if this port is closed or belongs to a stranger."""
     with suppress(OSError):
         connection = socket.create_connection((address, port), REPLY_SECONDS)
         with suppress(OSError):
@@ -58,10 +58,10 @@ def knock(address: str, port: int, token: str) -> socket.socket | None:
 
 
 def hear_answer(connection: socket.socket, introduction: str, timeout: float) -> dict[str, Any]:
-    """What rank 0 tells us when all are there or its time is up; it may have started later than we.
+    """Rank 0's answer, once all ranks have connected or its time is up; it may have started later than we did.
 
     Raises:
-        Missing: rank 0 went away, or says that others are missing.
+        Missing: rank 0 is gone, or reports that others are missing.
     """
     address, port = connection.getpeername()[:2]
     connection.settimeout(None if math.isinf(timeout) else timeout + ANSWER_SECONDS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LocalEnvironment(LightningEnvironment):
-    """Processes that Lightning starts on this machine; the first holds its ports from the first moment."""
+    """Processes that Lightning starts on this machine; the first one holds its ports from the start."""
 
     _store: ClassVar[TCPStore | None] = None
     _listener: ClassVar[socket.socket | None] = None
@@ -32,7 +32,7 @@ class LocalEnvironment(LightningEnvironment):
         return super().main_port
 
     def hold_ports(self) -> None:
-        """Open torch's store and our own port, and leave both in the environment for those that Lightning starts.
+        """Open torch's store and our own port, and put both into the environment of the processes to be started.
 
         Raises:
             UsageError: the user's MASTER_PORT is taken.
@@ -44,13 +44,13 @@ class LocalEnvironment(LightningEnvironment):
             use_held_store()
 
     def rendezvous(self, check: Callable[[], None] = lambda: None) -> Rendezvous:
-        """Find the other processes, once; those that are alive are waited for, unless the user has set a timeout.
+        """Find the other processes, once. Waits as long as they live, unless the user has set a timeout.
 
         Args:
-            check: called often while waiting; raises where one of them has ended.
+            check: called often while waiting; raises if one of them has ended.
 
         Raises:
-            Missing: some did not come in time; the message names them.
+            Missing: some did not connect in time; the message names them.
         """
         if LocalEnvironment._rendezvous is None:
             waiting = Waiting(connect_timeout(default=math.inf), check, quiet=self.local_rank() > 0)

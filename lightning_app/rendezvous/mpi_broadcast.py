@@ -1,4 +1,4 @@
-"""The one thing that MPI is started for: telling all nodes an address. Then it is ended again."""
+"""The only use of MPI: telling all nodes an address. MPI is finalized right after."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from types import ModuleType
 
 from lightning_app.errors import UsageError
 
-BLOCKED = 3  # exit code when MPI itself does not come back
-PRINT_SECONDS = 3.0  # that a pipe which nobody reads may hold up the end
+BLOCKED = 3  # exit code if MPI does not return
+PRINT_SECONDS = 3.0  # how long a pipe that nobody reads may delay the exit
 
 
 def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
@@ -21,11 +21,11 @@ def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
 
     Args:
         offer: a line of text, used on rank 0.
-        rank, world_size: as the launcher's variables tell them.
-        timeout: seconds after which the process ends, for MPI_Init cannot be interrupted.
+        rank, world_size: from the launcher's variables.
+        timeout: seconds after which the process exits, because MPI_Init cannot be interrupted.
 
     Raises:
-        UsageError: mpi4py is not installed, or uses another MPI than the launcher's.
+        UsageError: mpi4py is not installed, or uses a different MPI than the launcher.
     """
     with watchdog(rank, timeout), running_mpi() as mpi:
         check_launcher(mpi, rank, world_size)
@@ -34,7 +34,7 @@ def exchange(offer: str, rank: int, world_size: int, timeout: float) -> str:
 
 @contextlib.contextmanager
 def running_mpi() -> Iterator[ModuleType]:
-    """MPI, initialised; ended at once where it wasn't before: its exit hook would hold a failed job for seconds."""
+    """MPI, initialised; finalized at once if we initialised it: its exit hook would delay a failed job for seconds."""
     try:
         import mpi4py
     except ImportError as error:
@@ -49,15 +49,15 @@ def running_mpi() -> Iterator[ModuleType]:
     if ours:
         MPI.Init()
     yield MPI
-    if ours:  # not after an error: the other ranks would be waited for
+    if ours:  # not after an error: it would wait for the other ranks
         MPI.Finalize()
 
 
 def check_launcher(mpi: ModuleType, rank: int, world_size: int) -> None:
-    """Whether this MPI is that of the launcher.
+    """Check that this MPI belongs to the launcher.
 
     Raises:
-        UsageError: it counts the ranks otherwise.
+        UsageError: it counts the ranks differently.
     """
     found = mpi.COMM_WORLD.Get_rank(), mpi.COMM_WORLD.Get_size()
     if found != (rank, world_size):
@@ -82,7 +82,7 @@ def watchdog(rank: int, timeout: float) -> Iterator[None]:
 
 
 def give_up(rank: int, timeout: float) -> None:
-    """End the process from the watchdog's thread, also where a dead or a stopped mpirun does not read what it says."""
+    """End the process from the watchdog's thread, even if a dead or stopped mpirun does not read our output."""
     threading.Timer(PRINT_SECONDS, os._exit, [BLOCKED]).start()
     try:
         print(

@@ -1,4 +1,4 @@
-"""Where the ranks of a job find rank 0, by what started them."""
+"""Where the ranks of a job find rank 0, depending on what started them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from lightning_app.rendezvous.star import Place, listen
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
-# Below the range from which Linux hands out ports on its own (32768 and up).
+# Below the range from which Linux assigns ports itself (32768 and up).
 CANDIDATE_RANGE = (20000, 32000)
 CANDIDATES = 16
 # Tells the processes that Lightning starts where rank 0, their parent, listens: a Place as JSON.
 LOCAL_VARIABLE = "LIGHTNING_APP_RENDEZVOUS"
-# The same in the store of torchrun's agent. The store survives restarts, so the place may be that of a rank 0 which is
-# no more. Then nobody listens there, or nobody who knows its token. So no restart has to be counted, which several
-# agents do differently (pytorch#108158).
+# The same, in the store of torchrun's agent. The store survives restarts, so it may hold the place of a rank 0 that no
+# longer exists. Then nobody listens there, or someone who does not know its token. So we need not count restarts, which
+# several agents do differently (pytorch#108158).
 AGENT_KEY = "lightning_app/rank_0"
 
 
 def open_place(launch: Launch, interface: str | None, timeout: float) -> tuple[socket.socket, Place]:
-    """As rank 0, listen where the others will look; where they could not know, tell them.
+    """As rank 0, listen where the others will look; if they could not know, tell them.
 
     Raises:
-        UsageError: no port is free, the interface is none, MPI is missing or another one.
+        UsageError: no port is free, the interface does not exist, or MPI is missing or a different one.
     """
     if not (needs_mpi(launch) or has_agent_store(launch)):
         place = derived_place(launch)
@@ -59,22 +59,22 @@ def open_place(launch: Launch, interface: str | None, timeout: float) -> tuple[s
 
 
 def open_local_place() -> socket.socket:
-    """As the process from which Lightning starts the others, listen, and leave the place in the environment."""
+    """As the process from which Lightning starts the others, listen, and put the place into the environment."""
     listener = listen([0])
     os.environ[LOCAL_VARIABLE] = json.dumps(Place(LOOPBACK, [listener.getsockname()[1]], os.urandom(8).hex()))
     return listener
 
 
 def local_place() -> Place:
-    """Where the process listens from which Lightning started this one."""
+    """Where the process that started this one for Lightning listens."""
     return Place(*json.loads(os.environ[LOCAL_VARIABLE]))
 
 
 def place_finder(launch: Launch, timeout: float) -> Callable[[], Place | None]:
-    """As any other rank: what says where rank 0 listens, or None where that is not known yet.
+    """As a rank other than 0: a function that returns where rank 0 listens, or None if not known yet.
 
     Raises:
-        UsageError: as `derived_place`; MPI is missing or another one.
+        UsageError: as in `derived_place`; or MPI is missing or a different one.
     """
     if has_agent_store(launch):
         return partial(published_place, agent_store(timeout))
@@ -86,7 +86,7 @@ def place_finder(launch: Launch, timeout: float) -> Callable[[], Place | None]:
 
 
 def has_agent_store(launch: Launch) -> bool:
-    """Whether an agent of torchrun holds a store at MASTER_ADDR and MASTER_PORT."""
+    """Whether a torchrun agent holds a store at MASTER_ADDR and MASTER_PORT."""
     return launch.launcher == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
@@ -103,7 +103,7 @@ def agent_store(timeout: float) -> TCPStore:
 
 
 def published_place(store: TCPStore) -> Place | None:
-    """What rank 0 has written there last."""
+    """What rank 0 last wrote there."""
     return Place(*json.loads(store.get(AGENT_KEY))) if store.check([AGENT_KEY]) else None
 
 
@@ -124,10 +124,10 @@ def ask_mpi(launch: Launch, timeout: float, offer: Place | None = None) -> Place
 
 
 def derived_place(launch: Launch) -> Place:
-    """Where rank 0 listens, as every rank can tell without asking.
+    """Where rank 0 listens, as every rank can derive without asking.
 
     Raises:
-        UsageError: the job has no name of its own that all nodes know.
+        UsageError: the job has no unique name that all nodes know.
     """
     port, token = master_port(), job_token(launch, os.environ)
     ports = [port] if port else candidate_ports(token)
@@ -145,7 +145,7 @@ def master_port() -> int | None:
     """The user's MASTER_PORT.
 
     Raises:
-        UsageError: it is no port.
+        UsageError: it is not a port.
     """
     said = os.environ.get("MASTER_PORT")
     if said is None:
@@ -156,7 +156,7 @@ def master_port() -> int | None:
 
 
 def reachable_address(launch: Launch, interface: str | None) -> str:
-    """An address of rank 0's node for the others: on the interface, else on the way to torchrun's agent, else any."""
+    """An address of rank 0's node for the others: the interface's, else the route's to torchrun's agent, else any."""
     if interface:
         return interface_address(interface)
     if launch.num_nodes == 1:

@@ -1,4 +1,4 @@
-"""All ranks of a job together: a star of connections, the address of torch's store, the node of each rank."""
+"""All ranks of a job together: a star of connections, the address of torch's store, and each rank's node."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from lightning_app.rendezvous.waiting import Waiting
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
-LONGEST_STORE_WAIT_S = 86_400.0  # torch knows no infinity
+LONGEST_STORE_WAIT_S = 86_400.0  # torch does not accept infinity
 
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """What a rank knows once all have come.
+    """What a rank knows once all have connected.
 
     Attributes:
         address, port: of torch's store, which rank 0 holds.
-        nodes: the index of each rank's node; nodes are numbered as their lowest ranks are, rank 0's is 0.
+        nodes: the index of each rank's node; nodes are numbered by their lowest ranks, so rank 0's is 0.
         reached: rank 0's address, as other nodes reach it.
-        peers: open connections, on rank 0 to all others, on any other to rank 0.
+        peers: open connections: rank 0's to all others, any other rank's to rank 0.
         store: on rank 0, which holds it for as long as the process lives.
     """
 
@@ -47,17 +47,18 @@ def rendezvous(launch: Launch, interface: str | None, timeout: float) -> Rendezv
     """Find the other ranks of a launcher's job.
 
     Args:
-        interface: network interface where rank 0 is reached; None lets the system's routes decide.
+        interface: network interface of rank 0; None lets the system's routes decide.
         timeout: seconds.
 
     Raises:
-        Missing: some did not come in time.
-        UsageError: the user's MASTER_PORT is no port, the interface is none, MPI is missing or another one.
+        Missing: some ranks did not connect in time.
+        UsageError: the user's MASTER_PORT is not a port, the interface does not exist, or MPI is missing or a different
+            one.
     """
     if launch.global_rank:
         waiting = Waiting(timeout, quiet=launch.global_rank > 1)
         return as_other(place_finder(launch, timeout), launch.global_rank, waiting)
-    # The store first: importing torch takes seconds, in which nobody would be welcomed.
+    # Open the store first: importing torch takes seconds, in which nobody would be answered.
     store = open_store(launch.world_size, timeout)
     if launch.world_size == 1:
         return Rendezvous(LOOPBACK, store.port, [0], LOOPBACK, store=store)
@@ -79,18 +80,18 @@ def as_rank_zero(
 
 
 def as_other(find: Callable[[], Place | None], rank: int, waiting: Waiting) -> Rendezvous:
-    """Find rank 0, and hear from it about the others."""
+    """Find rank 0, and learn about the others from it."""
     zero, answer = join(find, rank, node_identity(), waiting)
     return Rendezvous(**answer, peers={0: zero})
 
 
 def on_nodes(zero: str, peers: Mapping[int, Peer], address: str) -> tuple[list[int], str]:
-    """The node of each rank, by number; and rank 0's address as a rank of another node has reached it.
+    """The node of each rank, by number; and rank 0's address as seen by a rank on another node.
 
     Args:
         zero: identity of rank 0's node.
         peers: the other ranks.
-        address: where all ranks are on one node.
+        address: used if all ranks are on one node.
     """
     identities = [zero, *(peers[rank].node for rank in sorted(peers))]
     numbers = {node: number for number, node in enumerate(dict.fromkeys(identities))}
@@ -99,10 +100,10 @@ def on_nodes(zero: str, peers: Mapping[int, Peer], address: str) -> tuple[list[i
 
 
 def open_store(world_size: int, timeout: float, port: int = 0) -> TCPStore:
-    """Torch's store, on all interfaces, at a port that the kernel picks unless it is given.
+    """Torch's store, on all interfaces, on a port that the kernel picks unless one is given.
 
     Raises:
-        UsageError: the port is taken, or the kernel gave none.
+        UsageError: the port is taken, or the kernel has none.
     """
     from torch.distributed import DistNetworkError, TCPStore
 
@@ -118,16 +119,16 @@ def open_store(world_size: int, timeout: float, port: int = 0) -> TCPStore:
 
 
 def use_held_store() -> None:
-    """Make torch connect to the store that rank 0 holds, on rank 0 too, instead of opening one of its own.
+    """Make torch connect to the store that rank 0 holds, on rank 0 too, instead of opening another.
 
-    These are torchrun's own switches for its agent's store (torch/distributed/rendezvous.py).
+    torchrun uses the same switches for its agent's store (torch/distributed/rendezvous.py).
     """
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    os.environ["TORCHELASTIC_RESTART_COUNT"] = "0"  # older torch puts it before each key; this store is a new one
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = "0"  # older torch prefixes each key with it; this store is new
 
 
 def route_gradients(reached: str, interface: str | None) -> None:
-    """Let gloo and NCCL use the interface on the way to rank 0: gloo would go by the hostname's address."""
+    """Make gloo and NCCL use the interface on the route to rank 0: gloo would use the hostname's address."""
     if interface:
         os.environ.update(GLOO_SOCKET_IFNAME=interface, NCCL_SOCKET_IFNAME=interface)
     elif (own := outgoing_address(reached)) and (name := interface_of(own)):

@@ -1,13 +1,13 @@
-"""The connections of a job: a star around rank 0, made once and kept for as long as the job lives.
+"""The connections of a job: a star around rank 0, opened once and kept for the life of the job.
 
-Rank 0 listens. The others look for it, and each side shows that it knows the job's token before the other believes it:
+Rank 0 listens. The others look for it, and each side proves that it knows the job's token before the other trusts it:
 
     rank 1:  hello TOKEN           rank 0:  welcome TOKEN      (at once)
     rank 1:  1 NODE HOST           rank 0:  {"port": ...}      (when all have come), or {"missing": "..."}
 
-A stranger on a port where rank 0 is looked for does not know the token, so it is passed over; one that connects to
-rank 0 keeps nobody waiting. A rank counts once it has introduced itself, for until then it may try again, and only as
-long as its connection holds.
+A stranger on a port where ranks look for rank 0 does not know the token, so it is skipped; one that connects to rank 0
+delays nobody. A rank counts once it has introduced itself, because until then it may try again, and only while its
+connection lasts.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from lightning_app.errors import UsageError
 from lightning_app.rendezvous.connections import keep_alive, receive, send_line
 from lightning_app.rendezvous.waiting import Missing, Waiting, missing_message
 
-REPLY_SECONDS = 2.0  # that a stranger on a port is waited for
+REPLY_SECONDS = 2.0  # how long to wait for a stranger on a port
 PAUSE_SECONDS = 0.05  # between two rounds over the ports
-ANSWER_SECONDS = 10.0  # in which a rank that has introduced itself must take the answer
-LONGEST_LINE = 1024  # of what a rank says before it is answered
+ANSWER_SECONDS = 10.0  # in which a rank that has introduced itself has to accept the answer
+LONGEST_LINE = 1024  # limit on what a rank sends before it is answered
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Peer:
 
     Attributes:
         host: its hostname, for messages.
-        node: tells nodes apart, also where their hostnames are the same; known to rank 0 only.
+        node: distinguishes nodes, even if their hostnames are the same; known only to rank 0.
     """
 
     rank: int
@@ -47,12 +47,12 @@ class Peer:
 
     @property
     def reached(self) -> str:
-        """Our own address, by which it came or was found."""
-        return self.connection.getsockname()[0].removeprefix("::ffff:")  # IPv4 on a socket that takes both
+        """Our own address on this connection."""
+        return self.connection.getsockname()[0].removeprefix("::ffff:")  # IPv4 on a dual-stack socket
 
 
 class Place(NamedTuple):
-    """Where rank 0 listens: on the first of the ports that is free there."""
+    """Where rank 0 listens: on the first free port of these."""
 
     address: str
     ports: list[int]
@@ -69,7 +69,7 @@ def listen(ports: Sequence[int]) -> socket.socket:
     family = socket.AF_INET6 if both else socket.AF_INET
     for port in ports:
         try:
-            # Sets SO_REUSEADDR: the connections of a job that has just ended do not block its port.
+            # Sets SO_REUSEADDR: connections of a job that has just ended do not block its port.
             return socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
         except OSError:
             continue
@@ -83,17 +83,17 @@ def gather(
     waiting: Waiting,
     answer: Callable[[Mapping[int, Peer]], dict[str, Any]],
 ) -> dict[int, Peer]:
-    """As rank 0: wait for all other ranks, then tell each the same.
+    """As rank 0: wait for all other ranks, then send each the same answer.
 
     Args:
         listener: from `listen`; closed at the end.
-        answer: from the other ranks, what to tell them.
+        answer: makes the answer from the other ranks.
 
     Returns:
         The other ranks, by rank.
 
     Raises:
-        Missing: time is up; the ranks that have come are told so too.
+        Missing: time is up; the connected ranks are told so too.
     """
     with Gathering(listener, token, world_size) as gathering:
         while missing := gathering.missing:
@@ -108,11 +108,11 @@ def gather(
 
 @dataclass
 class Caller:
-    """Who has connected to rank 0.
+    """A connection to rank 0.
 
     Attributes:
         since: when, by the monotonic clock.
-        heard: the beginning of its next line.
+        heard: the start of its next line.
         welcome: it knows the token.
     """
 
@@ -123,10 +123,10 @@ class Caller:
 
 
 class Gathering:
-    """Rank 0's side. As a context, it closes all connections but those to `peers`.
+    """Rank 0's side. As a context manager, it closes all connections except those to `peers`.
 
     Attributes:
-        peers: the ranks that are here.
+        peers: the ranks that have connected.
     """
 
     def __init__(self, listener: socket.socket, token: str, world_size: int) -> None:
@@ -147,11 +147,11 @@ class Gathering:
 
     @property
     def missing(self) -> list[int]:
-        """Ranks that are not here."""
+        """Ranks that have not connected."""
         return [rank for rank in self._others if rank not in self.peers]
 
     def serve(self, seconds: float) -> None:
-        """Listen to all who say something within a time."""
+        """Listen to all who send something within a time."""
         for key, _ in self._selector.select(seconds):
             if key.data is None:
                 self._accept()
@@ -162,7 +162,7 @@ class Gathering:
                 self._drop(key.data)
 
     def tell(self, message: dict[str, Any]) -> None:
-        """Tell all who are here. That one has ended meanwhile will be noticed by its connection."""
+        """Tell all connected ranks. If one has ended meanwhile, its connection will show it."""
         for peer in self.peers.values():
             peer.connection.settimeout(ANSWER_SECONDS)
             with suppress(OSError):
@@ -170,7 +170,7 @@ class Gathering:
             keep_alive(peer.connection)
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it has left again
+        with suppress(OSError):  # it has disconnected again
             connection, _ = self._listener.accept()
             connection.setblocking(False)
             self._selector.register(connection, selectors.EVENT_READ, Caller(connection, time.monotonic()))
@@ -181,13 +181,13 @@ class Gathering:
         welcome = received and len(caller.heard) < LONGEST_LINE
         try:
             understood = welcome and all(self._understand(caller, line.decode(errors="replace")) for line in lines)
-        except OSError:  # it has gone before it was welcomed
+        except OSError:  # it left before it was welcomed
             understood = False
         if not understood:
             self._drop(caller)
 
     def _understand(self, caller: Caller, line: str) -> bool:
-        """Whether the line is what a rank of this job says next."""
+        """Whether the line is what a rank of this job sends next."""
         if not caller.welcome:
             caller.welcome = line == f"hello {self._token}"
             if caller.welcome:
@@ -196,7 +196,7 @@ class Gathering:
         rank, node, host = (*line.split(" "), "", "", "")[:3]
         if not rank.isdecimal() or int(rank) not in self._others:
             return False
-        self.peers[int(rank)] = Peer(int(rank), host, caller.connection, node)  # the newest, if it has come again
+        self.peers[int(rank)] = Peer(int(rank), host, caller.connection, node)  # the newest, if it has connected again
         return True
 
     def _drop(self, caller: Caller) -> None:

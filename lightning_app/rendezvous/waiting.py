@@ -1,4 +1,4 @@
-"""How long ranks wait for each other, and what they say meanwhile."""
+"""How long ranks wait for each other, and what they print meanwhile."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ FIRST_LINE_S, NEXT_LINES_S = 30.0, 60.0
 
 
 class Missing(UsageError):
-    """Some ranks did not come in time."""
+    """Some ranks did not connect in time."""
 
 
 class Waiting:
-    """One wait, from now on.
+    """One wait, starting now.
 
     Args:
-        timeout: seconds; infinite waits for as long as `check` does not raise.
-        check: called often; raises where there is nothing more to wait for.
-        quiet: says nothing meanwhile, for another rank does.
+        timeout: seconds; infinity waits as long as `check` does not raise.
+        check: called often; raises if there is nothing more to wait for.
+        quiet: prints nothing while waiting, because another rank does.
     """
 
     def __init__(self, timeout: float, check: Callable[[], None] = lambda: None, quiet: bool = False) -> None:
@@ -38,7 +38,7 @@ class Waiting:
         self._next_line = math.inf if quiet else FIRST_LINE_S
 
     def over(self, awaited: Callable[[], Sequence[int]]) -> bool:
-        """Whether time is up; says now and then which ranks are awaited."""
+        """Whether time is up; now and then prints which ranks are missing."""
         self._check()
         waited = time.monotonic() - self._began
         if waited >= self._next_line:
@@ -52,7 +52,7 @@ def connect_timeout(environ: Mapping[str, str] = os.environ, default: float = DE
     """Seconds to wait for the other ranks.
 
     Raises:
-        UsageError: the variable is no positive number.
+        UsageError: the variable is not a positive number.
     """
     said = environ.get(TIMEOUT_VARIABLE)
     if said is None:
@@ -69,7 +69,7 @@ def connect_timeout(environ: Mapping[str, str] = os.environ, default: float = DE
 
 
 def missing_message(missing: Sequence[int], world_size: int, timeout: float) -> str:
-    """Who did not come."""
+    """Which ranks are missing."""
     return (
         f"{len(missing)} of {world_size} ranks did not report within {timeout:.0f} s: rank {in_words(missing)}. They "
         "did not start, died before the rendezvous, or cannot reach rank 0; look for their messages above. If they "
@@ -78,6 +78,6 @@ def missing_message(missing: Sequence[int], world_size: int, timeout: float) -> 
 
 
 def in_words(ranks: Iterable[int]) -> str:
-    """Ascending ranks, 1, 2, 3 and 7 say, as `1-3, 7`."""
+    """Ascending ranks, such as 1, 2, 3 and 7, as `1-3, 7`."""
     runs = [[rank for _, rank in run] for _, run in groupby(enumerate(ranks), lambda pair: pair[1] - pair[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)

@@ -1,9 +1,9 @@
-"""The launchers that we know, one file each. A new one is a file and a line in this table."""
+"""The known launchers, one file each. To add one, add a file and a line in this table."""
 
 from lightning_app.launchers.spec import Spec
 from lightning_app.launchers.specs import env, flux, hydra, jsm, lightning, openmpi, pals, slurm, torchrun
 
-# Where parents cannot be seen, the first whose variables are there is believed: innermost of the usual nestings first.
+# If parents are not visible, the first whose variables are set wins: innermost of the usual nestings first.
 SPECS: dict[str, Spec] = {
     spec.name: spec
     for spec in (

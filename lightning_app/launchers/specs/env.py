@@ -1,6 +1,6 @@
-"""PyTorch's own variables, set by a job system (Kubeflow, AzureML), by another program or by hand.
+"""PyTorch's variables, set by a job system (Kubeflow, AzureML), by another program or by hand.
 
-They are believed where no launcher is found, and nothing is known of the nodes: the rendezvous counts them.
+We trust them if no launcher is found. They say nothing about nodes, so the rendezvous counts them.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ LOOPBACK = ("localhost", "127.", "::1")
 
 
 def has_spoken(environ: Environ) -> bool:
-    """torchrun's agents set the same."""
+    """torchrun's agents set the same variables."""
     return all(name in environ for name in (*NAMES.values(), *ADDRESS)) and "TORCHELASTIC_RUN_ID" not in environ
 
 
@@ -30,7 +30,7 @@ def read(environ: Environ) -> Launch:
 
 
 def local_ranks(environ: Environ, ranks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The ranks of this node, and the variables that say so."""
+    """The ranks of this node, and the variables that state them."""
     local = {"local_rank": LOCAL_RANK, "local_world_size": LOCAL_WORLD_SIZE}
     if LOCAL_WORLD_SIZE in environ:
         return numbers(local, environ), local
@@ -42,11 +42,11 @@ def local_ranks(environ: Environ, ranks: dict[str, Any]) -> tuple[dict[str, Any]
             f"{LOCAL_WORLD_SIZE}: missing; it is the number of ranks on this node, which nothing else tells if "
             "MASTER_ADDR is another host's"
         )
-    return {"local_rank": 0, "local_world_size": 1}, {}  # one process a node, as Kubeflow's pods are
+    return {"local_rank": 0, "local_world_size": 1}, {}  # one process per node, like Kubeflow's pods
 
 
 def job_id(environ: Environ, launch: Launch, launcher: str) -> str:
-    """Two jobs cannot have one port of one host."""
+    """No two jobs can have the same port on the same host."""
     return ":".join(environ[name] for name in ADDRESS)
 
 

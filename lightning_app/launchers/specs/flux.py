@@ -1,4 +1,4 @@
-"""Flux: the tasks of `flux run` and `flux submit`. Its variables as flux-environment(7) has them; not run by us."""
+"""Flux: the tasks of `flux run` and `flux submit`. Variables as in flux-environment(7); we have not run it."""
 
 from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.spec import Contradiction, Environ, Spec, numbers
@@ -8,7 +8,7 @@ NODES = {"num_nodes": "FLUX_JOB_NNODES"}
 
 
 def read(environ: Environ) -> Launch:
-    """Nothing says how many tasks this node has, so all have to have as many."""
+    """No variable says how many tasks this node has, so all nodes have to have equally many."""
     ranks, nodes = numbers(NAMES, environ), numbers(NODES, environ)["num_nodes"]
     if not nodes or ranks["world_size"] % nodes:
         raise Contradiction("FLUX_JOB_NNODES does not divide FLUX_JOB_SIZE, and nothing else tells the tasks of a node")
@@ -24,7 +24,7 @@ def read(environ: Environ) -> Launch:
 
 
 def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
-    """The path names the instances of Flux around the job too; older versions have none."""
+    """The path also names the Flux instances around the job; older versions have none."""
     return environ.get("FLUX_JOB_ID_PATH") or environ.get("FLUX_JOB_ID")
 
 

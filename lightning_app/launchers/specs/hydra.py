@@ -20,7 +20,7 @@ def is_parent(process: Process, environ: Environ) -> bool:
 
 
 def has_spoken(environ: Environ) -> bool:
-    """srun --mpi=pmi2 sets the first of these alone."""
+    """srun --mpi=pmi2 sets only the first of these."""
     return "PMI_RANK" in environ and "MPI_LOCALRANKID" in environ
 
 
@@ -29,12 +29,12 @@ def read(environ: Environ) -> Launch:
 
 
 def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
-    """Intel MPI gives a job a name. MPICH does not: on one node its proxy is known by its number, if it can be seen."""
+    """Intel MPI names its jobs. MPICH does not: on one node, its proxy's pid identifies the job, if it is visible."""
     return environ.get("I_MPI_HYDRA_UUID") or (launcher if launch.num_nodes == 1 and launcher else None)
 
 
 def more_cores(environ: Environ, cores: int) -> str:
-    """Intel MPI binds by itself, MPICH where it is told to."""
+    """Intel MPI binds by default, MPICH only when told to."""
     if any(name.startswith("I_MPI_") for name in environ):
         return f"mpirun -genv I_MPI_PIN 0, or -genv I_MPI_PIN_DOMAIN {cores}"
     return f"mpiexec -bind-to none, or -bind-to core:{cores}"

@@ -1,4 +1,4 @@
-"""IBM's Job Step Manager: jsrun. Its variables as HPC sites document them; not run by us."""
+"""IBM's Job Step Manager: jsrun. Variables as HPC sites document them; we have not run it."""
 
 from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.spec import Environ, Spec, of_mpi
@@ -16,7 +16,7 @@ def read(environ: Environ) -> Launch:
 
 
 def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
-    """LSF's job alone may have several jsruns at once."""
+    """An LSF job may run several jsruns at once, so its id is not enough."""
     parts = [environ.get("LSB_JOBID"), environ.get("PMIX_NAMESPACE")]
     return "-".join(filter(None, parts)) if parts[1] else None
 

@@ -1,4 +1,4 @@
-"""Lightning's own processes: local rank 0 is the program, which starts the others."""
+"""Processes that Lightning starts: local rank 0 is the program, which starts the others."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ NAMES = {"world_size": "WORLD_SIZE", "global_rank": "LOCAL_RANK", "node_rank": "
 
 
 def is_child(environ: Environ, ancestors: Sequence[Process]) -> bool:
-    """Whether a Python program, the parent, set Lightning's variables for this very process.
+    """Whether a Python program, the parent, set Lightning's variables for exactly this process.
 
     Its children have local rank 1 and up: rank 0 is the process that starts them.
     """
@@ -24,10 +24,10 @@ def is_child(environ: Environ, ancestors: Sequence[Process]) -> bool:
     if not ancestors:
         return "TORCHELASTIC_RUN_ID" not in environ and "RANK" not in environ
     parent = ancestors[0]
-    if environ.get("RANK") not in (None, (parent.environ or {}).get("RANK")):  # Lightning sets none: it was another
+    if environ.get("RANK") not in (None, (parent.environ or {}).get("RANK")):  # not by Lightning, which sets none
         return False
     inherited = {name: (parent.environ or {}).get(name) for name in VARIABLES} == variables
-    return parent.program.startswith("python ") and not inherited  # processes.program() writes a program of Python so
+    return parent.program.startswith("python ") and not inherited  # as processes.program() writes Python programs
 
 
 def read(environ: Environ) -> Launch:
@@ -37,5 +37,5 @@ def read(environ: Environ) -> Launch:
     return Launch("lightning", **values, **local, num_nodes=1, sources=sources)
 
 
-# Known by is_child() alone, which detection asks before all others.
+# Recognised only by is_child(), which detection asks before all others.
 SPEC = Spec("lightning", VARIABLES, lambda process, environ: False, lambda environ: False, read, env.job_id)

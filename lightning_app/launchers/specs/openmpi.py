@@ -5,7 +5,7 @@ from lightning_app.launchers.processes import MPI_PROGRAMS, Process
 from lightning_app.launchers.spec import Environ, Spec, of_mpi
 
 PROGRAMS = {"prterun", "prted", "prte", "orted", "orterun"}
-# OMPI_COMM_WORLD_NODE_RANK is the rank within the node; nothing tells the index of the node.
+# OMPI_COMM_WORLD_NODE_RANK is the rank within the node; no variable gives the index of the node.
 NAMES = {
     "world_size": "OMPI_COMM_WORLD_SIZE",
     "global_rank": "OMPI_COMM_WORLD_RANK",
@@ -15,7 +15,7 @@ NAMES = {
 
 
 def is_parent(process: Process, environ: Environ) -> bool:
-    """Open MPI 4 runs its ranks from mpirun itself; MPICH's mpirun is told apart by its variables."""
+    """Open MPI 4 starts its ranks from mpirun itself; MPICH's mpirun is recognised by its variables."""
     names = {process.name, process.program}
     mpich = "PMI_RANK" in environ and "OMPI_COMM_WORLD_RANK" not in environ
     return bool(names & PROGRAMS) or (bool(names & MPI_PROGRAMS) and not mpich)
@@ -26,11 +26,11 @@ def read(environ: Environ) -> Launch:
 
 
 def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
-    """The job's name, and an address that a process of Open MPI holds for as long as it runs.
+    """The job's name, and an address that an Open MPI process holds for as long as it runs.
 
-    The name has mpirun's number in it, which other jobs have too where each runs in a container.
+    The name contains mpirun's pid, which other jobs may share if each runs in a container.
     """
-    held = "PMIX_SERVER_URI2" if launch.num_nodes == 1 else "OMPI_MCA_orte_hnp_uri"  # a node's own; Open MPI 4's only
+    held = "PMIX_SERVER_URI2" if launch.num_nodes == 1 else "OMPI_MCA_orte_hnp_uri"  # one per node; only in Open MPI 4
     address = environ.get(held, "").partition(";")[2].partition(";")[0]
     parts = [environ.get("PMIX_NAMESPACE", ""), address or (launcher if launch.num_nodes == 1 else "")]
     return "-".join(filter(None, parts)) or None

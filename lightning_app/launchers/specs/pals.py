@@ -1,4 +1,4 @@
-"""HPE's Parallel Application Launch Service: mpiexec and aprun on Cray systems with PBS. Not run by us."""
+"""HPE's Parallel Application Launch Service: mpiexec and aprun on Cray systems with PBS. We have not run it."""
 
 from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.spec import Environ, Spec, of_mpi

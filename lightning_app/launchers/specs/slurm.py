@@ -6,9 +6,9 @@ from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import INTERACTIVE, Process
 from lightning_app.launchers.spec import Contradiction, Environ, Spec, numbers
 
-# A step has a number; these have one process, though their variables speak of all tasks of the job.
+# A step has a number; these have one process, though their variables describe all tasks of the job.
 NOT_A_STEP = ("batch]", "interactive]", "extern]")
-# The same by number: slurm.h counts down from 0xfffffffd, and the batch step of 22.05 has no SLURM_STEP_ID at all.
+# The same, by number: slurm.h counts down from 0xfffffffd, and the batch step of 22.05 has no SLURM_STEP_ID at all.
 NOT_A_STEP_IDS = {"", *(str(0xFFFFFFFD - kind) for kind in range(4))}
 # The step's variables: SLURM_NTASKS, SLURM_NNODES and SLURM_TASKS_PER_NODE may be the whole job's.
 NAMES = {
@@ -26,7 +26,7 @@ def is_parent(process: Process, environ: Environ) -> bool:
 
 
 def is_boundary(process: Process) -> bool:
-    """A batch script, the shell of salloc, or that of `srun --pty bash`: only one task of the step has it."""
+    """A batch script, or the shell of salloc or of `srun --pty bash`: only one task of the step has it."""
     interactive = process.program.endswith(INTERACTIVE) and "SLURM_PTY_PORT" in (process.environ or {})
     no_step = process.name == "slurmstepd" and process.program.endswith(NOT_A_STEP)
     return process.name == "slurm_script" or no_step or interactive
@@ -46,7 +46,7 @@ def read(environ: Environ) -> Launch:
 
 
 def tasks_per_node(said: str) -> list[int]:
-    """'2(x3),1' say, as [2, 2, 2, 1]."""
+    """Turns '2(x3),1' into [2, 2, 2, 1]."""
     counts: list[int] = []
     for part in said.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
@@ -57,7 +57,7 @@ def tasks_per_node(said: str) -> list[int]:
 
 
 def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
-    """SLURM numbers its steps, each cluster on its own."""
+    """SLURM numbers its steps, separately on each cluster."""
     if "SLURM_STEP_ID" not in environ:
         return None
     parts = [environ.get("SLURM_CLUSTER_NAME", ""), environ["SLURM_JOB_ID"], environ["SLURM_STEP_ID"]]
@@ -65,7 +65,7 @@ def job_id(environ: Environ, launch: Launch, launcher: str) -> str | None:
 
 
 def forgotten_srun(environ: Environ) -> str:
-    """What to say to a single process in a job of several tasks; nothing elsewhere."""
+    """A hint for a single process in a job of several tasks; otherwise empty."""
     tasks = environ.get("SLURM_NTASKS", "")
     if not tasks.isdecimal() or int(tasks) < 2:
         return ""
@@ -73,9 +73,9 @@ def forgotten_srun(environ: Environ) -> str:
 
 
 def allocation(environ: Environ) -> str | None:
-    """The job that this process is in, as squeue and scontrol name it; None outside of one.
+    """The job of this process, as squeue and scontrol name it; None outside a job.
 
-    The number of an array's last task is the number of the array, which would speak of all its tasks.
+    The last task of an array has the array's number, which would address all its tasks.
     """
     array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID")

@@ -1,11 +1,11 @@
-"""torchrun: agents, one a node, that start the ranks there."""
+"""torchrun: agents, one per node, that start the ranks there."""
 
 from lightning_app.launchers.launch import Launch
 from lightning_app.launchers.processes import TORCHRUN_PROGRAMS, Process
 from lightning_app.launchers.spec import Environ, Spec, numbers
 from lightning_app.launchers.specs import env
 
-# GROUP_* are the agents.
+# GROUP_* describe the agents.
 NAMES = {
     "world_size": "WORLD_SIZE",
     "global_rank": "RANK",
@@ -17,7 +17,7 @@ NAMES = {
 
 
 def is_parent(process: Process, environ: Environ) -> bool:
-    """By its program, or by the name that torch gives its agents."""
+    """Recognised by its program, or by the name that torch gives its agents."""
     return process.program in TORCHRUN_PROGRAMS or process.name == "pt_elastic"
 
 
