@@ -1,4 +1,4 @@
-"""One set of batch-norm statistics for all ranks."""
+"""One set of BatchNorm statistics for all ranks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 
 
 class AverageBatchStatistics(pl.Callback):
-    """Average the running statistics over the ranks before they are used.
+    """Averages the running statistics over the ranks before they are used.
 
-    While training, each rank normalises with its own batch; that is the one thing in which ranks differ.
-    Comes after EMA in the list of callbacks, so that it is the averaged model's statistics it works on.
+    In training, each rank normalises with its own batch; only in this do ranks differ. Comes after EMA in the list of
+    callbacks, so that it works on the averaged model's statistics.
     """
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

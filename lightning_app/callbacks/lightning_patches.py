@@ -1,7 +1,7 @@
-"""The one place that reaches into Lightning's private parts.
+"""The only place that reaches into Lightning's private parts.
 
-Written against lightning 2.6.6. tests/lightning_app/callbacks/test_lightning_patches.py compares what is patched here
-with the installed Lightning and fails when it has changed; pyproject.toml has the upper bound.
+Written against lightning 2.6.6. tests/lightning_app/callbacks/test_lightning_patches.py compares the patched code with
+the installed Lightning and fails if it has changed; pyproject.toml has the upper bound.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from lightning_app.failure.hang_watch import Progress
 def leave_sigterm_alone(trainer: pl.Trainer) -> None:
     """Keep Lightning from handling signals.
 
-    Its handler of SIGTERM starts a collective, wherever the signal finds the process; and its teardown makes all
-    handlers those of before the first step (trainer/connectors/signal_connector.py).
+    Its SIGTERM handler starts a collective, wherever the signal hits the process; and its teardown restores all
+    handlers from before the first step (trainer/connectors/signal_connector.py).
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 def skip_sigterm_broadcast(trainer: pl.Trainer) -> None:
-    """Leave out Lightning's own agreement on SIGTERM, which never sees a signal that is ours.
+    """Skip Lightning's own agreement on SIGTERM, which never sees signals that we handle.
 
-    It is a broadcast from the device, waited for, in each step of several ranks (loops/training_epoch_loop.py,
+    It is a blocking broadcast from the device at each step of several ranks (loops/training_epoch_loop.py,
     _broadcast_sigterm_tensor).
     """
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
 def correct_step_count(trainer: pl.Trainer) -> None:
-    """Undo the step too many that Lightning counts for its loggers where it restarts beside a validation.
+    """Remove the extra step that Lightning counts for its loggers when it restarts at a validation.
 
     (loops/training_epoch_loop.py, on_advance_end after _skip_next_val.)
     """
@@ -43,12 +43,12 @@ def correct_step_count(trainer: pl.Trainer) -> None:
 
 
 def batches_completed(trainer: pl.Trainer) -> int:
-    """Training batches that are behind, over all epochs."""
+    """Completed training batches, over all epochs."""
     return trainer.fit_loop.epoch_loop.batch_progress.total.completed
 
 
 def progress_of(trainer: pl.Trainer) -> Progress:
-    """How far its loops have come; may be asked from another thread."""
+    """How far the loops have come; may be called from another thread."""
     training = trainer.fit_loop.epoch_loop
     evaluated = [loop.batch_progress.total.ready for loop in (training.val_loop, trainer.test_loop)]
     batches = training.batch_progress.total
@@ -61,9 +61,9 @@ def within_a_step(trainer: pl.Trainer) -> bool:
 
 
 def rewind(fit_loop: dict[str, Any]) -> None:
-    """Make the counters in a checkpoint those of a boundary: the batch that has just been fetched has not begun.
+    """Set a checkpoint's counters to those of a boundary: the batch just fetched has not started.
 
-    Where no batch of the epoch is behind, the epoch has not begun either, and so nothing is to be restarted.
+    If no batch of the epoch is done, the epoch has not started either, so nothing has to be restarted.
 
     Args:
         fit_loop: checkpoint["loops"]["fit_loop"].
@@ -82,7 +82,7 @@ class AveragedWeights(WeightAveraging):
 
     @property
     def averaged(self) -> AveragedModel:
-        """torch's averaged model; only while training."""
+        """torch's averaged model; only during training."""
         assert self._average_model is not None
         return self._average_model
 
@@ -96,6 +96,6 @@ class AveragedWeights(WeightAveraging):
         self._latest_update_step = step
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # The average is built before the model moves; without this it would stay on the CPU.
+        # The average is created before the model moves; without this it would stay on the CPU.
         self._device: torch.device | int | None = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)

@@ -1,4 +1,4 @@
-"""NaN and infinity in training: noticed without waiting for a GPU, or left out."""
+"""NaN and infinity in training: detected without waiting for a GPU, or skipped."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NAMES_IN_ERROR = 20
 
 
 class BadBatch(NamedTuple):
-    """A batch whose loss was no finite number; numbered from 0 over all epochs."""
+    """A batch whose loss was NaN or infinite; numbered from 0 over all epochs."""
 
     number: int
     loss: float
 
 
 class LossWatch(pl.Callback):
-    """Looks at the losses of all steps: at once on a CPU, where it costs nothing, else when the loss is logged anyway.
+    """Checks the losses of all steps: at once on a CPU, where it is free; otherwise when the loss is logged anyway.
 
     Attributes:
-        bad: the first batch with a loss that is no finite number.
+        bad: the first batch with a NaN or infinite loss.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class LossWatch(pl.Callback):
 
     @staticmethod
     def at_once(device: torch.device) -> bool:
-        """Whether looking costs nothing."""
+        """Whether checking is free."""
         return device.type == "cpu"
 
     def look(self) -> None:
-        """Look at what has not been seen; on a GPU this waits for it."""
+        """Check losses not checked so far; on a GPU this waits for it."""
         if self._unseen and self.bad is None:
             losses = torch.stack([loss for _, loss in self._unseen]).float()
             for index in (~losses.isfinite()).nonzero()[:1].flatten().tolist():
@@ -52,16 +52,16 @@ class LossWatch(pl.Callback):
         self._unseen.clear()
 
     def first_bad(self) -> BadBatch | None:
-        """The first batch so far with a loss that is no finite number; on a GPU this waits for it."""
+        """The first batch so far with a NaN or infinite loss; on a GPU this waits for it."""
         self.look()
         return self.bad
 
 
 class SkipNonFinite(pl.Callback):
-    """A batch whose gradients are not finite is a step with gradients of zero, and no part of the batch statistics.
+    """Turns a batch with non-finite gradients into a step with zero gradients that leaves batch statistics alone.
 
-    So momentum and weight decay move the weights on, as they would after a batch that had nothing to teach.
-    Decided on the device, without waiting for it. The gradients are those of all ranks, so all decide alike.
+    Momentum and weight decay still move the weights, as after a batch with zero gradients. Decided on the device,
+    without waiting for it. The gradients are those of all ranks, so all decide alike.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class SkipNonFinite(pl.Callback):
     ) -> None:
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        # The forward pass puts what is not finite into the running statistics before anybody can tell.
+        # The forward pass puts non-finite values into the running statistics before anyone can tell.
         self._before = [buffer.clone() for buffer in floating_buffers(pl_module)]
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
@@ -105,7 +105,7 @@ def floating_buffers(module: torch.nn.Module) -> list[Tensor]:
 
 
 def all_finite(module: torch.nn.Module) -> bool:
-    """Whether every parameter is a finite number; waits for a GPU."""
+    """Whether every parameter is finite; waits for a GPU."""
     return bool(torch.stack([parameter.isfinite().all() for parameter in module.parameters()]).all())
 
 

@@ -1,4 +1,4 @@
-"""A progress bar that waits for a GPU only where the loss is logged anyway."""
+"""A progress bar that waits for a GPU only when the loss is logged anyway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar with the loss of the last log."""
+    """Lightning's bar with the last logged loss."""
 
     def __init__(self) -> None:
         super().__init__()

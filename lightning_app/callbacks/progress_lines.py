@@ -1,4 +1,4 @@
-"""Progress for a batch log: plain lines with the time, instead of a bar that redraws itself."""
+"""Progress for a batch log: plain timestamped lines instead of a bar that redraws itself."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ class PlainProgress(ProgressBar):
 
 
 def shown(trainer: pl.Trainer, prefix: str) -> str:
-    """The logged metrics of a prefix, short."""
+    """The logged metrics with a prefix, in short form."""
     metrics = trainer.callback_metrics
     return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in sorted(metrics) if name.startswith(prefix))

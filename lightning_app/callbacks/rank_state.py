@@ -1,4 +1,4 @@
-"""What differs from rank to rank, in a checkpoint that rank 0 writes alone."""
+"""State that differs between ranks, in a checkpoint that only rank 0 writes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lightning_app.callbacks.non_finite import floating_buffers
 
 
 class RankState(pl.Callback):
-    """Saves, for each rank, its batch statistics, those of its average, and its losses since the last log.
+    """Saves each rank's batch statistics, those of its average, and its losses since the last log.
 
-    Where the world size has changed, every rank gets the mean of the statistics and an equal part of the losses.
+    If the world size has changed, every rank gets the mean of the statistics and an equal part of the losses.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class RankState(pl.Callback):
         self._saved = checkpoint["ranks"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Not as soon as it is loaded: DDP begins by giving every rank the buffers of rank 0."""
+        """Not when it is loaded: DDP starts by giving every rank the buffers of rank 0."""
         if self._saved is None:
             return
         saved, losses, self._saved = self._saved["statistics"], self._saved["losses"], None
@@ -50,13 +50,13 @@ class RankState(pl.Callback):
 
 
 def statistics(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[Tensor]:
-    """The batch statistics of the model and, where there is one, of its average."""
+    """The batch statistics of the model and of its average, if any."""
     averages = [callback.average for callback in trainer.callbacks if isinstance(callback, EMA)]  # type: ignore[attr-defined]  # set by a connector
     return [buffer for module in (pl_module, *averages) for buffer in floating_buffers(module)]
 
 
 def gathered(trainer: pl.Trainer, tensors: list[Tensor]) -> Tensor:
-    """The tensors of every rank, end to end: float32 [world_size, n] in CPU memory."""
+    """The tensors of every rank, concatenated: float32 [world_size, n] in CPU memory."""
     device = trainer.strategy.root_device
     own = torch.cat([tensor.detach().float().flatten() for tensor in tensors]) if tensors else torch.empty(0)
     everyone = trainer.strategy.all_gather(own.to(device))

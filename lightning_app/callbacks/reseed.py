@@ -10,9 +10,9 @@ import torch
 
 
 class Reseed(pl.Callback):
-    """Seed what still draws from the global generator (dropout) from (seed, epoch, step, rank) at every step.
+    """Seeds what still draws from the global generator (dropout) from (seed, epoch, step, rank) at every step.
 
-    So a run that resumes draws what it would have drawn, and no generator state has to be saved.
+    So a resumed run draws what it would have drawn, and no generator state has to be saved.
     """
 
     def __init__(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Between two steps all ranks agree: whether to save, to stop, or to give up."""
+"""Between two steps, all ranks agree whether to save, to stop, or to give up."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ log = logging.getLogger(__name__)
 
 
 class StepBoundary(pl.Callback):
-    """Asks its parts, and has all ranks do what was agreed on.
+    """Asks its parts, and makes all ranks do what was agreed.
 
-    A boundary is where the next batch begins: there all of the step before is over, its validation and its logging
-    too.
+    A boundary is where the next batch starts: by then everything in the step before is finished, including validation
+    and logging.
 
     Args:
-        checkpoints: keeps and writes them.
+        checkpoints: keeps and writes checkpoints.
         best: chooses the best.
         stop: knows whether to stop.
-        watch: looks at the losses; None where bad batches are skipped.
-        identity: of the run, kept in its checkpoints for whoever resumes it.
-        facts: of the data and the program, kept there too.
+        watch: checks the losses; None if bad batches are skipped.
+        identity: of the run, saved in its checkpoints for resuming.
+        facts: about the data and the program, saved there too.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class StepBoundary(pl.Callback):
             lightning_patches.leave_sigterm_alone(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Training that something else than the number of steps ended is over too.
+        # If something other than the number of steps ended training, it has ended too.
         trainer.should_stop = trainer.should_stop or self._trained
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,7 +92,8 @@ class StepBoundary(pl.Callback):
         within = lightning_patches.within_a_step(trainer)
         file = best_file(trainer.global_step, within)
         if self.best.offer(trainer.callback_metrics, file):
-            # At the next boundary, where a run can go on from it; but by then an accumulated step has changed weights.
+            # At the next boundary, from which a run can resume; but by then an accumulated step has changed the
+            # weights.
             self._new_best = not within
             if within:
                 self.checkpoints.keep_best(trainer, file)
@@ -105,7 +106,7 @@ class StepBoundary(pl.Callback):
             log.info(f"checkpoints: {self.checkpoints.clock.summary()}")
 
     def on_test_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Ranks have different numbers of batches here, and nothing to save: rank 0 alone asks for another turn."""
+        """Ranks have different numbers of batches here, and nothing to save, so only rank 0 asks to be requeued."""
         cause = 0 if self._asked_in_test else self.stop.cause()
         if trainer.is_global_zero and cause:
             log.info(
@@ -122,7 +123,7 @@ class StepBoundary(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         facts = self.facts | run_facts(trainer)
-        # A user's own callback may save anywhere within a step: such a file can be measured, but not resumed.
+        # A user's callback may save anywhere within a step: such a file can be evaluated, but not resumed.
         checkpoint["run"] = {"options": self.identity.dump(), "facts": facts, "resumable": self.checkpoints.resumable}
         if self.checkpoints.resumable:
             lightning_patches.rewind(checkpoint["loops"]["fit_loop"])
@@ -147,7 +148,7 @@ class StepBoundary(pl.Callback):
     # ---- what happens at a boundary
 
     def _pass(self, trainer: pl.Trainer, pl_module: pl.LightningModule, cause: int) -> None:
-        """Agree, and do what was agreed on."""
+        """Agree, and act on it."""
         bad = self.watch.bad if self.watch else None
         save = trainer.is_global_zero and self.checkpoints.clock.due(trainer.global_step)
         agreed = self.agreement.reach(Votes(cause, bad.number if bad else NO_BATCH, save))
@@ -173,7 +174,7 @@ class StepBoundary(pl.Callback):
             self.checkpoints.write(trainer, self.best.file)
 
     def _leave(self, trainer: pl.Trainer, cause: int) -> None:
-        """Leave training, after rank 0 has put the job back into the queue: SLURM then ends the processes."""
+        """Leave training, after rank 0 has requeued the job: SLURM then kills the processes."""
         name = name_of(cause)
         if trainer.is_global_zero:
             log.info(
@@ -184,6 +185,6 @@ class StepBoundary(pl.Callback):
         raise Preempted(name)
 
     def _non_finite(self, trainer: pl.Trainer, number: int) -> UsageError:
-        """The error that names the images of a batch, once the best checkpoint is safe."""
+        """The error that names a batch's images, once the best checkpoint is safe."""
         self.checkpoints.write_best(trainer)
         return non_finite_error(trainer, number, self.checkpoints.newest, can_skip=self.watch is not None)

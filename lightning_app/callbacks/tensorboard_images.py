@@ -1,4 +1,4 @@
-"""Pictures in TensorBoard: an augmented batch, and the confusion matrices."""
+"""Images in TensorBoard: an augmented batch, and the confusion matrices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 64  # images of the batch
 
 
 class Pictures(pl.Callback):
-    """Log the first training batch as the network sees it, and the last confusion matrices."""
+    """Logs the first training batch as the network sees it, and the last confusion matrices."""
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

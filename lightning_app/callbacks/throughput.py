@@ -1,4 +1,4 @@
-"""Images per second while training."""
+"""Images per second in training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import lightning.pytorch as pl
 
 
 class Throughput(pl.Callback):
-    """Log `train/images_per_second` over the global batch, and keep the run's median.
+    """Logs `train/images_per_second` over the global batch, and keeps the run's median.
 
-    The clock runs between two logged steps, so a GPU is waited for at most where the loss is logged anyway.
-    It starts anew at each epoch and attempt. Validation is never counted, and the first step, which warms up, only
-    where it is logged itself, so that the curve has a point at every such step.
+    The clock runs between two logged steps, so a GPU is waited for only when the loss is logged anyway. It restarts at
+    each epoch and attempt. Validation never counts, and the first step, which warms up, counts only if it is logged
+    itself, so that the curve has a point at every such step.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Throughput(pl.Callback):
 
     @property
     def median(self) -> float | None:
-        """Images per second, or None before anything was measured."""
+        """Images per second, or None before any measurement."""
         return statistics.median(self.rates) if self.rates else None
 
     def state_dict(self) -> dict[str, Any]:

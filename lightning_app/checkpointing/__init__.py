@@ -1,4 +1,4 @@
-"""What is kept of a run, when, and how does it go on?
+"""What is kept of a run, when, and how does it resume?
 
-For whoever follows a checkpoint from save to resume. Imports launchers, failure and trainer.
+For anyone who follows a checkpoint from save to resume. Imports launchers, failure and trainer.
 """

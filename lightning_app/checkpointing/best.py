@@ -1,4 +1,4 @@
-"""Which validation was the best so far, and in which file its weights lie."""
+"""Which validation was the best so far, and which file has its weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class BestChoice:
     """Compares validations by one metric.
 
     Args:
-        monitor: name of a metric that validation logs.
+        monitor: name of a metric logged by validation.
         mode: whether the highest or the lowest value is the best.
 
     Attributes:
         score: the best value so far; None before a validation.
-        file: name of the checkpoint with those weights, in the run's folder of checkpoints; None before a validation.
+        file: name of the checkpoint with those weights, in the run's checkpoint folder; None before a validation.
     """
 
     def __init__(self, monitor: str = "val/acc", mode: Mode = "max") -> None:
@@ -30,14 +30,14 @@ class BestChoice:
         self.file: str | None = None
 
     def offer(self, metrics: Mapping[str, Any], file: str) -> bool:
-        """Look at a validation: is it the best so far?
+        """Compare a validation: is it the best so far?
 
-        Of equals the last is: a small split cannot tell them apart, and the learning rate has come down since. A value
-        that is no finite number is never the best.
+        Of equal validations, the last one wins: a small split cannot distinguish them, and the learning rate has
+        dropped since. NaN or infinity is never the best.
 
         Args:
-            metrics: what was logged, by name; nothing of validation where there was none.
-            file: where its weights will be kept.
+            metrics: logged values by name; without validation metrics if there was no validation.
+            file: where its weights will be saved.
 
         Raises:
             UsageError: it was logged without the monitored metric.

@@ -1,8 +1,8 @@
-"""The checkpoint file: whole or not there at all, and known to be what was written.
+"""The checkpoint file: complete or absent, and verified by a checksum.
 
-A checkpoint is what torch.save writes, followed by 8 bytes that name the format and the SHA-256 of all that comes
-before them. torch.load reads such a file as it is: a zip archive may be followed by something. One file, because a
-checksum beside it would be forgotten by the next `cp`, and could not be renamed together with it.
+A checkpoint is torch.save's output, followed by 8 bytes that name the format and the SHA-256 of everything before them.
+torch.load reads such a file unchanged, because a zip archive may have trailing data. We use one file because the next
+`cp` would forget a separate checksum, and the two could not be renamed together.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FORMAT = b"L2C-CKP1"
 TRAILER_BYTES = len(FORMAT) + hashlib.sha256().digest_size
 BEST = "best.ckpt"
 IN_MEMORY = "in memory"  # how the best checkpoint is saved at first
-OURS = "ours"  # how the others are; what a user's callback saves has no such mark
+OURS = "ours"  # how the others are saved; a user's callback does not set this
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt$")
-VALIDATED = "validated-"  # how the names of checkpoints begin that no run goes on from
+VALIDATED = "validated-"  # name prefix of checkpoints from which no run resumes
 
 
 class CheckpointError(UsageError):
@@ -39,32 +39,33 @@ class CheckpointError(UsageError):
 
 
 class DamagedError(CheckpointError):
-    """It is not what was written, and never will be."""
+    """The file is not what was written, and never will be."""
 
 
 def step_file(folder: Path, step: int) -> Path:
-    """Where the checkpoint after `step` optimizer steps lies."""
+    """The path of the checkpoint after `step` optimizer steps."""
     return folder / f"step-{step:08d}.ckpt"
 
 
 def best_file(step: int, within_a_step: bool) -> str:
-    """The name of the checkpoint with the weights that a validation measured.
+    """The file name for the weights that a validation measured.
 
-    That of the step; but where gradients were being accumulated, one that no run goes on from: they are not in it.
+    The step's name; but in the middle of accumulation, a name from which no run resumes, because the gradients are not
+    in the file.
     """
     return f"{VALIDATED}{step:08d}.ckpt" if within_a_step else f"step-{step:08d}.ckpt"
 
 
 def step_files(folder: Path) -> dict[int, Path]:
-    """What bears the name of a checkpoint, by step, newest first."""
+    """Files with a checkpoint's name, by step, newest first."""
     found = [(STEP_FILE.match(path.name), path) for path in folder.glob("step-*.ckpt")]
     return dict(sorted(((int(match[1]), path) for match, path in found if match), reverse=True))
 
 
 def keep_newest(folder: Path, keep: int, best: str | None) -> None:
-    """Point best.ckpt to the best checkpoint, and remove all but it and the newest ones.
+    """Point best.ckpt to the best checkpoint, and remove all others except the newest.
 
-    In this order: at no moment does the link name a file that is gone.
+    In this order, so that the link never names a missing file.
 
     Args:
         best: name of the best checkpoint's file; None if there is none.
@@ -81,12 +82,12 @@ def keep_newest(folder: Path, keep: int, best: str | None) -> None:
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint; a kill or a full disk at any moment leaves the file as it was before, or none.
+    """Write a checkpoint. A kill or a full disk at any moment leaves the file as it was before, or absent.
 
     Raises:
-        OSError: it could not be written; nothing of it is left.
+        OSError: it could not be written; no part of it remains.
     """
-    # In memory first: through a file that fails halfway, torch raises more than OSError.
+    # In memory first: if a file fails halfway, torch raises more than OSError.
     content = io.BytesIO()
     torch.save(checkpoint, content)
     make_folder(path.parent)
@@ -95,11 +96,11 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint whose checksum is right; nothing of another file is ever unpickled.
+    """Read a checkpoint whose checksum is right; never unpickle any other file.
 
     Raises:
-        DamagedError: a directory, cut short, or of another checksum.
-        CheckpointError: missing, unreadable, of another version, or of another step.
+        DamagedError: a directory, truncated, or with another checksum.
+        CheckpointError: missing, unreadable, from another version, or from another step.
     """
     try:
         content = path.read_bytes()
@@ -126,20 +127,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def copied(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of its own in CPU memory, which training does not change any more."""
+    """A copy of a checkpoint in CPU memory, which training no longer changes."""
     return apply_to_collection(checkpoint, torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
 
 
 class ChecksummedIO(CheckpointIO):
-    """Makes Lightning write and read its checkpoints so.
+    """Makes Lightning write and read its checkpoints this way.
 
-    The best checkpoint so far waits in memory for the next one that is written, since a copy takes a tenth of the time
-    and most of them are soon no longer the best. Nothing is lost by it: a run that is killed goes on from before that
-    validation, and finds the best again. It is written first, so no file names a best one that is not there.
+    The best checkpoint so far waits in memory until the next one is written, because a copy takes a tenth of the time
+    and most are soon beaten. Nothing is lost: a killed run resumes from before that validation and finds the best
+    again. It is written before the next one, so no file names a best checkpoint that does not exist.
 
     Attributes:
         error: why the last checkpoint could not be written; None if it was.
-        best: where it will be written, and the best checkpoint; None if it has been.
+        best: where the best checkpoint will be written, and the checkpoint; None once it has been written.
     """
 
     def __init__(self) -> None:
@@ -147,11 +148,11 @@ class ChecksummedIO(CheckpointIO):
         self.best: tuple[Path, dict[str, Any]] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write, or keep IN_MEMORY; what goes wrong is `error`: raised on rank 0 alone, it would leave others waiting.
+        """Write, or keep IN_MEMORY. Failures go to `error`: raised on rank 0 only, they would leave others waiting.
 
         Args:
-            storage_options: IN_MEMORY keeps this one as the best, in place of an earlier best that still waits. OURS
-                leaves it to the caller to say what went wrong.
+            storage_options: IN_MEMORY keeps this one as the best, replacing an earlier best that still waits. OURS
+                leaves it to the caller to report failures.
         """
         if storage_options == IN_MEMORY:
             self.best = Path(path), copied(checkpoint)
@@ -161,7 +162,7 @@ class ChecksummedIO(CheckpointIO):
             log.warning(f"checkpoint: {path} could not be written ({self.error.strerror or self.error}).")
 
     def write_best(self) -> None:
-        """Write what still waits in memory."""
+        """Write the checkpoint that still waits in memory."""
         if self.best:
             self._write(self.best[1], self.best[0])
 

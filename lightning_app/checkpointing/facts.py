@@ -1,4 +1,4 @@
-"""On what a run was trained, and what another attempt on something else cannot repeat exactly."""
+"""What a run was trained on, and what an attempt on something else cannot repeat exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from lightning_app.provenance import cpu_name
 
-# What is not exact when a fact has changed between two attempts.
+# What is inexact if a fact has changed between two attempts.
 ROUNDING = "results will differ in their last bits"
 INEXACT = {
     "world_size": "the batches and their order stay the same; batch statistics continue from their mean over the "
@@ -20,7 +20,7 @@ INEXACT = {
 
 
 def run_facts(trainer: pl.Trainer) -> dict[str, Any]:
-    """What the bits of a run depend on beside its options and its data: strings and numbers, by name."""
+    """What a run's bits depend on besides its options and its data: strings and numbers, by name."""
     return {
         "world_size": trainer.world_size,
         "threads": torch.get_num_threads(),
@@ -32,7 +32,7 @@ def run_facts(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each fact that has changed; those that were not noted then are not known to have."""
+    """A line for each fact that has changed; facts that were not recorded then do not count as changed."""
     return [
         f"{name} was {in_words(then[name])} and is {in_words(now[name])} now; {INEXACT.get(name, ROUNDING)}"
         for name in sorted(then.keys() & now.keys())
@@ -41,7 +41,7 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(fact: Any) -> str:
-    """A fact as text; of switches by name, those that are on."""
+    """A fact as text; for named switches, those that are on."""
     if not isinstance(fact, dict):
         return str(fact)
     return ", ".join(sorted(name for name, on in fact.items() if on)) or "none"

@@ -1,4 +1,4 @@
-"""What makes a run what it is: the options that decide what is learnt, normalised once."""
+"""What identifies a run: the options that decide what is learnt, normalised once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Options that do not change what is learnt: where runs and caches are kept, on what machine, what is shown, how often
-# it is saved. `on_nan` too, so that a run which NaN stopped can be continued with the other answer.
+# Options that do not change what is learnt: where runs and caches are kept, which machine is used, what is shown, how
+# often it saves. `on_nan` too, so that a run that NaN stopped can continue with the other value.
 NOT_IDENTITY = (
     "config",
     "name",
@@ -36,20 +36,20 @@ NOT_IDENTITY = (
     "trainer.profiler",
     "trainer.strategy",
 )
-# Options that say how long a run is: a run that is gone on with by name may be made longer.
+# Options for the length of a run: a run that is resumed by name may be made longer.
 LENGTH = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps")
 SHOWN = 5  # options to name in an error
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """The options of a run by their full names, sorted, each value as JSON: two runs are one if these are equal."""
+    """A run's options by full name, sorted, with values as JSON: two runs are the same if these are equal."""
 
     options: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> RunIdentity:
-        """From the parsed options of a fit, nested or by dotted names; what JSON cannot write counts by its name."""
+        """From the parsed options of a fit, nested or dotted; objects that JSON cannot write count by name."""
         options = what_counts(config).items()
         return cls(tuple(sorted((name, json.dumps(value, sort_keys=True, default=str)) for name, value in options)))
 
@@ -68,14 +68,14 @@ class RunIdentity:
         return hashlib.sha256(json.dumps(self.options).encode()).hexdigest()[:16]
 
     def differences(self, ours: RunIdentity) -> dict[str, tuple[str, str]]:
-        """The options in which this run and ours differ: the value there, and here; `unset` where there is none."""
+        """The options in which this run and ours differ: the value there and here; `unset` if missing."""
         theirs, here = dict(self.options), dict(ours.options)
         names = sorted(name for name in theirs.keys() | here.keys() if theirs.get(name) != here.get(name))
         return {name: (theirs.get(name, "unset"), here.get(name, "unset")) for name in names}
 
 
 def besides_length(differences: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """The differences that are not of a run's length."""
+    """The differences apart from the run's length."""
     return {name: values for name, values in differences.items() if not name.startswith(LENGTH)}
 
 
@@ -87,7 +87,7 @@ def in_words(differences: Mapping[str, tuple[str, str]]) -> str:
 
 
 def what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that decide what is learnt, by their full names."""
+    """The options that decide what is learnt, by full name."""
     return {
         name: value
         for name, value in flatten(config)

@@ -1,4 +1,4 @@
-"""Which file `--ckpt_path` and `--resume` name: a path, a run by its folder, or Lightning's words best and last."""
+"""Which file `--ckpt_path` and `--resume` name: a path, a run's folder, or Lightning's words best and last."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Which = Literal["best", "last"]
 
 
 def named_checkpoint(named: str, runs: Path, of_folder: Which) -> Path:
-    """The checkpoint that an option names; a path that is no folder stays as it is.
+    """The checkpoint that an option names; a path that is not a folder is returned unchanged.
 
     Args:
         named: `best` or `last` of the newest run that has one; or the folder of a run; or a checkpoint.
-        runs: <runs_dir>/<name>, where that run is looked for.
+        runs: <runs_dir>/<name>, where to look for that run.
         of_folder: which checkpoint a folder stands for.
 
     Raises:
@@ -56,10 +56,10 @@ def versions(runs: Path) -> list[int]:
 
 
 def listed(folder: Path) -> list[Path]:
-    """What is in a folder; nothing if it is not there.
+    """The contents of a folder; empty if it does not exist.
 
     Raises:
-        OSError: it cannot be listed. For glob it would be empty, and the run would begin anew.
+        OSError: it cannot be listed. glob would report it as empty, and the run would start again.
     """
     return list(folder.iterdir()) if folder.exists() else []
 

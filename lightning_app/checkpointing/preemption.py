@@ -1,7 +1,6 @@
-"""Being asked to stop: by a signal, or by SLURM's time limit.
+"""Requests to stop: by a signal, or by SLURM's time limit.
 
-Nothing is done in a signal handler but to take a note: what has to be done, and by all ranks together, is done at the
-boundary between two steps (callbacks/step_boundary.py).
+A signal handler only sets a flag; all ranks together act on it between two steps (callbacks/step_boundary.py).
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from lightning_app.launchers.specs.slurm import allocation
 
 log = logging.getLogger(__name__)
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: what is left undone will be done by the same command
-TIME_LIMIT = 256  # a cause to stop beside the numbers of signals
-# Of the job's time limit; the longest step and validation seen so far come on top.
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command will do the rest
+TIME_LIMIT = 256  # a reason to stop, besides the numbers of signals
+# Of the job's time limit; the longest step and validation so far come on top.
 MARGIN_S, MARGIN_SHARE = 60.0, 0.1
 SCONTROL_TIMEOUT_S = 30
 
 
 class Preempted(Stopped):
-    """Training was asked to stop, and did after saving; raised on every rank."""
+    """Training was asked to stop, and stopped after saving; raised on every rank."""
 
 
 class StopSignals:
-    """Takes note of SIGUSR1 (SLURM's --signal), SIGTERM, SIGHUP and SIGINT; a second SIGINT ends the process at once.
+    """Records SIGUSR1 (SLURM's --signal), SIGTERM, SIGHUP and SIGINT; a second SIGINT ends the process at once.
 
-    At once as soon as the first was noted, which Python does between two of its own instructions only.
-    A SIGHUP that is ignored, as under nohup, stays ignored.
+    That works as soon as the first is recorded, which Python does only between two bytecode instructions. A SIGHUP that
+    is ignored, as under nohup, stays ignored.
 
     Attributes:
         received: the first signal; 0 if there was none.
@@ -50,7 +49,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def listen(self, *signals: int) -> None:
-        """Take over these signals; in a thread, where Python lets nobody do so, they stay the program's."""
+        """Take over these signals; in a thread, where Python forbids it, the program keeps them."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in signals:
@@ -60,7 +59,7 @@ class StopSignals:
             self._before.setdefault(number, before)
 
     def restore(self, *signals: int) -> None:
-        """Give these signals back, or all."""
+        """Give back these signals, or all."""
         for number in signals or list(self._before):
             if number in self._before:
                 signal.signal(number, self._before.pop(number))
@@ -74,7 +73,7 @@ class StopSignals:
 
 
 def leave_terminal() -> None:
-    """Print nowhere from here on what would go to a terminal: it has been closed, and each print would be an error."""
+    """Stop printing to the terminal: it has been closed, and each print would be an error."""
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -84,20 +83,20 @@ class Deadline:
     """SLURM's time limit.
 
     Args:
-        end: when the job will be ended, as time.time(); None if nobody will.
-        limit: the whole time of the job, in seconds.
-        longest: seconds between two boundaries in earlier attempts, for the first validation of this one.
+        end: when the job will be killed, as time.time(); None if never.
+        limit: the job's total time, in seconds.
+        longest: longest seconds between two boundaries in earlier attempts, for the first validation of this one.
     """
 
     def __init__(self, end: float | None, limit: float = 0.0, longest: float = 0.0) -> None:
         self.end = end
         self.margin = min(MARGIN_S, MARGIN_SHARE * limit)
-        # An attempt that was suspended for hours must not leave the later ones no time.
+        # An attempt that was suspended for hours should not leave later ones without time.
         self.longest = longest if end is None else min(longest, limit / 2)
         self._last: float | None = None
 
     def near(self, now: float) -> bool:
-        """Whether the next step, or a validation, might not come to its end; to be asked at each boundary."""
+        """Whether the next step, or a validation, might not finish in time; call it at each boundary."""
         if self._last is not None:
             self.longest = max(self.longest, now - self._last)
         self._last = now
@@ -105,10 +104,10 @@ class Deadline:
 
 
 class StopRequest:
-    """Whether this process has been asked to stop, and what becomes of its SLURM job then.
+    """Whether this process has been asked to stop, and what then happens to its SLURM job.
 
     Args:
-        signals: that were taken over, or will be.
+        signals: already taken over, or to be.
         environ: of the process.
     """
 
@@ -118,25 +117,25 @@ class StopRequest:
         self._first_step: int | None = None
 
     def begin(self, step: int, watches_the_clock: bool) -> None:
-        """Training begins, after so many steps; rank 0 alone watches the job's time limit."""
+        """Training starts, after this many steps; only rank 0 watches the job's time limit."""
         self._first_step = step
         if watches_the_clock:
             self.deadline = job_deadline(self.environ, self.deadline.longest)
 
     def cause(self) -> int:
-        """Why to stop: a signal's number or TIME_LIMIT; 0 to go on. To be asked at each boundary."""
+        """Why to stop: a signal's number or TIME_LIMIT; 0 to continue. Call it at each boundary."""
         near = self.deadline.near(time.time())
         return self.signals.received or (TIME_LIMIT if near else 0)
 
     def requeue(self, step: int, cause: int) -> None:
-        """Put the job back into the queue, unless it would be for ever."""
+        """Requeue the job, unless it would repeat forever."""
         if self._first_step is not None and step > self._first_step:
             log.info(requeue(self.environ, cause))
         else:
             log.warning("this attempt completed no step, and the next would not either: the job is not requeued")
 
     def end_of_training(self) -> None:
-        """Give the signals back; but a SLURM job that is told to save must not end now, but test in another attempt."""
+        """Give the signals back. But a SLURM job that is told to save should not end now; another attempt tests."""
         if "SLURM_JOB_ID" in self.environ:
             self.signals.restore(signal.SIGINT)
         else:
@@ -152,12 +151,12 @@ class StopRequest:
 
 
 def name_of(cause: int) -> str:
-    """A cause to stop, for people."""
+    """A reason to stop, for people."""
     return "the job's time limit is near" if cause == TIME_LIMIT else signal.Signals(cause).name
 
 
 def job_deadline(environ: Mapping[str, str], longest: float = 0.0) -> Deadline:
-    """The time limit of the SLURM job that this process is in; `longest` as in Deadline."""
+    """The time limit of this process's SLURM job; `longest` as in Deadline."""
     started, ended = environ.get("SLURM_JOB_START_TIME"), environ.get("SLURM_JOB_END_TIME")  # of SLURM 23.02 and newer
     if started and ended:
         return Deadline(float(ended), float(ended) - float(started), longest)
@@ -175,7 +174,7 @@ def timestamp(text: str) -> float | None:
 
 
 def show_job(environ: Mapping[str, str]) -> dict[str, str]:
-    """What SLURM says of this job; nothing outside of one."""
+    """What SLURM reports about this job; empty outside one."""
     job_id = allocation(environ)
     if not job_id:
         return {}
@@ -184,9 +183,9 @@ def show_job(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def requeue(environ: Mapping[str, str], cause: int) -> str:
-    """Put this job back into SLURM's queue, if it is a batch job that is still to run.
+    """Requeue this job in SLURM, if it is a batch job that should continue.
 
-    A person's Ctrl-C and `scancel` end a run for good. SLURM then calls the job CANCELLED.
+    A user's Ctrl-C or `scancel` ends a run for good. SLURM then calls the job CANCELLED.
 
     Returns:
         What was done, for the log.
@@ -208,10 +207,10 @@ def requeue(environ: Mapping[str, str], cause: int) -> str:
 
 
 def exit_code(launch: Launch, environ: Mapping[str, str] = os.environ) -> int:
-    """Of a process that stopped after saving.
+    """The exit code of a process that stopped after saving.
 
-    Only rank 0's says so, for launchers kill the other ranks for such a code. torchrun with --max-restarts would start
-    all ranks anew for it.
+    Only rank 0 returns it, because launchers kill the other ranks for such a code. torchrun with --max-restarts would
+    restart all ranks.
     """
     if launch.launcher == "torchrun" and environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
         log.info("exit code 0: after any other, torchrun --max-restarts would restart the ranks")
@@ -220,7 +219,7 @@ def exit_code(launch: Launch, environ: Mapping[str, str] = os.environ) -> int:
 
 
 def scontrol(*words: str) -> subprocess.CompletedProcess[str] | None:
-    """Run scontrol; None where it is not installed or does not answer."""
+    """Run scontrol; None if it is not installed or does not answer."""
     try:
         return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=SCONTROL_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:

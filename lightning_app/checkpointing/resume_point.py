@@ -1,4 +1,4 @@
-"""From which checkpoint a run goes on: the newest that is whole and fits, or else the one that it was begun from."""
+"""Which checkpoint a run resumes from: the newest intact one that fits, or else the one that the run started from."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lightning_app.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-# What a run needs to go on beside its weights; a checkpoint of weights alone has none of it.
+# What a run needs to resume besides its weights; a weights-only checkpoint has none of it.
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops")
 SCHEDULE = "model.lr_scheduler"
-# What schedules that have an end of their own do after it.
+# What schedules with an end of their own do after it.
 BEYOND = {
     "CosineAnnealingLR": "continues from where it was; beyond its T_max the rate rises again",
     "PolynomialLR": "continues from where it was; beyond its total_iters the rate is 0",
@@ -30,12 +30,12 @@ Check = Callable[[dict[str, Any], Path], None]
 
 
 class NoneWholeError(Exception):
-    """No checkpoint of a run is whole, and none ever will be."""
+    """No checkpoint of a run is intact, and none ever will be."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint that can be used, and the optimizer steps that are behind it."""
+    """A usable checkpoint, and the optimizer steps before it."""
 
     path: Path
     step: int
@@ -43,11 +43,11 @@ class ResumePoint:
 
 @dataclass(frozen=True)
 class ResumePoints:
-    """Finds the checkpoint from which a run goes on.
+    """Finds the checkpoint from which a run resumes.
 
     Args:
         identity: of the run.
-        check: raises a CheckpointError where a checkpoint does not fit the model or the data.
+        check: raises a CheckpointError if a checkpoint does not fit the model or the data.
     """
 
     identity: RunIdentity
@@ -57,10 +57,10 @@ class ResumePoints:
         """Read a checkpoint of this run.
 
         Args:
-            other_length: whether it may be of a shorter or longer run with the same options.
+            other_length: whether it may come from a shorter or longer run with the same options.
 
         Raises:
-            CheckpointError: as read_checkpoint(), or it is of other options, or does not fit.
+            CheckpointError: as read_checkpoint(); or it has other options, or does not fit.
         """
         checkpoint = read_checkpoint(path)
         check_complete(checkpoint, path)
@@ -78,12 +78,12 @@ class ResumePoints:
         return checkpoint
 
     def newest(self, folder: Path) -> ResumePoint | None:
-        """The newest checkpoint in a run's folder that can be used; None where there are none at all.
+        """The newest usable checkpoint in a run's folder; None if there are none at all.
 
-        Those that are newer and cannot be used are put aside.
+        Newer ones that cannot be used are renamed.
 
         Raises:
-            UsageError: there are some, none can be used here and now, and some of them are not damaged.
+            UsageError: there are some, none can be used here and now, and some are not damaged.
             NoneWholeError: all of them are damaged.
         """
         refused: dict[Path, CheckpointError] = {}
@@ -102,13 +102,13 @@ class ResumePoints:
 
 
 def identity_in(checkpoint: dict[str, Any]) -> RunIdentity | None:
-    """The identity of the run that a checkpoint is of; None where this program did not make it."""
+    """The identity of a checkpoint's run; None if this program did not write it."""
     options = checkpoint.get("run", {}).get("options")
     return RunIdentity.load(options) if isinstance(options, dict) else None
 
 
 def check_complete(checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a CheckpointError for one of weights alone."""
+    """Raise a CheckpointError for a weights-only checkpoint."""
     if missing := [part for part in NEEDED if part not in checkpoint]:
         raise CheckpointError(
             f"{path} lacks {', '.join(missing)}, so no run can resume from it. Resume from one of the run's "
@@ -117,7 +117,7 @@ def check_complete(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_boundary(checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a CheckpointError for one that was saved within a step: a run that went on would end with other bits."""
+    """Raise a CheckpointError for one saved within a step: a resumed run would end with different bits."""
     if not checkpoint["run"].get("resumable", True):
         raise CheckpointError(
             f"{path} was saved within a step, by another callback or by a validation, so no run can resume from it "
@@ -127,7 +127,7 @@ def check_boundary(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
-    """Raise a CheckpointError where a run cannot be made longer, since its schedule goes once over the whole of it."""
+    """Raise a CheckpointError if a run cannot be made longer because its schedule spans the whole run."""
     options = checkpoint["run"]["options"]
     schedules, milestones = (
         options.get(f"{SCHEDULE}.init_args.{name}", "null") for name in ("schedules", "milestones")
@@ -143,7 +143,7 @@ def check_schedule(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def beyond_its_end(identity: RunIdentity) -> str:
-    """What the schedule of a run does where the run is made longer."""
+    """What a run's schedule does if the run is made longer."""
     kind = json.loads(dict(identity.options).get(f"{SCHEDULE}.class_path", "null"))
     if kind is None:
         return "the learning rate stays as it is"
@@ -152,9 +152,9 @@ def beyond_its_end(identity: RunIdentity) -> str:
 
 
 def candidates(folder: Path) -> list[tuple[int, Path]]:
-    """What a run can go on from, by step: its own checkpoints, newest first, and at last the one it was begun from.
+    """What a run can resume from, by step: its own checkpoints, newest first, then the one it started from.
 
-    One that is older than that is not its own: the best one was copied with it.
+    A checkpoint older than that one is not its own: the best one was copied along.
     """
     record = read_record(folder)
     origin, first = (record.origin, record.from_step) if record else (None, 0)
@@ -163,9 +163,9 @@ def candidates(folder: Path) -> list[tuple[int, Path]]:
 
 
 def put_aside(path: Path, why: CheckpointError) -> None:
-    """Rename a checkpoint, where a run goes on from an earlier one and so will come to this step again.
+    """Rename a checkpoint if a run resumes from an earlier one and will reach this step again.
 
-    What is not damaged too: used later on, it would leave a gap in what was logged.
+    Undamaged ones too: used later, they would leave a gap in the logs.
     """
     aside = path.with_name(f"{path.name}.{'damaged' if isinstance(why, DamagedError) else 'unused'}-{time.time_ns()}")
     path.rename(aside)
@@ -173,7 +173,7 @@ def put_aside(path: Path, why: CheckpointError) -> None:
 
 
 def none_usable(folder: Path, refused: list[CheckpointError]) -> Exception:
-    """The error for a folder of which no checkpoint can be used."""
+    """The error for a folder without a usable checkpoint."""
     for error in refused:
         if not isinstance(error, DamagedError):
             return UsageError(

@@ -1,8 +1,7 @@
-"""The folders of runs: which one a fit goes on in, or that it begins a new one.
+"""Run folders: which one a fit resumes, or that it starts a new one.
 
-`<runs_dir>/<name>/version_<n>/run.json` says which options a run was started with and whether it came to its end. A
-run that did not is continued by the same command from its newest checkpoint that is whole, or else from the one that
-it was begun from.
+`<runs_dir>/<name>/version_<n>/run.json` records which options a run was started with and whether it finished. If it did
+not, the same command resumes it from its newest intact checkpoint, or else from the one that it started from.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from lightning_app.files import make_folder, remove_leftovers, sync
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-LOCK_TIMEOUT_S = 10.0  # a killed process may take a moment to be gone
+LOCK_TIMEOUT_S = 10.0  # a killed process may take a moment to exit
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a fit begins.
+    """Where a fit starts.
 
     Attributes:
         version: the run's folder is <runs_dir>/<name>/version_<version>.
-        checkpoint: what it goes on from; None is the beginning.
-        step: optimizer steps that are behind it.
-        again: whether the folder is an earlier attempt's.
-        finished: there is nothing left to do: an earlier attempt of this SLURM job came to its end.
+        checkpoint: what it resumes from; None for a fresh start.
+        step: optimizer steps before it.
+        again: whether the folder belongs to an earlier attempt.
+        finished: nothing is left to do: an earlier attempt of this SLURM job finished.
     """
 
     version: int
@@ -52,7 +51,7 @@ class Start:
 
     @classmethod
     def loads(cls, text: str) -> Start:
-        """From such a line."""
+        """From that line."""
         return cls(**json.loads(text))
 
 
@@ -61,10 +60,10 @@ class RunsFolder:
 
     Args:
         folder: <runs_dir>/<name>.
-        identity: of the run that is to begin.
-        check: raises where a checkpoint does not fit the model or the data.
-        job: the SLURM job that this process is in, if any.
-        restarted: whether that job has come back from the queue.
+        identity: of the run that is about to start.
+        check: raises if a checkpoint does not fit the model or the data.
+        job: the SLURM job of this process, if any.
+        restarted: whether that job was requeued.
     """
 
     def __init__(
@@ -79,13 +78,14 @@ class RunsFolder:
         return self.folder / f"version_{number}"
 
     def start(self, resume: str) -> Start:
-        """Decide where to begin, say so, and take hold of the folder.
+        """Decide where to start, log it, and lock the folder.
 
         Args:
-            resume: `auto`, `never`, or what named_checkpoint() takes.
+            resume: `auto`, `never`, or any value of named_checkpoint().
 
         Raises:
-            UsageError: no such checkpoint, or none that can be used here and now; or the folder cannot be used.
+            UsageError: there is no such checkpoint, or none that can be used here and now; or the folder cannot be
+                used.
         """
         try:
             return self._start(resume)
@@ -95,13 +95,13 @@ class RunsFolder:
             ) from error
 
     def _start(self, resume: str) -> Start:
-        # Whatever it was told: else a job that comes back would begin anew each time.
+        # Whatever the option says: otherwise a requeued job would start again each time.
         own = self.unfinished(self.returned) if self.returned else []
         if self.returned and not own and (ended := self._recorded(finished=True, job=self.returned)):
             log.info(f"run: {self.version(ended[0])} finished in an earlier attempt of this job: nothing to do")
             return Start(ended[0], finished=True)
         for number in [*own, *(self.unfinished() if resume == "auto" else [])]:
-            # Asked again once it is ours: the process that had it may just have finished.
+            # Check again now that we hold the lock: the process that had it may just have finished.
             if self._hold(number) and number in self.unfinished() and (start := self._continue(number)):
                 return start
             self.let_go()
@@ -110,7 +110,7 @@ class RunsFolder:
         return self._begin(None if resume in ("auto", "never") else named_checkpoint(resume, self.folder, "last"))
 
     def _point_out_others(self) -> None:
-        """Say where the newest run of this name is unfinished, but of other options: it may be a slip."""
+        """Mention that the newest run of this name is unfinished but has other options: it may be a mistake."""
         for number in self.versions():
             record = self._record(number)
             if record is None or record.finished or record.abandoned or record.config == self.identity.digest:
@@ -123,7 +123,7 @@ class RunsFolder:
             return
 
     def unfinished(self, job: str | None = None) -> list[int]:
-        """Versions of this identity, and of a job, that did not come to their end; newest first."""
+        """Unfinished versions of this identity, and of a job; newest first."""
         return self._recorded(finished=False, job=job)
 
     def _recorded(self, finished: bool, job: str | None) -> list[int]:
@@ -136,7 +136,7 @@ class RunsFolder:
         ]
 
     def _record(self, number: int) -> RunRecord | None:
-        """What is noted of a version. Where the note is lost, its newest checkpoint that is whole says whose it is."""
+        """The record of a version. If it is lost, its newest intact checkpoint says whose it is."""
         folder = self.version(number)
         record = read_record(folder)
         if record or not (found := whose(folder)):
@@ -147,11 +147,11 @@ class RunsFolder:
         return record
 
     def versions(self) -> list[int]:
-        """All that are there, newest first."""
+        """All existing versions, newest first."""
         return versions(self.folder)
 
     def _begin(self, checkpoint: Path | None) -> Start:
-        """Begin a version of its own, from a checkpoint or from nothing."""
+        """Start a new version, from a checkpoint or from scratch."""
         step = self.points.read(checkpoint, other_length=True)["global_step"] if checkpoint else 0
         number = max(self.versions(), default=-1) + 1
         make_folder(self.folder)
@@ -165,10 +165,10 @@ class RunsFolder:
         return Start(number, str(checkpoint) if checkpoint else None, step)
 
     def _continue(self, number: int) -> Start | None:
-        """Go on in the folder of an earlier attempt; None where it is given up, since nothing in it is whole.
+        """Resume in the folder of an earlier attempt; None if it is abandoned because nothing in it is intact.
 
         Raises:
-            UsageError: what it has cannot be used here and now, but some of it is not damaged.
+            UsageError: its checkpoints cannot be used here and now, but some are not damaged.
         """
         folder = self.version(number)
         for place in (folder, folder / CHECKPOINTS):
@@ -176,7 +176,7 @@ class RunsFolder:
         try:
             point = self.points.newest(folder)
         except NoneWholeError as error:
-            # An attempt that began there anew would wipe out what it logged.
+            # An attempt that started again there would wipe out the logs.
             log.warning(
                 f"resume: no checkpoint in {folder} is intact, so this run starts again in a new folder: {error}"
             )
@@ -189,7 +189,7 @@ class RunsFolder:
         return Start(number, str(point.path), point.step, again=True)
 
     def _hold(self, number: int) -> bool:
-        """Take the version for this process; False where another one has it."""
+        """Lock the version for this process; False if another one has it."""
         self.lock = FileLock(self.version(number) / LOCK)
         try:
             self.lock.acquire(timeout=LOCK_TIMEOUT_S)
@@ -201,20 +201,20 @@ class RunsFolder:
         return True
 
     def let_go(self) -> None:
-        """Leave the version to other processes."""
+        """Release the version."""
         if self.lock:
             self.lock.release()
             self.lock = None
 
     def finish(self, number: int) -> None:
-        """Note that a version came to its end."""
+        """Record that a version finished."""
         RunRecord(self.identity.digest, finished=True, job=self.job).write(self.version(number))
         self.let_go()
         (self.version(number) / LOCK).unlink(missing_ok=True)
 
 
 def whose(folder: Path) -> RunIdentity | None:
-    """The identity in the newest checkpoint of a folder that is whole; None where there is none."""
+    """The identity in a folder's newest intact checkpoint; None if there is none."""
     for path in step_files(folder / CHECKPOINTS).values():
         try:
             return identity_in(read_checkpoint(path))
@@ -224,7 +224,7 @@ def whose(folder: Path) -> RunIdentity | None:
 
 
 def made(folder: Path) -> bool:
-    """Make a folder; False where it exists."""
+    """Create a folder; False if it exists."""
     try:
         folder.mkdir()
     except FileExistsError:

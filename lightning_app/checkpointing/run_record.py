@@ -1,4 +1,4 @@
-"""run.json: what an attempt notes about a run, for the attempts after it."""
+"""run.json: what an attempt records about a run for later attempts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ RECORD = "run.json"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run without opening a checkpoint.
+    """What is known about a run without opening a checkpoint.
 
     Attributes:
         config: the digest of its identity.
-        finished: it came to its end.
-        job: the SLURM job that it runs in, if any.
-        abandoned: no checkpoint of it is whole, so no attempt goes on with it.
-        origin: the checkpoint of another run that it was begun from, if any.
-        from_step: optimizer steps that are behind `origin`.
+        finished: whether it finished.
+        job: its SLURM job, if any.
+        abandoned: none of its checkpoints is intact, so no attempt resumes it.
+        origin: the checkpoint of another run that it started from, if any.
+        from_step: optimizer steps before `origin`.
     """
 
     config: str
@@ -33,12 +33,12 @@ class RunRecord:
     from_step: int = 0
 
     def write(self, folder: Path) -> None:
-        """Write it into a run's folder, in place of an earlier one."""
+        """Write it into a run's folder, replacing an earlier one."""
         replace_file(folder / RECORD, json.dumps(asdict(self)).encode())
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """The record in a run's folder; None where it is missing or broken."""
+    """The record in a run's folder; None if it is missing or broken."""
     try:
         content: Any = json.loads((folder / RECORD).read_text())
         return RunRecord(**{field.name: content[field.name] for field in fields(RunRecord) if field.name in content})

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from lightning_app.checkpointing.best import LOWER_IS_BETTER, Mode
 from lightning_app.errors import UsageError
 
-RETRY_SHARE = 0.1  # of steps and minutes between two, after one that could not be written
+RETRY_SHARE = 0.1  # factor on the steps and minutes between two, after one that could not be written
 
 
 @dataclass(frozen=True)
 class SavingOptions:
-    """When a checkpoint is written, how many are kept, and which is the best. The last is always written.
+    """When checkpoints are written, how many are kept, and which is the best. The last is always written.
 
     Args:
         every_n_steps: optimizer steps between two checkpoints.
@@ -45,35 +45,35 @@ class SavingOptions:
 
 
 class SavingClock:
-    """Counts steps, minutes and what checkpoints cost.
+    """Counts steps, minutes and the cost of checkpoints.
 
     Args:
         options: when.
-        step: optimizer steps that are behind when training starts.
-        now: seconds, from anywhere.
+        step: optimizer steps done before training starts.
+        now: a clock in seconds, with any origin.
     """
 
     def __init__(self, options: SavingOptions, step: int, now: Callable[[], float] = time.monotonic) -> None:
         self.options, self.now = options, now
         self.step = step
         self.started = self.saved = self.now()
-        self.cost_s = self.spent_s = 0.0  # of the last one, of all
+        self.cost_s = self.spent_s = 0.0  # of the last one; of all
         self.written = self.kept = 0
 
     def due(self, step: int) -> bool:
-        """Whether to save at a boundary."""
+        """Whether to save at this boundary."""
         now = self.now()
         due = step - self.step >= self.options.every_n_steps or now - self.saved >= 60 * self.options.every_n_minutes
-        to_come = 2 * self.cost_s  # this one, and that of the end, which is written in any case
+        to_come = 2 * self.cost_s  # this one and the final one, which is always written
         return due and self.spent_s + to_come <= self.options.max_share * (now - self.started + to_come)
 
     def wrote(self, step: int, began: float) -> None:
-        """Note a checkpoint that was begun at a time of this clock."""
+        """Record a checkpoint that was started at a time of this clock."""
         self._tried(step, began)
         self.written += 1
 
     def failed(self, step: int, began: float) -> None:
-        """Note one that could not be written: the next is due after a tenth of the usual."""
+        """Record one that could not be written: the next is due after a tenth of the usual interval."""
         self._tried(step, began)
         self.step -= int((1 - RETRY_SHARE) * self.options.every_n_steps)
         self.saved -= (1 - RETRY_SHARE) * 60 * self.options.every_n_minutes
@@ -84,11 +84,11 @@ class SavingClock:
         self.spent_s += self.cost_s
 
     def kept_in_memory(self, began: float) -> None:
-        """Note one that is not written yet."""
+        """Record one that is not written yet."""
         self.spent_s, self.kept = self.spent_s + self.now() - began, self.kept + 1
 
     def summary(self) -> str:
-        """How many, and what they cost."""
+        """How many there were, and what they cost."""
         share = self.spent_s / max(self.now() - self.started, 1e-9)
         return (
             f"saved {self.written} times, and kept the best in memory {self.kept} times, in {self.spent_s:.2f} s: "

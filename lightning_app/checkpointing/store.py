@@ -1,4 +1,4 @@
-"""The checkpoints of a run while it trains: the best waits in memory, others are written, old ones are removed."""
+"""A run's checkpoints during training: the best waits in memory, others are written, old ones are removed."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Has Lightning make checkpoints, on all ranks together; rank 0 writes them.
+    """Makes Lightning create checkpoints, on all ranks together; rank 0 writes them.
 
     Args:
-        io: that Lightning hands them to.
+        io: the one that Lightning passes them to.
         options: when to write, and how many to keep.
-        folder: where they lie, below the run's folder.
-        record: of the run, to be written again where its folder vanished.
+        folder: where they are kept, below the run's folder.
+        record: of the run, to be written again if its folder disappears.
 
     Attributes:
-        clock: says when one is due.
-        resumable: one is being made right now that a run can go on from.
+        clock: says when a checkpoint is due.
+        resumable: the checkpoint being created right now is one that a run can resume from.
     """
 
     def __init__(self, io: ChecksummedIO, options: SavingOptions, folder: Path, record: RunRecord) -> None:
@@ -44,28 +44,28 @@ class Checkpoints:
 
     @property
     def newest(self) -> str:
-        """The newest that was written, for people."""
+        """The newest written checkpoint, for people."""
         return str(next(iter(step_files(self.folder).values()), "none"))
 
     def start(self, step: int) -> None:
-        """Training begins, after so many steps."""
+        """Training starts, after this many steps."""
         self.clock = SavingClock(self.options, step)
 
     def take_over(self, name: str, folder: Path) -> None:
-        """Have the best checkpoint here too, where a run goes on from one in another's folder."""
+        """Copy the best checkpoint here, if a run continues from one in another run's folder."""
         theirs, ours = folder / name, self.folder / name
         if theirs.exists() and not ours.exists():
             make_folder(self.folder)
             replace_file(ours, theirs.read_bytes())
 
     def keep_best(self, trainer: pl.Trainer, name: str) -> None:
-        """Put a checkpoint aside, to be written by that name before the next one that is."""
+        """Keep a checkpoint in memory, to be written under that name just before the next one."""
         began = self.clock.now()
         self._make(trainer, self.folder / name, IN_MEMORY)
         self.clock.kept_in_memory(began)
 
     def write(self, trainer: pl.Trainer, best: str | None) -> None:
-        """Write a checkpoint, then remove older ones but the best, given by its file's name."""
+        """Write a checkpoint, then remove older ones except the best, given by its file name."""
         began = self.clock.now()
         self._save_logs(trainer)
         path = step_file(self.folder, trainer.global_step)
@@ -76,15 +76,15 @@ class Checkpoints:
         note(trainer.global_step, began)
 
     def write_best(self, trainer: pl.Trainer) -> None:
-        """Before this process fails, while it can: it would be found again, but only by taking its steps again."""
+        """Write it before this process fails, while it can: otherwise the steps would have to be repeated."""
         if trainer.is_global_zero and self.io.best:
             self._save_logs(trainer)
             self.io.write_best()
 
     def _save_logs(self, trainer: pl.Trainer) -> None:
-        """Have what was logged before this step on the disk, for it will not be logged again.
+        """Sync what was logged before this step to disk, because it will not be logged again.
 
-        Trouble with it is no reason to lose the checkpoint too.
+        A failure here is no reason to lose the checkpoint too.
         """
         run = self.folder.parent
         syncs = [lambda: sync_files(run)] if trainer.is_global_zero else []
@@ -102,7 +102,7 @@ class Checkpoints:
         self.resumable = False
 
     def _tidy(self, path: Path, best: str | None) -> None:
-        """Say what could not be written, or remove what has become too old."""
+        """Report what could not be written, or remove what is too old."""
         error = self.io.error
         try:
             if error is None:
@@ -117,7 +117,7 @@ class Checkpoints:
         )
 
     def _restore_record(self) -> None:
-        """Where somebody has removed the run's folder, make it one that can be resumed again."""
+        """If someone has removed the run's folder, make the new one resumable."""
         run = self.folder.parent
         if not (run / RECORD).exists():
             log.warning(f"checkpoint: {run} had disappeared and was created again; earlier logs are lost")

@@ -1,4 +1,4 @@
 """What does a run leave behind? Loggers, plots, predictions, metrics.json, HPARAMS, the model card and its examples.
 
-For whoever looks for a file of a run. Imports checkpointing and what checkpointing imports.
+For anyone who looks for a run's files. Imports checkpointing and what checkpointing imports.
 """

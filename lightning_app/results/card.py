@@ -1,4 +1,4 @@
-"""The content of model.json: how the network is fed, what was measured, and where it comes from."""
+"""The content of model.json: how to feed the network, what was measured, and where it comes from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CURVE_POINTS = 200
 
 
 def model_card(run: FinishedRun) -> dict[str, Any]:
-    """Everything in model.json but the examples. JSON has no NaN and no infinity, so those metrics are left out."""
+    """Everything in model.json except the examples. JSON has no NaN or infinity, so such metrics are omitted."""
     classes = run.data.packed.classes
     results = {split: found for split, found in run.model.results.items() if split in ("val", "test")}
     return {
@@ -43,7 +43,7 @@ def model_card(run: FinishedRun) -> dict[str, Any]:
 
 
 def uncertainty(run: FinishedRun) -> dict[str, Any] | None:
-    """The confidence below which an answer is uncertain. From validation: the test split must choose nothing."""
+    """The confidence below which a prediction is uncertain. From validation: the test split has to choose nothing."""
     found = run.model.results.get("val")
     if found is None:
         return None
@@ -59,7 +59,7 @@ def curves(metrics_csv: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def provenance(run: FinishedRun) -> dict[str, Any]:
-    """Where, when and with what the model was trained. Epochs and steps are those behind the exported weights."""
+    """Where, when and with what the model was trained. Epochs and steps count up to the exported weights."""
     return {
         "program": __version__,
         "git": git_revision(),

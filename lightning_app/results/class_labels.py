@@ -1,4 +1,4 @@
-"""Class names that a plot can show: any name is a folder's name, so it may hold any bytes."""
+"""Class names that a plot can show: a name may be any folder's name, so it may contain any bytes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ClassLabels:
     """How to draw class names.
 
     Attributes:
-        texts: one for each class.
-        fonts: families to draw them in; each character is drawn in the first that has it.
-        note: for the axis label; says where numbers stand for names.
+        texts: one per class.
+        fonts: families to draw them in; each character uses the first family that has it.
+        note: for the axis label; says if numbers replace names.
     """
 
     texts: list[str]
@@ -28,7 +28,7 @@ class ClassLabels:
 
 
 def class_labels(classes: list[str]) -> ClassLabels:
-    """Names as they are where a font of this machine has their characters; the others are numbered from 0."""
+    """Names unchanged if a font on this machine has their characters; the others are numbered from 0."""
     names = [printable(name) for name in classes]
     missing, fonts = set("".join(names)), []
     for family, characters in font_coverage():
@@ -43,13 +43,13 @@ def class_labels(classes: list[str]) -> ClassLabels:
 
 
 def printable(name: str) -> str:
-    """A name without what no text can show: control characters, and bytes that are no UTF-8, are escaped."""
+    """A name with control characters and invalid UTF-8 bytes escaped."""
     text = name.encode(errors="backslashreplace").decode()
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def font_coverage() -> Iterator[tuple[str, set[str]]]:
-    """Families of this machine and the characters that each has, matplotlib's own first."""
+    """Font families on this machine and the characters that each has, matplotlib's first."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
@@ -57,12 +57,12 @@ def font_coverage() -> Iterator[tuple[str, set[str]]]:
     for font in fonts:
         try:
             yield font.name, set(map(chr, FT2Font(font.fname).get_charmap()))
-        except (OSError, RuntimeError):  # gone since matplotlib listed it, or of a kind that it cannot draw
+        except (OSError, RuntimeError):  # gone since matplotlib listed it, or of a type that it cannot draw
             continue
 
 
 def draw_text_as_it_is(texts: Iterable[Text], fonts: list[str]) -> None:
-    """Use these fonts, and take no $ for mathematics."""
+    """Use these fonts, and do not treat $ as mathematics."""
     for text in texts:
         text.set_parse_math(False)
         text.set_fontfamily(fonts)

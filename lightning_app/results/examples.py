@@ -1,4 +1,4 @@
-"""Test images for the artifact: what the model was never trained on, hits and misses."""
+"""Test images for the artifact, which the model was never trained on: correct and wrong predictions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ HITS, MISSES = 8, 4
 def choose_examples(
     data: ImageData, outcomes: dict[str, Tensor] | None
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Take the first hits and misses of the test set, a class at a time: no eye has chosen them.
+    """Take the first correct and wrong predictions of the test set, one class at a time; nobody hand-picks them.
 
     Args:
         data: the images.
-        outcomes: indices, labels, predicted, confidence, each [N]; None where nothing was tested.
+        outcomes: indices, labels, predicted, confidence, each [N]; None if nothing was tested.
 
     Returns:
         One entry each for the card (file, name, label, predicted, confidence), and the PNGs by file, as stored: what
@@ -53,7 +53,7 @@ def choose_examples(
 
 
 def interleave_classes(labels: np.ndarray, among: np.ndarray) -> list[int]:
-    """Places where bool `among` [N] holds: the first of each class, then the second of each, and so on."""
+    """Positions where bool `among` [N] is true: the first of each class, then the second of each, and so on."""
     turns: dict[int, int] = {}
     order = []
     for place in np.flatnonzero(among):
@@ -64,7 +64,7 @@ def interleave_classes(labels: np.ndarray, among: np.ndarray) -> list[int]:
 
 
 def as_png(stored: np.ndarray) -> bytes:
-    """A stored image, uint8 [3, S, S], without loss."""
+    """A stored image, uint8 [3, S, S], losslessly."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(stored.transpose(1, 2, 0))).save(file, "PNG")
     return file.getvalue()

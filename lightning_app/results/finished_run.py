@@ -1,4 +1,4 @@
-"""A finished fit, as everything that describes it sees it."""
+"""A finished fit, as seen by everything that describes it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from models.metrics.evaluation_metrics import scalars
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished fit. The model has the weights that are exported, and `model.results` what was measured with them.
+    """A finished fit. The model has the exported weights, and `model.results` what was measured with them.
 
     Attributes:
         folder: <runs_dir>/<name>/version_<n>.
-        epoch: epochs behind the exported weights.
-        step: optimizer steps behind the exported weights; training may have gone on after them.
+        epoch: epochs up to the exported weights.
+        step: optimizer steps up to the exported weights; training may have continued after them.
         images_per_second: median over the training steps, if any was measured.
         started: `time.time()` at the start of the program.
         hparams: what distinguishes this run from others, by name.
@@ -45,7 +45,7 @@ class FinishedRun:
 
     @property
     def split(self) -> str | None:
-        """The split that the final metrics are of: test, else val, else nothing was measured."""
+        """The split of the final metrics: test, or else val, or else nothing was measured."""
         return next((split for split in ("test", "val") if split in self.model.results), None)
 
     def metrics(self) -> dict[str, float]:

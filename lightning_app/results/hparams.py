@@ -1,4 +1,4 @@
-"""HPARAMS: the options that distinguish one run from another, flat, for TensorBoard's table and for sweeps."""
+"""HPARAMS: the options that distinguish runs, flat, for TensorBoard's table and for sweeps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from lightning_app.results.finished_run import FinishedRun
 
 Value = bool | int | float | str
-# Options that say where a run is kept and how it began, not what it learnt.
+# Options for where a run is kept and how it started, not what it learnt.
 LEFT_OUT = {"config", "name", "resume", "runs_dir"}
-# Shown for every run, so that the table has no gaps where people look first.
+# Shown for every run, so that the table has no gaps in the columns that people look at first.
 ALWAYS = (
     "seed_everything",
     "model.backbone",
@@ -27,7 +27,7 @@ ALWAYS = (
 
 
 def hparams(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Value]:
-    """Every option that differs from its default, and those of ALWAYS, by its full name.
+    """Every option that differs from its default, and those in ALWAYS, by full name.
 
     Args:
         options: of a fit, flat: dotted names as on the command line.
@@ -43,7 +43,7 @@ def hparams(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
 
 def write_hparams(run: FinishedRun) -> None:
-    """Fill TensorBoard's HPARAMS tab: options, and the final metrics beside them."""
+    """Fill TensorBoard's HPARAMS tab: options, and the final metrics next to them."""
     for logger in run.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(dict(run.hparams), run.metrics(), step=run.trainer.global_step)

@@ -1,4 +1,4 @@
-"""The loggers of a fit: TensorBoard's events and metrics.csv, continued where an earlier attempt left them."""
+"""The loggers of a fit: TensorBoard's events and metrics.csv, continued where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def run_loggers(runs_dir: str, name: str, start: Start, epoch: Callable[[], int]) -> list[Logger]:
-    """TensorBoard's events and metrics.csv, from the step on where the run begins.
+    """TensorBoard's events and metrics.csv, from the run's first step on.
 
     Args:
-        epoch: tells the current one, for metrics that are logged without it.
+        epoch: returns the current one, for metrics that are logged without it.
     """
-    # Hides what an earlier attempt logged of steps that come again.
+    # Hides an earlier attempt's logs of steps that will be repeated.
     purge_step = start.step if start.again else None
     tensorboard = RetryingTensorBoardLogger(
         runs_dir, name=name, version=start.version, default_hp_metric=False, purge_step=purge_step
@@ -36,7 +36,7 @@ def run_loggers(runs_dir: str, name: str, start: Start, epoch: Callable[[], int]
 
 
 class RetryingTensorBoardLogger(TensorBoardLogger):
-    """A TensorBoardLogger that warns if the disk is full or the folder gone, and catches up once that is over."""
+    """A TensorBoardLogger that warns if the disk is full or the folder gone, and catches up afterwards."""
 
     @property
     @rank_zero_experiment
@@ -59,14 +59,14 @@ class RetryingTensorBoardLogger(TensorBoardLogger):
 
 
 class MetricsCSVLogger(Logger):
-    """Writes metrics.csv: one row a step, each with its epoch.
+    """Writes metrics.csv: one row per step, each with its epoch.
 
-    Lightning's CSVLogger deletes the file that it finds, and begins a row for each call of one step.
+    Lightning's CSVLogger deletes an existing file, and starts a row for each call within a step.
 
     Args:
         folder: of the run.
         first_step: see MetricsTable.
-        epoch: tells the current one.
+        epoch: returns the current one, for metrics that are logged without it.
     """
 
     def __init__(self, folder: Path, first_step: int, epoch: Callable[[], int]) -> None:
@@ -88,7 +88,7 @@ class MetricsCSVLogger(Logger):
 
     @property
     def table(self) -> MetricsTable:
-        """Opened at the first use, which is rank 0's."""
+        """Opened at first use, which is rank 0's."""
         if self._table is None:
             self._table = MetricsTable(self.folder / "metrics.csv", self._first_step)
         return self._table
@@ -100,7 +100,7 @@ class MetricsCSVLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a table of metrics has no place for them, and config.yaml has them all."""
+        """Does nothing: a table of metrics has no place for them, and config.yaml has them all."""
 
     @rank_zero_only
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""metrics.csv: one row a step, continued where an earlier attempt of the run left it, whatever the disk does."""
+"""metrics.csv: one row per step, continued where an earlier attempt stopped, whatever happens to the disk."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Row = dict[str, float | str]
 
 
 class MetricsTable:
-    """Rows of metrics. What is logged at one step is one row, so the last row changes until a later step begins.
+    """Rows of metrics. All logs of one step share a row, so the last row changes until a later step starts.
 
-    A table that another attempt began is kept up to `first_step`, in one rename; a line that a kill cut short is
+    A table that another attempt started is kept up to `first_step`, in one rename; a line that a kill truncated is
     dropped. A table with other damage is first copied to metrics.csv.damaged-<time>.
 
     Args:
@@ -29,26 +29,26 @@ class MetricsTable:
 
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
-        self._rows: list[Row] = []  # not on the disk yet; also the last one that is, because it may change
+        self._rows: list[Row] = []  # not on disk yet; also the last row that is, because it may change
         self._end = 0  # bytes of the file before those rows
         self._warned = self._changed = False
         keep_damaged(path)
         kept = [row for row in read_rows(path) if int(row["step"]) < first_step]
         self._columns = list(kept[0]) if kept else []
-        if kept:  # in one rename: a process that is killed here must not take them along
+        if kept:  # in one rename: a process that is killed here should not take them along
             self._replace(kept)
         else:
             path.unlink(missing_ok=True)
 
     def add(self, metrics: Mapping[str, float], epoch: int, step: int) -> None:
-        """Note metrics of a step, in memory."""
+        """Record metrics of a step, in memory."""
         if not self._rows or self._rows[-1]["step"] != step:
             self._rows.append({"epoch": epoch, "step": step})
         self._rows[-1].update(metrics)
         self._changed = True
 
     def write(self) -> None:
-        """Bring the file up to date. Where that fails, warn once and keep the rows for the next call."""
+        """Bring the file up to date. If that fails, warn once and keep the rows for the next call."""
         if not self._changed:
             return
         try:
@@ -68,7 +68,7 @@ class MetricsTable:
             self._warned = True
 
     def _kept(self) -> list[dict[str, str]]:
-        """The rows of the file that cannot change any more."""
+        """The rows of the file that can no longer change."""
         return parse_rows(self.path.read_bytes()[: self._end]) if self.path.exists() else []
 
     def _replace(self, rows: Iterable[Mapping[str, object]]) -> None:
@@ -88,13 +88,13 @@ class MetricsTable:
 
 
 def ordered(columns: list[str], rows: Iterable[Row]) -> list[str]:
-    """Columns of a table that takes these rows too: epoch and step, then the others by name."""
+    """Columns of a table that holds these rows too: epoch and step, then the others by name."""
     names = {*columns, *(name for row in rows for name in row)}
     return [*FIRST_COLUMNS, *sorted(names - {*FIRST_COLUMNS})]
 
 
 def as_csv(columns: list[str], rows: Iterable[Mapping[str, object]], header: bool = False) -> bytes:
-    """Rows as lines of CSV; a column that a row lacks is empty."""
+    """Rows as lines of CSV; a missing column is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     if header:
@@ -104,19 +104,19 @@ def as_csv(columns: list[str], rows: Iterable[Mapping[str, object]], header: boo
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The undamaged rows of a table: a step, and a number or nothing in each of the other columns."""
+    """The undamaged rows of a table: a step, and a number or nothing in each other column."""
     return parse_rows(path.read_bytes()) if path.exists() else []
 
 
 def parse_rows(content: bytes) -> list[dict[str, str]]:
-    """As read_rows(), of a file's content."""
+    """As read_rows(), for a file's content."""
     columns, *rows = [fields(line) for line in complete_lines(content)] or [[]]
     found = [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
     return [row for row in found if row.get("step", "").isdecimal() and all(map(is_number, filter(None, row.values())))]
 
 
 def keep_damaged(path: Path) -> None:
-    """Copy a table aside if lines of it are lost, other than the last."""
+    """Copy a table aside if it has lost lines other than the last."""
     content = path.read_bytes() if path.exists() else b""
     lost = len(complete_lines(content)[1:]) - len(parse_rows(content))
     if lost:
@@ -126,12 +126,12 @@ def keep_damaged(path: Path) -> None:
 
 
 def complete_lines(content: bytes) -> list[str]:
-    """The lines of a text, damaged bytes and all, without a last one that was cut short."""
+    """The lines of a text, including damaged bytes, without a truncated last line."""
     return [line for line in content.decode(errors="replace").split("\n")[:-1] if line]
 
 
 def fields(line: str) -> list[str]:
-    """One line of a table by itself, so that a stray quotation mark costs no other line. Empty if it is none."""
+    """Parse one line of a table separately, so that a stray quotation mark breaks no other line. Empty if invalid."""
     try:
         return next(csv.reader([line]))
     except csv.Error:  # a zero byte, before Python 3.11

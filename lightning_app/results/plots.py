@@ -1,4 +1,4 @@
-"""The plots of a run. matplotlib is imported where it draws: it takes a second."""
+"""The plots of a run. matplotlib is imported only to draw: that takes a second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST_MARGIN = 1.0  # points of accuracy
-MAX_NAMED = 30  # classes up to which cells and axes are labelled
+MAX_NAMED = 30  # largest number of classes for which cells and axes are labelled
 
 
 def confusion_figure(counts: np.ndarray, classes: list[str]) -> Figure:
@@ -67,7 +67,7 @@ def curves_figure(metrics_csv: Path) -> Figure:
 
 
 def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent: bool = False) -> None:
-    """Plot those columns of the table that have values. Lines and markers differ, so grey is enough."""
+    """Plot the columns of the table that have values. Lines and markers differ, so greyscale is enough."""
     for name, style in styles.items():
         points = [(int(row["step"]), float(row[name]) * (100 if percent else 1)) for row in rows if row.get(name)]
         color = "0.6" if name.startswith("train/") else "black"

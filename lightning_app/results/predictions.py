@@ -1,4 +1,4 @@
-"""The table that `predict` leaves: one row per image, in the order of the packed cache."""
+"""The table that `predict` writes: one row per image, in the order of the packed cache."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_predictions(path: Path, predictions: list[Prediction], names: list[str
     """Write name, true class, predicted class and the probability of each class, as CSV.
 
     Raises:
-        OSError: it could not be written; the table that was there still is.
+        OSError: it could not be written; the previous table is still there.
     """
     table = io.StringIO(newline="")
     writer = csv.writer(table)
@@ -42,5 +42,5 @@ def write_predictions(path: Path, predictions: list[Prediction], names: list[str
     for row, label, probabilities in predictions:
         prediction = classes[probabilities.index(max(probabilities))]
         writer.writerow([names[row], classes[label], prediction, *(f"{value:.6f}" for value in probabilities)])
-    # Names of files are bytes; what is no UTF-8 in them comes as lone surrogates, which are escaped.
+    # File names are bytes; invalid UTF-8 in them arrives as lone surrogates, which are escaped.
     replace_file(path, table.getvalue().encode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""What a fit prints when it is over: the result, the files, and what to do next."""
+"""What a fit prints at the end: the result, the files, and what to do next."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPLITS = {"test": "Test", "val": "Validation"}
 
 
 def summary(run: FinishedRun) -> str:
-    """The text, several lines."""
+    """The summary, several lines."""
     files = [f"  {name:<14} {what}" for name, what in FILES.items() if any(run.folder.glob(name))]
     events = any(run.folder.glob("events.out.*"))  # none with another logger
     next_commands = (

@@ -1,4 +1,4 @@
-"""TensorBoard's events, written so that no trouble with the disk ends a run."""
+"""TensorBoard's events, written so that disk trouble never ends a run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class EventFile:
-    """Takes the place of tensorboard's EventFileWriter.
+    """Replaces tensorboard's EventFileWriter.
 
-    That one opens the file by its name for each event, in a thread of its own. Where the folder has vanished or the
-    disk is full, the thread dies with a traceback, and all that is logged from then on is an error. Here events wait
-    in memory until they are flushed, as Lightning does whenever it logs, and wait on where they cannot be written.
+    That one opens the file by name for each event, in its own thread. If the folder has disappeared or the disk is
+    full, the thread dies with a traceback, and every later log is an error. Here, events wait in memory until they are
+    flushed, which Lightning does whenever it logs, and keep waiting while they cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class EventFile:
         self.flush()
 
     def _beginning(self) -> bytes:
-        """What a file begins with; nothing where there is one."""
+        """The header of a file; empty if the file exists."""
         if self.path.exists() and self.path.stat().st_size:
             return b""
         beginning = io.BytesIO()
@@ -60,7 +60,7 @@ class EventFile:
 
 
 class RetryingWriter(SummaryWriter):
-    """torch's SummaryWriter, over an EventFile."""
+    """torch's SummaryWriter, on top of an EventFile."""
 
     def _get_file_writer(self) -> FileWriter:
         writer = super()._get_file_writer()
@@ -71,5 +71,5 @@ class RetryingWriter(SummaryWriter):
         return writer
 
     def close(self) -> None:
-        """Keep the file, where torch would begin another for what is logged later."""
+        """Keep the file; torch would start another for later logs."""
         self.flush()

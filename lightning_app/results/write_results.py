@@ -1,4 +1,4 @@
-"""Everything that a finished fit writes into its folder, in one place; rank 0 alone."""
+"""Everything that a finished fit writes into its folder, in one place; only on rank 0."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def write_results(run: FinishedRun) -> None:
 
 
 def metrics_json(run: FinishedRun) -> str:
-    """The final metrics for other programs; null is a metric that is NaN or infinite."""
+    """The final metrics for other programs; null stands for NaN or infinity."""
     metrics = {name: value if math.isfinite(value) else None for name, value in run.metrics().items()}
     facts = {"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 1), "model": ARTIFACT}
     return json.dumps({"metrics": metrics, **facts, "hparams": dict(run.hparams)}, indent=1)
 
 
 def write_plot(path: Path, draw: Callable[[], Figure]) -> None:
-    """Draw and save a figure; the model is trained by now, so whatever goes wrong is a warning."""
+    """Draw and save a figure; the model is trained by now, so any failure is only a warning."""
     try:
         draw().savefig(path, dpi=120)
     except Exception as error:

@@ -1,4 +1,4 @@
 """From one flag to a Trainer: the plan, the machine, threads, memory and the strategy.
 
-For whoever asks what a run will use. Imports launchers, rendezvous and failure.
+For anyone who asks what a run will use. Imports launchers, rendezvous and failure.
 """

@@ -1,4 +1,4 @@
-"""What this machine has: cores, GPUs, and what their arithmetic is good at."""
+"""What this machine has: cores, GPUs, and which arithmetic they are fast at."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Machine:
 
     Attributes:
         cores: processors this process may use.
-        bound: these processors are this process's alone; else the ranks of the node share them.
-        slurm_gpus: GPUs that SLURM gave this job or step on this node, whether they are visible or not.
+        bound: these processors belong to this process only; otherwise the ranks of the node share them.
+        slurm_gpus: GPUs that SLURM allocated to this job or step on this node, visible or not.
         cpu_bf16: the processor has bf16 instructions; without them bf16 is slower than fp32.
         gpus: names of the visible GPUs.
-        gpu_bf16: the first GPU has bf16 arithmetic (Ampere or newer; a V100 has not, it only emulates it).
+        gpu_bf16: the first GPU has bf16 arithmetic (Ampere or newer; a V100 only emulates it).
     """
 
     cores: int
@@ -32,11 +32,11 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Look at the machine we run on."""
+    """The machine we run on."""
     import torch
 
     gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    # is_bf16_supported() counts emulation by default, so the V100 would pass.
+    # is_bf16_supported() counts emulation by default, so a V100 would pass.
     gpu_bf16 = bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False)
     given = os.environ.get("SLURM_GPUS_ON_NODE", "")
     slurm_gpus = int(given) if given.isdecimal() else 0
@@ -61,7 +61,7 @@ def is_bound() -> bool:
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """Instruction-set flags of the first processor; empty where the kernel does not list them."""
+    """Instruction-set flags of the first processor; empty if the kernel does not list them."""
     if not path.exists():
         return set()
     lines = path.read_text().splitlines()
@@ -69,5 +69,5 @@ def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 
 def has_bf16(flags: set[str]) -> bool:
-    """Whether the processor multiplies bf16 numbers itself."""
+    """Whether the processor multiplies bf16 numbers in hardware."""
     return bool(flags & BF16_FLAGS)

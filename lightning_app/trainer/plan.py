@@ -1,4 +1,4 @@
-"""From one flag and the launcher to everything a Trainer wants to know: strategy, devices, precision, threads."""
+"""From one flag and the launcher to everything a Trainer needs: strategy, devices, precision, threads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Plan:
 
     Attributes:
         strategy: cpu, gpu or ddp.
-        accelerator: Lightning's name for the kind of device.
+        accelerator: Lightning's name for the device type.
         devices: processes on this node, one device each.
-        gpu: the index of this process's GPU, where it has one.
+        gpu: the index of this process's GPU, if it has one.
         precision: Lightning's name for the arithmetic.
-        threads: of torch, per process.
+        threads: torch's, per process.
         reasons: one line for each choice, with its reason.
-        warnings: what is probably not meant.
+        warnings: what is probably unintended.
     """
 
     strategy: Chosen
@@ -62,12 +62,12 @@ def plan_run(
     Args:
         strategy: what the user asked for.
         devices: how many processes on this node, or None to choose.
-        precision: Lightning's name for one, or None to choose.
-        machine: what there is.
-        launch: who started this process, and how many of its kind.
+        precision: Lightning's name for it, or None to choose.
+        machine: its cores and GPUs.
+        launch: what started this process, and how many ranks.
 
     Raises:
-        UsageError: the wishes contradict each other, the launcher or the machine.
+        UsageError: the options contradict each other, the launcher or the machine.
     """
     if launch.external:
         chosen, why = under_launcher(strategy, launch)
@@ -90,7 +90,7 @@ def plan_run(
 
 
 def under_launcher(strategy: StrategyName, launch: Launch) -> tuple[Chosen, str]:
-    """Several ranks that somebody else started can only be ddp."""
+    """If something else started several ranks, the strategy can only be ddp."""
     if strategy not in ("auto", "ddp"):
         raise UsageError(
             f"--trainer.strategy {strategy} is one process, but {launch.launcher} started {launch.world_size} ranks. "
@@ -107,7 +107,7 @@ def launched_devices(devices: int | None, machine: Machine, launch: Launch) -> t
             f"--trainer.devices is {devices}, but {launch.launcher} started {here} ranks on this node. Leave "
             f"--trainer.devices out, or start {devices} ranks per node."
         )
-    # What a rank sees of its own, other ranks need not see: only SLURM tells how many there are in all.
+    # Other ranks need not see this rank's GPUs: only SLURM knows how many there are in total.
     gpus = machine.slurm_gpus or here if launch.own_gpus else len(machine.gpus)
     if machine.gpus and gpus < here:
         found = f"SLURM gave it {gpus} GPUs" if launch.own_gpus else f"{gpus} GPUs are visible"
@@ -119,7 +119,7 @@ def launched_devices(devices: int | None, machine: Machine, launch: Launch) -> t
 
 
 def hidden_gpus(strategy: StrategyName, machine: Machine) -> str:
-    """What to say where a job asked for GPUs, and torch sees none."""
+    """The warning for a job that asked for GPUs when torch sees none."""
     if machine.gpus or not machine.slurm_gpus or strategy == "cpu":
         return ""
     return (
@@ -130,7 +130,7 @@ def hidden_gpus(strategy: StrategyName, machine: Machine) -> str:
 
 
 def idle_gpus(machine: Machine, launch: Launch) -> str:
-    """What to say where ranks leave GPUs of their node unused."""
+    """The warning for ranks that leave GPUs of their node unused."""
     seen, here = len(machine.gpus), launch.local_world_size
     if not launch.external or seen <= here:
         return ""
@@ -141,7 +141,7 @@ def idle_gpus(machine: Machine, launch: Launch) -> str:
 
 
 def choose_strategy(strategy: StrategyName, devices: int | None, machine: Machine) -> tuple[Chosen, str]:
-    """Resolve `auto`, and check that the others are possible."""
+    """Resolve `auto`, and check that other values are possible."""
     if strategy == "auto":
         if not machine.gpus:
             return ("ddp", f"devices={devices}") if devices and devices > 1 else ("cpu", "no GPU is visible")
@@ -183,7 +183,7 @@ def choose_devices(strategy: Chosen, devices: int | None, machine: Machine) -> t
 
 
 def choose_precision(on_gpu: bool, machine: Machine) -> tuple[str, str]:
-    """The fastest arithmetic that the device really has."""
+    """The fastest arithmetic that the device has in hardware."""
     if on_gpu:
         return ("bf16-mixed", "the GPU has bf16") if machine.gpu_bf16 else ("16-mixed", "the GPU has fp16 but no bf16")
     if machine.cpu_bf16:

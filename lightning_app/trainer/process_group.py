@@ -1,4 +1,4 @@
-"""A process group for programs of ours that need no Trainer: the ranks that its launcher says, laid out as a fit's."""
+"""A process group for programs of ours without a Trainer: the launcher's ranks, laid out like a fit's."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lightning_app.trainer.threads import set_threads
 
 @contextmanager
 def process_group() -> Iterator[Plan]:
-    """Within it, torch.distributed works; yields devices, threads and precision."""
+    """Inside it, torch.distributed works; yields devices, threads and precision."""
     environment = LauncherEnvironment()
     plan = plan_run("ddp", None, None, this_machine(), environment.launch)
     set_threads(plan.threads)
     os.environ.update(MASTER_ADDR=environment.main_address, MASTER_PORT=str(environment.main_port))
     distributed.init_process_group(plan.backend, rank=environment.global_rank(), world_size=environment.world_size())
     yield plan
-    # Not where something was raised: other ranks may be waiting in a collective, and this would wait for them.
+    # Not after an exception: other ranks may be waiting in a collective, and this would wait for them.
     distributed.destroy_process_group()

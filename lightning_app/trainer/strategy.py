@@ -1,4 +1,4 @@
-"""Lightning's DDP strategy, with the launcher's true numbers."""
+"""Lightning's DDP strategy, with the launcher's actual ranks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from lightning_app.rendezvous.environment import LauncherEnvironment
 from lightning_app.rendezvous.local_environment import LocalEnvironment
 from lightning_app.trainer.plan import Plan
 
-# DDP's own 25 MB hold all gradients of MobileNetV2, so that none travels before the backward pass ends. Measured by
-# lightning_app/bench/ddp_buckets.py, figures in docs/launchers.md.
+# DDP's default of 25 MB holds all gradients of MobileNetV2, so none is sent before the backward pass ends. Measured by
+# lightning_app/bench/ddp_buckets.py; figures in docs/launchers.md.
 BUCKET_MB = 2
 
 
 class RankedDDPStrategy(DDPStrategy):
-    """DDP that goes by the launcher's ranks, also where nodes have different numbers of them.
+    """DDP that uses the launcher's ranks, even if nodes have different numbers of them.
 
-    Lightning multiplies nodes by devices, which is wrong then: shards would silently never be visited
+    Lightning multiplies nodes by devices, which is then wrong: some shards would silently never be visited
     (lightning/pytorch/strategies/ddp.py, distributed_sampler_kwargs).
 
-    DDP averages gradients over ranks. That the average is the gradient of the global batch, whatever the shards' sizes,
-    is the work of the loss: models/classifier.py, training_step.
+    DDP averages gradients over ranks. The loss (models/classifier.py, training_step) makes that average the gradient of
+    the global batch, whatever the shards' sizes.
     """
 
     @property
@@ -43,7 +43,7 @@ class RankedDDPStrategy(DDPStrategy):
             super().set_world_ranks()
 
     def take_port(self) -> None:
-        """Hold the ports of processes that Lightning will start here, so that a taken one is told before all else.
+        """Hold the ports of processes that Lightning will start here, so that a taken port is reported first.
 
         Raises:
             UsageError: the user's MASTER_PORT is taken.
@@ -53,11 +53,11 @@ class RankedDDPStrategy(DDPStrategy):
             environment.hold_ports()
 
     def setup_distributed(self) -> None:
-        """Tie the ranks together before anything can wait for one that is no more."""
+        """Connect the ranks before anything can wait for a dead one."""
         self.set_world_ranks()
         environment = self.cluster_environment
         assert environment is not None
-        # Lightning's launcher does so too, but only in fit, and the ranks of a run have to meet before.
+        # Lightning's launcher does this too, but only in fit, and the ranks of a run have to connect earlier.
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         JOB.adopt(getattr(self.launcher, "procs", []))
         if isinstance(environment, LocalEnvironment):
@@ -69,7 +69,7 @@ class RankedDDPStrategy(DDPStrategy):
     def on_exception(self, exception: BaseException) -> None:
         super().on_exception(exception)
         if isinstance(exception, Stopped):
-            JOB.end_in_order()  # now: the launcher may end us for the exit code of a quicker rank
+            JOB.end_in_order()  # now: the launcher may kill us because of the exit code of a faster rank
         elif isinstance(exception, Exception) and JOB.monitor:
             JOB.report(exception)
 
@@ -77,28 +77,29 @@ class RankedDDPStrategy(DDPStrategy):
 def ddp_strategy(
     plan: Plan, launch: Launch, environment: ClusterEnvironment, accumulated: int = 1
 ) -> RankedDDPStrategy:
-    """The strategy of a plan.
+    """The strategy for a plan.
 
     Args:
-        accumulated: batches whose gradients are added up before a step.
+        accumulated: batches whose gradients are accumulated per step.
     """
     return RankedDDPStrategy(
         cluster_environment=environment,
-        # Only our own entry is ever looked at: the GPU that SLURM bound to us is number 0 on every rank.
+        # Lightning only looks at our own entry: the GPU that SLURM bound to us is number 0 on every rank.
         parallel_devices=[plan.device] * plan.devices if launch.external else None,
         process_group_backend=plan.backend,
         gradient_as_bucket_view=True,
         bucket_cap_mb=BUCKET_MB,
-        # With batches that exchange nothing, a static graph ends in an assertion of torch's (pytorch#143580).
+        # If some batches exchange nothing, a static graph fails an assertion in torch (pytorch#143580).
         static_graph=accumulated == 1,
         **no_buffer_broadcast(),
     )
 
 
 def no_buffer_broadcast() -> dict[str, Any]:
-    """Batch statistics stay per rank while training; callbacks.batch_norm averages them before evaluation.
+    """Batch statistics stay per rank in training; callbacks.batch_norm averages them before evaluation.
 
-    Broadcasting them in every forward, evaluation's too, would hang where ranks have different numbers of batches.
+    Broadcasting them in every forward pass, including evaluation's, would hang if ranks have different numbers of
+    batches.
     """
     parameters = inspect.signature(DistributedDataParallel).parameters
     # torch 2.13 renamed the option.

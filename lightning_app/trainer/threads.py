@@ -8,7 +8,7 @@ from lightning_app.trainer.machine import Machine
 
 
 def choose_threads(processes: int, machine: Machine, launched: bool) -> tuple[int, str]:
-    """Share the node's cores out once."""
+    """Divide the node's cores once."""
     if machine.bound and launched:
         return machine.cores, f"the launcher bound this process to {machine.cores} of the node's cores"
     shared = f"{machine.cores} usable cores for {processes} process{'es' if processes > 1 else ''}"
@@ -17,7 +17,7 @@ def choose_threads(processes: int, machine: Machine, launched: bool) -> tuple[in
 
 def set_threads(threads: int) -> None:
     """Threads of this process, and of the ddp processes it starts (Lightning would divide the cores again)."""
-    import torch  # slow, and a plan needs it not
+    import torch  # slow, and a plan does not need it
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)

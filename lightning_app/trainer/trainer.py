@@ -1,4 +1,4 @@
-"""Lightning's Trainer, told everything by one flag."""
+"""Lightning's Trainer, configured by one flag."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Trainer(pl.Trainer):
-    """A Trainer whose `strategy` says it all.
+    """A Trainer whose `strategy` decides everything.
 
     Args:
         strategy: `cpu` is one process, `gpu` one GPU, `ddp` one process per GPU of this machine, or `devices`
@@ -45,7 +45,7 @@ class Trainer(pl.Trainer):
         precision: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs["use_distributed_sampler"] = False  # our shards already know their rank
+        kwargs["use_distributed_sampler"] = False  # our shards already account for the rank
         devices = None if devices == "auto" else devices
         if isinstance(strategy, Strategy):
             super().__init__(strategy=strategy, devices=devices or "auto", precision=precision, **kwargs)  # type: ignore[arg-type]  # Lightning checks the name
@@ -60,7 +60,7 @@ class Trainer(pl.Trainer):
             log.warning(warning)
         set_threads(plan.threads)
         if plan.accelerator == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32
+            torch.set_float32_matmul_precision("high")  # TF32 for operations that stay in fp32
             kwargs["benchmark"] = True if kwargs.get("benchmark") is None else kwargs["benchmark"]
         wanted, plugins = take_environment(as_list(kwargs.get("plugins")))
         environment = cluster_environment(launch, wanted)
@@ -71,7 +71,8 @@ class Trainer(pl.Trainer):
             kwargs["strategy"] = SingleDeviceStrategy(plan.device)
             kwargs["plugins"] = [*plugins, environment]
         if launch.external:
-            # Where nobody can know it yet, a guess for Lightning's log: right where all nodes have as many ranks.
+            # Nobody can know it yet, so this is a guess for Lightning's log, right if all nodes have equally many
+            # ranks.
             kwargs["num_nodes"] = launch.num_nodes or -(-launch.world_size // launch.local_world_size)
         super().__init__(accelerator=plan.accelerator, devices=plan.devices, precision=plan.precision, **kwargs)  # type: ignore[arg-type]  # as above
 
@@ -83,7 +84,7 @@ def machine_with(accelerator: str) -> Machine:
 
 
 def check_accelerator(asked_for: str, planned: str) -> None:
-    """Raise a UsageError where --trainer.accelerator and --trainer.strategy do not agree."""
+    """Raise a UsageError if --trainer.accelerator and --trainer.strategy disagree."""
     if asked_for not in ("auto", planned) and (asked_for, planned) != ("gpu", "cuda"):
         raise UsageError(
             f"--trainer.accelerator is {asked_for}, but --trainer.strategy leads to {planned} here; expected auto, or "
@@ -92,9 +93,9 @@ def check_accelerator(asked_for: str, planned: str) -> None:
 
 
 def check_can_start_ranks(plan: Plan, launch: Launch) -> None:
-    """Raise a UsageError in a notebook where Lightning would start ranks: they would run its command line again.
+    """Raise a UsageError in a notebook if Lightning would start ranks: they would run its command line again.
 
-    Lightning's own message advises ddp_notebook, which is no strategy of ours.
+    Lightning's message recommends ddp_notebook, which is not one of our strategies.
     """
     if plan.strategy == "ddp" and plan.devices > 1 and not launch.external and hasattr(sys, "ps1"):
         raise UsageError(
