@@ -13,7 +13,7 @@ __all__ = ["Run", "__version__", "fit"]
 
 
 def __getattr__(name: str) -> Any:
-    """`fit` and `Run`, found when they are asked for: every room imports this package, and it none of them."""
+    """`fit` and `Run`, imported on demand: every room imports this package, so it can import none of them."""
     if name in ("Run", "fit"):
         return getattr(importlib.import_module("lightning_app.library.fit"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

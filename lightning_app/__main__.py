@@ -1,4 +1,4 @@
-"""python -m lightning_app <verb>: finds the verb without importing torch, so that help is quick."""
+"""python -m lightning_app <verb>: finds the verb without importing torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ usage: python -m lightning_app <verb> [options]
 
 <verb> --help shows a verb's options. --debug before or after it shows where an error came from.
 """
-# Verbs with small parsers of their own: a function of the options that follow. The others are LightningCLI's.
+# Verbs with their own small parsers: a function that takes the remaining options. The others use LightningCLI.
 OWN_PARSERS = {
     "label": "serve.label:label",
     "export": "serve.export:export",
@@ -84,7 +84,7 @@ def main(args: list[str]) -> int:
 
 
 def run(args: list[str], started: float, debug: bool) -> None:
-    """Hand over to a verb. Everything slow is imported here, after the memory policy is set."""
+    """Run a verb. Everything slow is imported here, after the memory policy is set."""
     verb, options = args[0], args[1:]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
@@ -116,16 +116,16 @@ def run(args: list[str], started: float, debug: bool) -> None:
 
 
 def tell_lightning(launch: Launch) -> None:
-    """Make what Lightning reads at import true.
+    """Correct what Lightning reads at import.
 
-    It takes RANK and LOCAL_RANK for the rank from the first line on; without them every rank under mpirun would
-    believe that it is the first. What a process of its own inherited is no rank of its own, and neither is what a
-    launcher gave a single rank: it may start others here.
+    Lightning takes RANK and LOCAL_RANK for the rank from its first line on; without them, every rank under mpirun would
+    think it is rank 0. A single process has no rank, whatever it inherited or a launcher gave a lone rank: it may start
+    other ranks here.
     """
     if launch.external:
         os.environ.update(RANK=str(launch.global_rank), LOCAL_RANK=str(launch.local_rank))
     elif launch.launcher != "lightning":
-        # An address that a launcher gave its only rank may be in use: the port of torchrun's agent.
+        # An address that a launcher gave its only rank may be in use, as the port of torchrun's agent is.
         address = () if launch.launcher == "none" else ("MASTER_ADDR", "MASTER_PORT")
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", *address):
             os.environ.pop(name, None)

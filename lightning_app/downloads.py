@@ -1,4 +1,4 @@
-"""Downloads that give up: on a compute node without a network, packets are often dropped without a word."""
+"""Downloads that give up: on a compute node without a network, packets are often dropped silently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECONDS = 15.0  # without a single byte
 
 @contextmanager
 def impatient_sockets(seconds: float = SECONDS) -> Iterator[None]:
-    """Let new sockets time out; torchvision and torch.hub set no limit, and the system's is over two minutes."""
+    """Give new sockets a timeout; torchvision and torch.hub set none, and the system's is over two minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

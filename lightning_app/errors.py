@@ -1,8 +1,8 @@
-"""What ends a run: a mistake of the user, or nothing left to do. Imports nothing, so every package may raise these."""
+"""What ends a run: a user's mistake, or nothing left to do. Imports nothing, so every package may raise these."""
 
 
 class UserError(ValueError):
-    """Input that cannot be used: the message says what was found, what was expected, and how to mend it."""
+    """Input that cannot be used: the message says what was found, what was expected, and how to fix it."""
 
 
 class UsageError(UserError):
@@ -10,8 +10,8 @@ class UsageError(UserError):
 
 
 class Stopped(Exception):
-    """All ranks have agreed to end here, in good order: nothing has failed."""
+    """All ranks have agreed to stop here, in good order: nothing has failed."""
 
 
 class Finished(Stopped):
-    """There was nothing left to do."""
+    """There is nothing left to do."""

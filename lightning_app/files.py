@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and whether a place can be written before anything slow begins."""
+"""Files that are complete or absent, and checks that a place is writable before anything slow starts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from lightning_app.errors import UsageError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-# What file systems say that cannot sync a folder: FUSE's and CIFS, for example.
+# Errors from file systems that cannot sync a folder, such as FUSE and CIFS.
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
-# What is put in place by renaming, and what it takes the place of, with the process that does so.
+# Temporary files to be renamed, and the files they replace, with the pid of the writer.
 UNFINISHED = re.compile(r"\..+\.(\d+)\.(?:tmp|old)")
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, are on the disk.
+    """Wait until a file's content, or the names in a folder, are on disk.
 
     Raises:
-        OSError: they are not. Of a folder on a file system that cannot do so, there is nothing to wait for.
+        OSError: they are not. If a folder's file system cannot sync it, there is nothing to wait for.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -38,10 +38,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of another, or of none, and survives a power cut whole.
+    """A path for writing a file that replaces another or none, and survives a power cut whole.
 
     Raises:
-        OSError: it could not be written; the file that was there still is.
+        OSError: it could not be written; the previous file is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -54,15 +54,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Put a file in place of another, or of none; see `replacing`."""
+    """Replace a file, or create it; see `replacing`."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.writelines(parts)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the files and folders that killed processes were about to put in place here.
+    """Remove the temporary files and folders that killed processes left here.
 
-    Not those of a process that is alive. One that bears our own number is of an earlier process: we have not begun.
+    Not those of a live process. One with our own pid belongs to an earlier process, because we have not started.
 
     Raises:
         OSError: the folder cannot be listed, or something in it cannot be removed.
@@ -78,21 +78,21 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is a process of this number on this machine."""
+    """Whether a process with this pid exists on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is another user's
+        pass  # it belongs to another user
     return True
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add to the end of a file, or begin it.
+    """Append to a file, or create it.
 
     Raises:
-        OSError: it could not be written; the file is as long as it was.
+        OSError: it could not be written; the file has its previous length.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     length = path.stat().st_size if path.exists() else 0
@@ -106,7 +106,7 @@ def append(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that a power cut takes none of them from what is synced inside."""
+    """Create a folder and its parents so that a power cut does not lose files synced inside."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in made:
@@ -114,7 +114,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Wait until the files in a folder are on the disk, those in folders within it aside."""
+    """Wait until the files in a folder are on disk, except those in its subfolders."""
     for path in folder.iterdir():
         if path.is_file():
             sync(path)
@@ -123,10 +123,10 @@ def sync_files(folder: Path) -> None:
 
 @contextmanager
 def output(option: str, path: Path, numbers: Container[int | None] | None = None) -> Iterator[None]:
-    """What is inside writes to what an option names.
+    """The body writes to the path that an option names.
 
     Args:
-        numbers: the errors that say so, where what is inside does other things too; None for all.
+        numbers: the errnos that mean this, if the body does other things too; None for all.
 
     Raises:
         UsageError: it cannot be written.
@@ -140,17 +140,17 @@ def output(option: str, path: Path, numbers: Container[int | None] | None = None
 
 
 def try_folder(folder: Path) -> None:
-    """Make a folder, and a file in it that is gone again.
+    """Create a folder, and a file in it that is removed again.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 
 
 def try_file(path: Path) -> None:
-    """Open a file that is there, or make one beside it that is gone again; its folder has to be there.
+    """Open an existing file, or create one beside it that is removed again; its folder has to exist.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Where a number or a model comes from: processor, GPUs, versions and the revision of this code."""
+"""Where a figure or a model comes from: processor, GPUs, versions and the revision of this code."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class GPU:
     """A visible GPU.
 
     Attributes:
-        uuid: tells GPUs apart also where every process calls its own number 0.
-        capability: as sm_90.
+        uuid: distinguishes GPUs even if every process numbers its own as 0.
+        capability: such as sm_90.
         memory_gib: of the whole device.
     """
 
@@ -39,7 +39,7 @@ def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def git_revision() -> str | None:
-    """The commit of this checkout with a + when it has changes, or None outside of one."""
+    """The commit of this checkout, with a + if it has changes, or None outside one."""
     git = ["git", "-C", str(Path(__file__).parent)]
     known = [*git, "ls-files", "--error-unmatch", Path(__file__).name]  # else it is whose folder we are installed in
     describe = [*git, "describe", "--always", "--dirty=+", "--abbrev=12"]
@@ -51,7 +51,7 @@ def git_revision() -> str | None:
 
 
 def visible_gpus() -> list[GPU]:
-    """What torch sees."""
+    """The GPUs that torch sees."""
     import torch
 
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
@@ -62,7 +62,7 @@ def visible_gpus() -> list[GPU]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, packages, CUDA, NCCL, MPI's library, kernel and processor."""
+    """Versions of Python, packages, CUDA, NCCL, the MPI library, kernel and processor."""
     import torch
 
     nccl = torch.cuda.nccl.version() if torch.cuda.is_available() else ()
@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 
 
 def version(package: str) -> str:
-    """Of an installed package."""
+    """The version of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -90,9 +90,9 @@ ASK_MPI = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; 
 
 
 def mpi_library() -> str:
-    """The first line of what the MPI library that mpi4py loads says of itself.
+    """The first line of the version string of the MPI library that mpi4py loads.
 
-    Asked in a process of its own: once it is loaded without MPI_Init, Lightning's own search for MPI aborts.
+    Asked in a separate process: once it is loaded without MPI_Init, Lightning's own search for MPI aborts.
     """
     asked = subprocess.run([sys.executable, "-c", ASK_MPI], capture_output=True, text=True)
     if asked.returncode:
@@ -101,13 +101,13 @@ def mpi_library() -> str:
 
 
 def cuda_archs() -> list[str]:
-    """As torch tells them, also without a GPU."""
+    """From torch, even without a GPU."""
     import torch
 
     return torch.cuda.get_arch_list() if torch.cuda.is_available() else []
 
 
 def nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
-    """The version of the kernel module; there also where torch cannot use the GPU."""
+    """The version of the kernel module, available even if torch cannot use the GPU."""
     match = re.search(r"Kernel Module\D*([\d.]+)", path.read_text()) if path.exists() else None
     return match[1] if match else ""

@@ -1,4 +1,4 @@
-"""A child in a session of its own, ended with all that it started."""
+"""A child in its own session, ended with everything that it started."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 GRACE_SECONDS = 10.0  # for a launcher to end its ranks
-KILLED_SECONDS = 5.0  # for what SIGKILL ends to be gone; a process that waits for a dead disk never is
+KILLED_SECONDS = 5.0  # for killed processes to disappear; one that waits for a dead disk never does
 POLL_SECONDS = 0.02
 
 
 def end_session(process: subprocess.Popen[Any]) -> None:
-    """End a child that was started with `start_new_session=True`, and all that is in its session.
+    """End a child that was started with `start_new_session=True`, and everything in its session.
 
-    It is asked by SIGTERM first; what is left after `GRACE_SECONDS` is killed. When this returns, all are gone. The
-    child's process group would not do: Open MPI's mpirun starts each rank in a group of its own, so a killed mpirun
-    would leave its ranks running.
+    SIGTERM asks first; what remains after `GRACE_SECONDS` is killed. When this returns, all are gone. The child's
+    process group would not be enough: Open MPI's mpirun starts each rank in its own group, so a killed mpirun would
+    leave its ranks running.
     """
     if process.poll() is None:
         process.terminate()
@@ -37,7 +37,7 @@ def end_session(process: subprocess.Popen[Any]) -> None:
 
 
 def running_in_session(session: int) -> list[int]:
-    """Processes of this session that are no zombies: on Linux by /proc, elsewhere by ps."""
+    """Processes in this session except zombies: on Linux from /proc, elsewhere from ps."""
     if Path("/proc/self/stat").exists():
         stats = {int(path.parent.name): stat_of(path) for path in Path("/proc").glob("[0-9]*/stat")}
         return [pid for pid, (state, of) in stats.items() if of == session and state not in "ZX"]
@@ -47,16 +47,16 @@ def running_in_session(session: int) -> list[int]:
 
 
 def stat_of(path: Path) -> tuple[str, int]:
-    """State and session of a process, from /proc/<pid>/stat (proc(5)); a name in parentheses comes before them."""
+    """State and session of a process, from /proc/<pid>/stat (proc(5)), where the name in parentheses precedes them."""
     try:
         fields = path.read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has exited meanwhile
         return "X", 0
     return fields[0], int(fields[3])
 
 
 def session_of(pid: int) -> int:
-    """0 where the process has ended meanwhile, or is another user's."""
+    """0 if the process has exited meanwhile, or belongs to another user."""
     try:
         return os.getsid(pid)
     except OSError:

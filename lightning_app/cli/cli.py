@@ -56,7 +56,7 @@ from models.kernels.in_use import kernels_in_use
 
 
 class CLI(EvaluationCLI):
-    """Trains and measures an ImageClassifier on ImageData; adds the run's folder and its callbacks."""
+    """Trains and evaluates an ImageClassifier on ImageData; adds the run's folder and its callbacks."""
 
     def __init__(self, args: list[str], started: float) -> None:
         self.started = started
@@ -98,7 +98,7 @@ class CLI(EvaluationCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
-            save_config_callback=None,  # it would write into the logger's folder; ours is the run's
+            save_config_callback=None,  # it would write into the logger's folder; ours writes into the run's
             args=args,
         )
 
@@ -112,14 +112,14 @@ class CLI(EvaluationCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's, but how fit resumes is --resume alone: ckpt_path would let the file override the options."""
+        """Lightning's, but only --resume resumes a fit: ckpt_path would let the file override the options."""
         verbs = LightningCLI.subcommands()
         return verbs | {"fit": verbs["fit"] | {"ckpt_path", "weights_only"}}
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Lightning's, with our progress and checkpoints; before_fit adds what needs to know the run's folder."""
+        """Lightning's, with our progress and checkpoints; before_fit adds what depends on the run's folder."""
         if self.subcommand == "fit":
-            self.signals.listen(signal.SIGUSR1)  # at once: what it does by default is to end the process
+            self.signals.listen(signal.SIGUSR1)  # at once: its default is to end the process
         config = self.option("trainer")
         check_trainer_options(config)
         self.io = ChecksummedIO()
@@ -129,16 +129,16 @@ class CLI(EvaluationCLI):
         # Without it, Lightning adds a ModelCheckpoint beside ours.
         kwargs["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
         if config.logger in (None, True):
-            kwargs["logger"] = False  # before_fit gives fit its own: their folder is not yet known
+            kwargs["logger"] = False  # before_fit gives fit its own, once their folder is known
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Check what can only be checked now, decide where to begin, and add loggers and callbacks."""
+        """Check what can only be checked now, decide where to start, and add loggers and callbacks."""
         self._check()
         if isinstance(self.trainer.strategy, RankedDDPStrategy):
             self.trainer.strategy.take_port()
         watch = None if self.option("on_nan") == "skip" else LossWatch()
-        # As Lightning has it, a dev run keeps nothing: no folder, no log, no checkpoint.
+        # As in Lightning, a dev run keeps nothing: no folder, no log, no checkpoint.
         boundary = None if self.trainer.fast_dev_run else self._begin(watch)  # type: ignore[attr-defined]
         self.trainer.callbacks = fit_callbacks(  # type: ignore[attr-defined]  # set by a connector
             self.trainer.callbacks,  # type: ignore[attr-defined]
@@ -151,7 +151,7 @@ class CLI(EvaluationCLI):
         self.hang_watch = JOB.watch_progress(self.option("hang"), lambda: progress_of(self.trainer))
 
     def _begin(self, watch: LossWatch | None) -> StepBoundary:
-        """Decide where the run begins, and give it loggers; returns what saves its checkpoints."""
+        """Decide where the run starts, and give it loggers; returns the object that saves its checkpoints."""
         identity = RunIdentity.of(self._options())
         job = allocation(os.environ)
         runs_dir, name = self.option("runs_dir"), self.option("name")
@@ -165,7 +165,7 @@ class CLI(EvaluationCLI):
         return self._boundary(run, identity, RunRecord(identity.digest, job=job), watch)
 
     def _boundary(self, run: FitRun, identity: RunIdentity, record: RunRecord, watch: LossWatch | None) -> StepBoundary:
-        """What saves, chooses the best and stops."""
+        """The callback that saves, chooses the best and stops."""
         options = self.option("checkpoint")
         return StepBoundary(
             Checkpoints(self.io, options, run.checkpoints, record),
@@ -181,11 +181,11 @@ class CLI(EvaluationCLI):
         )
 
     def _check(self) -> None:
-        """Raise a UsageError where data, model, ranks and options do not go together."""
+        """Raise a UsageError if data, model, ranks and options do not fit together."""
         launch, callbacks = this_launch(), as_list(self.option("trainer").callbacks)
         check_averages(callbacks, self.option("ema_decay"))
         check_monitor("checkpoint.monitor", self.option("checkpoint").monitor, callbacks)
-        # Lightning sets it without declaring it, and makes max_epochs 1.
+        # Lightning sets it without declaring it, and sets max_epochs to 1.
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             check_sides(self.datamodule, self.trainer.max_epochs)
         check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
@@ -193,21 +193,21 @@ class CLI(EvaluationCLI):
         require_own_process(self.trainer)
 
     def _save_config(self, folder: Path) -> None:
-        """Write config.yaml, which fit takes again."""
+        """Write config.yaml, which fit can read again."""
         if self.trainer.is_global_zero:
             text = self._parser("fit").dump(self.config.fit, skip_none=False)
             replace_file(folder / "config.yaml", text.encode())
 
     @property
     def folder(self) -> Path:
-        """Of the fit's run."""
+        """The folder of the fit's run."""
         assert self.run is not None, "other verbs have none"
         return self.run.folder
 
     def after_fit(self) -> None:
-        """Test once, with the weights that validation chose, and leave everything behind."""
+        """Test once, with the weights that validation chose, and write all results."""
         trainer, model, run = self.trainer, self.model, self.run
-        trainer.ckpt_path = None  # else the test would load it again
+        trainer.ckpt_path = None  # otherwise the test would load it again
         if run is None:
             trainer.test(model, datamodule=self.datamodule)
             raise Finished  # a dev run

@@ -1,4 +1,4 @@
-"""Finding the recipes that the project ships, also where it is installed as a wheel; and errors in others."""
+"""Finds the recipes that the project ships, even when installed as a wheel, and reports errors in configs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from lightning_app.errors import UsageError
 
-# In a wheel the folder configs/ lies inside this package, in a checkout beside it.
+# In a wheel, the folder configs/ is inside this package; in a checkout, it is beside it.
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "configs", PACKAGE.parent / "configs")
 SUFFIXES = (".yaml", ".yml", ".json")
-# Where classes that a user may have named in a config have gone.
+# New paths of classes that users may have named in a config.
 MOVED = {
     "lightning_app.callbacks.bar.Bar": "lightning_app.callbacks.progress_bar.Bar",
     "lightning_app.callbacks.batch_norm.AverageBatchStatistics": (
@@ -26,10 +26,10 @@ MOVED = {
 
 
 def resolve_configs(args: list[str]) -> list[str]:
-    """Point `--config configs/x.yaml` (or -c) at the shipped file where the working directory has none.
+    """Point `--config configs/x.yaml` (or -c) at the shipped file if the working directory has none.
 
     Raises:
-        UsageError: a config is nowhere, or is no table of options in YAML, or names a class that has moved.
+        UsageError: a config does not exist, or is not a table of options in YAML, or names a class that has moved.
     """
     check_moved("the command line", " ".join(args))
     resolved = list(args)
@@ -42,7 +42,7 @@ def resolve_configs(args: list[str]) -> list[str]:
 
 
 def find_config(name: str) -> str:
-    """The path of a config: as given if it exists, else the shipped one of that name; options in YAML as they are."""
+    """The path of a config: as given if it exists, else the shipped one of that name; YAML text stays unchanged."""
     if not name.endswith(SUFFIXES):
         return name
     path = Path(name)
@@ -56,7 +56,7 @@ def find_config(name: str) -> str:
 
 
 def shipped_ones(wanted: Path) -> str:
-    """What there is instead of a config that is nowhere."""
+    """What to use instead of a config that does not exist."""
     names = sorted({f"configs/{path.relative_to(place)}" for place in PLACES for path in place.rglob("*.yaml")})
     by_file = {Path(name).name: name for name in names}
     near = difflib.get_close_matches(wanted.name, by_file, n=1)
@@ -64,7 +64,7 @@ def shipped_ones(wanted: Path) -> str:
 
 
 def check_config(path: Path) -> None:
-    """Raise a UsageError with file, line and column where a config is no table of options in YAML."""
+    """Raise a UsageError with file, line and column if a config is not a table of options in YAML."""
     import yaml
 
     try:
@@ -79,14 +79,14 @@ def check_config(path: Path) -> None:
 
 
 def check_moved(where: str, text: str) -> None:
-    """Raise a UsageError where a text names a class by a path that it no longer has."""
+    """Raise a UsageError if a text names a class by an old path."""
     for old, new in MOVED.items():
         if old in text:
             raise UsageError(f"{where} names the class {old}, which has moved: write {new}.")
 
 
 def where_broken(path: Path, error: Exception) -> str:
-    """What is wrong with a YAML file, with line and column where they are known."""
+    """What is wrong with a YAML file, with line and column if known."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return f"{path} cannot be read as YAML ({error})."

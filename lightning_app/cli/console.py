@@ -1,4 +1,4 @@
-"""What the program says while it works: plain lines on standard error, from rank 0 only."""
+"""What the program prints while it runs: plain lines on standard error, from rank 0 only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OURS = ("lightning_app", "models", "datamodules")
 
 
 def configure_logging(rank: int, debug: bool) -> None:
-    """Let our own packages speak, Lightning only when something is wrong (or under --debug)."""
+    """Show our packages' messages, and Lightning's only when something is wrong (or with --debug)."""
     level = logging.INFO if rank == 0 else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -26,20 +26,20 @@ def configure_logging(rank: int, debug: bool) -> None:
 
 
 def quiet_known_warnings() -> None:
-    """Warnings about what we do on purpose, and about Lightning's own insides."""
-    # metrics.csv lies beside TensorBoard's events and config.yaml, so its folder is never empty.
+    """Silence warnings about what we do on purpose, and about Lightning's internals."""
+    # metrics.csv is beside TensorBoard's events and config.yaml, so its folder is never empty.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    # Our loaders yield positions: there is nothing for worker processes to do.
+    # Our loaders yield positions: worker processes would have nothing to do.
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
-    # __main__ has seen the command line first.
+    # __main__ has already read the command line.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     # The plan that we log says what is used and why.
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
-    # torchmetrics has summed over the ranks already.
+    # torchmetrics has already summed over the ranks.
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log\\('(val|test)/")
-    # We lower it to the steps of an epoch, but for limit_train_batches, which asks for less than an epoch.
+    # We lower it to the steps of an epoch, except with limit_train_batches, which asks for less than an epoch.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
-    # Those callbacks are fit's: test and predict need none of them.
+    # Those callbacks belong to fit: test and predict do not need them.
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # lightning 2.6.6 with torch >= 2.13
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")

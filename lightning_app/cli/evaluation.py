@@ -1,4 +1,4 @@
-"""validate, test and predict: what a checkpoint's network makes of data."""
+"""validate, test and predict: apply a checkpoint's network to data."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from lightning_app.errors import UsageError
 from lightning_app.results.predictions import gather_predictions, write_predictions
 
 log = logging.getLogger(__name__)
-CHECKED = ("validate", "test", "predict")  # verbs that measure a checkpoint
+CHECKED = ("validate", "test", "predict")  # verbs that evaluate a checkpoint
 
 
 class EvaluationCLI(LightningCLI):
-    """LightningCLI whose validate, test and predict begin with the options of their checkpoint's run.
+    """A LightningCLI whose validate, test and predict start from the options of their checkpoint's run.
 
     Attributes:
-        trained: what the checkpoint of this command knows; fit has none.
+        trained: what the checkpoint of this command records; empty for fit.
     """
 
     trained: TrainedOn
 
     def with_options_of_checkpoint(self, args: list[str]) -> list[str]:
-        """A command line that begins with the options of its checkpoint's run; for fit, a checkpoint is --resume."""
+        """A command line that starts with the options of its checkpoint's run; for fit, a checkpoint means --resume."""
         verb, *options = args
         if verb == "fit":
             return [verb, *as_resume(options)]
@@ -49,7 +49,7 @@ class EvaluationCLI(LightningCLI):
         return [verb, "--config", self.trained.as_config(), *options, "--ckpt_path", str(path)]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Lightning's; validate, test and predict need a checkpoint, and cannot be of another model."""
+        """Lightning's; but validate, test and predict need a checkpoint, and accept no other model."""
         assert isinstance(args, list)
         assert isinstance(parser, Parser)
         if ignored := not_read(os.environ):
@@ -64,13 +64,13 @@ class EvaluationCLI(LightningCLI):
                 "runs/<name>/<version>/checkpoints/best.ckpt"
             )
         self.trained.check_model(self._options())
-        self.config[verb].model.weights = "none"  # the checkpoint's will replace them
+        self.config[verb].model.weights = "none"  # the checkpoint's weights will replace them
 
     def _parse_ckpt_path(self) -> None:
-        """Not Lightning's, which lets a checkpoint silently override the options that were given (cli.py)."""
+        """Replaces Lightning's, which lets a checkpoint silently override the given options (cli.py)."""
 
     def instantiate_classes(self) -> None:
-        """Lightning's; data that predict cannot use may be pictures without labels."""
+        """Lightning's; data that predict cannot use may be images without labels."""
         try:
             super().instantiate_classes()
         except DataError as error:
@@ -86,7 +86,7 @@ class EvaluationCLI(LightningCLI):
         return self._get(self.config_init, name)
 
     def _options(self) -> dict[str, Any]:
-        """The options of this verb, as JSON has them."""
+        """The options of this verb, as JSON."""
         return json.loads(self.parser.dump(self.config, skip_none=False, format="json"))[self.config.subcommand]
 
     def before_validate(self) -> None:
@@ -103,7 +103,7 @@ class EvaluationCLI(LightningCLI):
     before_predict = before_test
 
     def after_predict(self) -> None:
-        """Write the predictions into the run's folder of the checkpoint; those of other data beside predictions.csv."""
+        """Write the predictions into the checkpoint's run folder; those of other data beside predictions.csv."""
         predictions = gather_predictions(self.trainer.predict_loop.predictions)
         if self.trainer.is_global_zero:
             packed = self.datamodule.packed
@@ -117,7 +117,7 @@ class EvaluationCLI(LightningCLI):
 
 
 def named_on(options: Sequence[str]) -> Path | None:
-    """The checkpoint that a command line names; None where it names none.
+    """The checkpoint that a command line names; None if it names none.
 
     Raises:
         CheckpointError: as named_checkpoint().
@@ -128,7 +128,7 @@ def named_on(options: Sequence[str]) -> Path | None:
 
 
 def as_resume(options: Sequence[str]) -> list[str]:
-    """A fit's options with Lightning's --ckpt_path under our name for it."""
+    """A fit's options, with Lightning's --ckpt_path under our name for it."""
     renamed = [re.sub(r"^--ckpt_path(?==|$)", "--resume", option) for option in options]
     if renamed != list(options):
         log.info("--ckpt_path is --resume here")

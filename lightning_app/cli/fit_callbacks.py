@@ -1,4 +1,4 @@
-"""The callbacks of a fit, in their order."""
+"""The callbacks of a fit, in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kind = TypeVar("Kind", bound=pl.Callback)
 
 
 def our_progress(trainer: Namespace, own: Sequence[pl.Callback], on_terminal: bool) -> list[pl.Callback]:
-    """A bar on a terminal, else lines with the time; nothing where the user wants none or has one of their own.
+    """A bar on a terminal, else timestamped lines; nothing if the user wants none or has another.
 
     Args:
         trainer: the Trainer's options.
@@ -44,7 +44,7 @@ def our_progress(trainer: Namespace, own: Sequence[pl.Callback], on_terminal: bo
 
 
 def stdout_is_terminal(launched: bool) -> bool:
-    """mpirun gives its ranks a terminal too, but what they print there is no place for a bar."""
+    """mpirun gives its ranks a terminal too, but not one that suits a bar."""
     return sys.stdout.isatty() and not launched
 
 
@@ -56,35 +56,35 @@ def fit_callbacks(
     ema_decay: float,
     logs: bool,
 ) -> list[pl.Callback]:
-    """All callbacks of a fit. Their order matters, and is stated here alone.
+    """All callbacks of a fit. Their order matters, and is stated only here.
 
     Args:
-        given: the user's, and what Lightning adds for its own options.
-        boundary: saves and stops; None where nothing is kept.
-        watch: looks at the losses; None leaves out batches that are not finite.
+        given: the user's, and those that Lightning adds for its options.
+        boundary: saves and stops; None if nothing is kept.
+        watch: checks the losses; None skips batches that are not finite.
         seed: of the run.
-        ema_decay: of the averaged weights; 0 averages nothing.
+        ema_decay: decay of the averaged weights; 0 turns averaging off.
         logs: whether there is a logger.
     """
     tuners = [callback for callback in given if isinstance(callback, (BatchSizeFinder, LearningRateFinder))]
     savers = [callback for callback in given if isinstance(callback, Checkpoint)]
     others = [callback for callback in given if callback not in [*tuners, *savers]]
     return [
-        *tuners,  # as Lightning has it: they change the model or the data before anything else looks at them
+        *tuners,  # as in Lightning: they change the model or the data before anything else sees them
         *([boundary] if boundary else []),  # before EMA, which ends training by putting the average into the model
         *others,
         Reseed(seed),  # after the user's: what they draw from torch's generator changes nothing
         *([EMA(ema_decay)] if ema_decay else []),
-        RankState(),  # after EMA, whose checkpoint hook has to have put the average into its place
-        AverageBatchStatistics(),  # after EMA, which puts the average into the model: its statistics are meant
-        watch or SkipNonFinite(),  # after the user's: what they do to gradients or losses is seen
-        Throughput(),  # after what takes part in a step: its clock stops when all of it is done
+        RankState(),  # after EMA, whose checkpoint hook has to store the average first
+        AverageBatchStatistics(),  # after EMA, which puts the average into the model: these are its statistics
+        watch or SkipNonFinite(),  # after the user's, so that it sees what they do to gradients or losses
+        Throughput(),  # after everything that takes part in a step: its clock stops when all of it is done
         Pictures(),
         *([LearningRateMonitor(logging_interval="step")] if logs else []),
-        *savers,  # as Lightning has it: they see what all others have logged
+        *savers,  # as in Lightning: they see what all others have logged
     ]
 
 
 def only(kind: type[Kind], callbacks: Sequence[Callback]) -> Kind:
-    """The callback of a kind."""
+    """The callback of a type."""
     return next(callback for callback in callbacks if isinstance(callback, kind))

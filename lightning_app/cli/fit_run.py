@@ -1,4 +1,4 @@
-"""Where a fit begins, and what it leaves: rank 0 decides, for it is the one that writes."""
+"""Where a fit starts, and what it writes: rank 0 decides, because it writes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from models.errors import ModelError
 from models.weights import check_fit
 
 log = logging.getLogger(__name__)
-# Tells the processes that a local ddp run starts where to begin.
+# Tells the processes that a local ddp run starts where to start.
 START_VARIABLE = "LIGHTNING_APP_START"
 
 
 @dataclass(frozen=True)
 class FitRun:
-    """A fit that knows where it begins.
+    """A fit that knows where it starts.
 
     Attributes:
-        runs: the versions of its name; holds this one's lock.
+        runs: the versions of its name; holds the lock on this one.
         start: which version, and from which checkpoint.
     """
 
@@ -65,25 +65,25 @@ class FitRun:
 
     @property
     def checkpoints(self) -> Path:
-        """Where its checkpoints lie."""
+        """The folder of its checkpoints."""
         return self.folder / CHECKPOINTS
 
     def discard(self) -> None:
-        """Remove the folder of a run that this attempt began, before its first step and so with nothing in it."""
+        """Remove the folder of a run that this attempt started, before its first step, while it is empty."""
         if not self.start.again and not list(self.checkpoints.glob("*.ckpt")):
             self.runs.let_go()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def load_best(self, model: ImageClassifier, best: BestChoice, trainer: pl.Trainer) -> tuple[int, int]:
-        """Load the weights of the best validation, or the last ones where nothing was validated.
+        """Load the weights of the best validation, or the last ones if nothing was validated.
 
-        By hand: trainer.test(ckpt_path=...) on this trainer would undo the averaging.
+        Done by hand, because trainer.test(ckpt_path=...) on this trainer would undo the averaging.
 
         Returns:
             Epochs and optimizer steps that are behind these weights.
         """
         if trainer.global_step == 0:
-            return 0, 0  # max_epochs or max_steps is 0: the weights that it began with
+            return 0, 0  # max_epochs or max_steps is 0: the weights that it started with
         last = step_file(self.checkpoints, trainer.global_step)
         for path in dict.fromkeys((self.checkpoints / best.file if best.file else last, last)):
             try:
@@ -93,13 +93,13 @@ class FitRun:
                     log.warning(f"{error} Testing the last weights instead.")
                 continue
             model.load_state_dict(checkpoint["state_dict"])
-            model.results.update(checkpoint.get("results", {}))  # what validation found with these weights
+            model.results.update(checkpoint.get("results", {}))  # what validation measured with these weights
             return checkpoint["epoch"], checkpoint["global_step"]
         return trainer.current_epoch, trainer.global_step
 
 
 def require_own_process(trainer: pl.Trainer) -> None:
-    """Raise NeedsOwnProcess where Lightning would start ranks with a command line that is not ours."""
+    """Raise NeedsOwnProcess if Lightning would start ranks with a command line that is not ours."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     starts_ranks = isinstance(environment, LocalEnvironment) and not environment.creates_processes_externally
     if starts_ranks and trainer.num_devices > 1 and not is_own_process():
@@ -108,12 +108,12 @@ def require_own_process(trainer: pl.Trainer) -> None:
 
 
 def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
-    """What rank 0 decides, on every rank; what it raises too."""
+    """Rank 0's decision, on every rank; its exceptions too."""
     launch = this_launch()
     if launch.launcher == "lightning":
         return Start.loads(os.environ[START_VARIABLE])
     if launch.external:
-        trainer.strategy.setup_environment()  # the ranks have to meet now, and not only in fit
+        trainer.strategy.setup_environment()  # the ranks have to connect now, and not only in fit
     decision: Start | UsageError | None = None
     if trainer.is_global_zero:
         try:
@@ -129,11 +129,11 @@ def agreed_start(trainer: pl.Trainer, decide: Callable[[], Start]) -> Start:
 
 
 def check_goes_on(model: ImageClassifier, data: ImageData) -> Callable[[dict[str, Any], Path], None]:
-    """A check that raises a CheckpointError where a checkpoint is of other data or another network."""
+    """A check that raises a CheckpointError if a checkpoint has other data or another network."""
 
     def check(checkpoint: dict[str, Any], path: Path) -> None:
         theirs, packed = checkpoint["run"]["facts"].get("data"), data.packed
-        if theirs not in (None, packed.content):  # None: written before this was noted
+        if theirs not in (None, packed.content):  # None: written before this was recorded
             raise CheckpointError(
                 f"{path} was trained on other data: its images, labels, classes and splits were {theirs}, those in "
                 f"{packed.folder} are {packed.content}. Restore the data that it started with."
@@ -147,13 +147,13 @@ def check_goes_on(model: ImageClassifier, data: ImageData) -> Callable[[dict[str
 
 
 def all_loggers(ours: Sequence[Logger], asked_for: Any) -> list[Logger]:
-    """Ours, or the user's after our metrics.csv, which curves and cards are made of.
+    """Ours, or the user's after our metrics.csv, which curves and cards need.
 
-    The first one says where what Lightning's callbacks write goes: into the run's folder, whatever the user's are.
+    The first logger decides where Lightning's callbacks write: into the run's folder, whatever the user's loggers are.
 
     Args:
         ours: TensorBoard's and metrics.csv.
-        asked_for: the Trainer's option `logger`; false leaves metrics.csv alone.
+        asked_for: the Trainer's option `logger`; false keeps only metrics.csv.
     """
     if asked_for in (None, True):
         return list(ours)

@@ -1,4 +1,4 @@
-"""What Lightning or torch raises for an option, as one line for the user."""
+"""Errors that Lightning or torch raises for an option, as one line for the user."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_app.errors import Stopped, UsageError, UserError
 
-# Packages whose complaints before the first step are about an option, by the folder that they lie in.
+# Packages whose errors before the first step are about an option, by folder.
 LIBRARIES = ("lightning", "lightning_utilities", "torch", "torchmetrics", "torchvision", "jsonargparse")
-# How to mend what their own message leaves open. The first pattern that is found in it counts.
+# How to fix what the library's message leaves open. The first matching pattern counts.
 ADVICE = {
     r"view size is not compatible": "LBFGS cannot step a network in channels_last; choose another optimizer.",
     r"SparseAdam": "Choose an optimizer for dense gradients, for example torch.optim.AdamW.",
 }
-# What lightning_utilities adds where a package is missing (core/imports.py, RequirementCache).
+# What lightning_utilities adds for a missing package (core/imports.py, RequirementCache).
 HINT = re.compile(r"\.?\s*HINT: Try running `pip install -U (.+?)`")
-# jsonargparse's words around what a class says for itself, where an option may be of several kinds.
+# jsonargparse's words around a class's own error, for options that accept several types.
 BAD_CLASS = re.compile(r"Problem with given class_path '(.+?)': (.+?)(?: - Expected a | Given value|$)")
 
 
 def option_error(error: Exception, began: bool) -> UsageError | None:
-    """The error to show in place of one that a library raised; None where it is no mistake of the user.
+    """The error to show instead of one that a library raised; None if it is not a user's mistake.
 
     Args:
-        error: as it was caught.
-        began: whether an optimizer step has been taken. From then on only what Lightning itself calls a
-            misconfiguration is one: anything else may be a fault of the program or the machine.
+        error: as caught.
+        began: whether an optimizer step has been taken. From then on, only what Lightning calls a misconfiguration
+            counts: anything else may be a fault of the program or the machine.
     """
     if isinstance(error, (UserError, Stopped, OSError)):
         return None
@@ -51,7 +51,7 @@ def how_to_mend(said: str) -> str:
 
 
 def raised_by_a_library(error: Exception) -> bool:
-    """Whether the innermost line is in a library; not in our code or a user's, and not in what joins the ranks."""
+    """Whether the innermost line is in a library, not in our code, the user's, or the code that connects the ranks."""
     frames = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
     if any("distributed" in parts and "torch" in parts for parts in frames):
         return False
@@ -59,7 +59,7 @@ def raised_by_a_library(error: Exception) -> bool:
 
 
 def package_of(parts: tuple[str, ...]) -> str | None:
-    """The package of a file below site-packages, given by the parts of its path; None of others."""
+    """The package of a file below site-packages, given the parts of its path; None for other files."""
     if "site-packages" not in parts:
         return None
     return parts[len(parts) - parts[::-1].index("site-packages")]

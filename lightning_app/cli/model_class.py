@@ -1,6 +1,6 @@
-"""--model_class: a subclass of ImageClassifier in its place, with options of its own below `model`.
+"""--model_class: replaces ImageClassifier with a subclass, whose options are below `model`.
 
-It has to be known before there is a parser, for its options are the parser's.
+It has to be known before the parser exists, because its options are the parser's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def chosen_model(args: Sequence[str]) -> type[ImageClassifier]:
     """The class that the options of a command line, or their configs, name.
 
     Raises:
-        UsageError: it cannot be imported, or is no subclass of ImageClassifier.
+        UsageError: it cannot be imported, or is not a subclass of ImageClassifier.
     """
     return import_model(given(args, "model_class") or DEFAULT)
 

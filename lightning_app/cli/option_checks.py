@@ -1,4 +1,4 @@
-"""Options that cannot be had, or not together, are refused before the first step, in our words."""
+"""Refuses options, or combinations of them, that are not supported, before the first step and in our words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from models.dry_run import check_takes
 from models.errors import ModelError
 
 log = logging.getLogger(__name__)
-# What the model logs, and so what a callback of Lightning can monitor.
+# What the model logs, and so what one of Lightning's callbacks can monitor.
 METRICS = ("train/loss", *(f"val/{name}" for name in ("acc", "top3", "ece", "loss", "balanced_acc", "f1")))
 NO_PLACE: dict[type, str] = {
     BatchSizeFinder: "would change data.batch_size, which is part of a run's identity and of its schedule. Choose one "
@@ -41,7 +41,7 @@ NO_PLACE: dict[type, str] = {
 
 
 def check_batches(data: ImageData, model: ImageClassifier, world_size: int) -> None:
-    """Raise a UsageError where the data, the ranks or the backbone don't go with the sizes of batch and images.
+    """Raise a UsageError if the data, the ranks or the backbone do not fit the batch and image sizes.
 
     Args:
         data: packed.
@@ -68,7 +68,7 @@ def check_batches(data: ImageData, model: ImageClassifier, world_size: int) -> N
 
 
 def check_sides(data: ImageData, max_epochs: int | None) -> None:
-    """Raise a UsageError where a run would end before it came to all sides of its images."""
+    """Raise a UsageError if a run would end before it reached all its image sizes."""
     sides = len(data.image_sizes)
     if max_epochs is not None and 0 < max_epochs < sides:
         raise UsageError(
@@ -79,10 +79,10 @@ def check_sides(data: ImageData, max_epochs: int | None) -> None:
 
 
 def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
-    """Let no epoch, of so many steps, pass without a training loss.
+    """Make sure that every epoch, of this many steps, logs a training loss.
 
     Raises:
-        UsageError: it never logs.
+        UsageError: the option says never to log.
     """
     if trainer.log_every_n_steps < 1:  # type: ignore[attr-defined]  # set by a connector
         raise UsageError(f"--trainer.log_every_n_steps is {trainer.log_every_n_steps}; expected 1 or more.")  # type: ignore[attr-defined]
@@ -92,13 +92,13 @@ def log_every_epoch(trainer: pl.Trainer, steps: int) -> None:
 
 
 def smallest_share(images: int, batch_size: int, world_size: int) -> int:
-    """Images that a rank may have to make do with, in a whole batch or in the last one of an epoch."""
+    """The smallest number of images that a rank may get, in a full batch or in the last one of an epoch."""
     last = images % batch_size or batch_size
     return max(last // world_size, 1)
 
 
 def explain(error: ModelError, model: ImageClassifier, size: int, images: int, batch_size: int, world_size: int) -> str:
-    """Whose fault it is: the size of the images, or how few come together."""
+    """The cause: the image size, or too few images per rank."""
     try:
         check_takes(model.network, 2, size)
     except ModelError:
@@ -112,7 +112,7 @@ def explain(error: ModelError, model: ImageClassifier, size: int, images: int, b
 
 
 def check_trainer_options(trainer: Namespace) -> None:
-    """Raise a UsageError for the first option of the Trainer that cannot be had here."""
+    """Raise a UsageError for the first Trainer option that is not supported."""
     if trainer.barebones:
         raise UsageError(
             "--trainer.barebones true turns off logging, checkpoints and progress, which are what this program is "
@@ -132,7 +132,7 @@ def check_trainer_options(trainer: Namespace) -> None:
 
 
 def check_callbacks(callbacks: Sequence[pl.Callback]) -> None:
-    """Raise a UsageError for the first callback that does not go with this program."""
+    """Raise a UsageError for the first callback that does not work with this program."""
     for callback in callbacks:
         name = type(callback).__name__
         for kind, why in NO_PLACE.items():
@@ -143,7 +143,7 @@ def check_callbacks(callbacks: Sequence[pl.Callback]) -> None:
 
 
 def check_averages(callbacks: Sequence[pl.Callback], ema_decay: float) -> None:
-    """Raise a UsageError where a callback averages the weights beside ours: each would undo the other's swaps."""
+    """Raise a UsageError if a callback averages the weights too: each would undo the other's swaps."""
     for callback in callbacks:
         if ema_decay and isinstance(callback, WeightAveraging):
             raise UsageError(
@@ -153,7 +153,7 @@ def check_averages(callbacks: Sequence[pl.Callback], ema_decay: float) -> None:
 
 
 def check_monitor(what: str, monitor: str, callbacks: Sequence[pl.Callback] = ()) -> None:
-    """Raise a UsageError where a metric is monitored that nobody logs; a callback of the user's own may log any."""
+    """Raise a UsageError for a monitored metric that nothing logs; a user's callback may log any."""
     own = [callback for callback in callbacks if not type(callback).__module__.startswith("lightning.")]
     if own or monitor in (*METRICS, "epoch", "step"):
         return

@@ -1,4 +1,4 @@
-"""The program's options, and LightningCLI's parser, whose errors are one message instead of a page of usage."""
+"""The program's options, and a LightningCLI parser whose errors are one message instead of a page of usage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_app.errors import UsageError
 from lightning_app.failure.hang_watch import HangOptions
 
 RUN_NAME, RUNS_DIR = "run", "runs"
-# jsonargparse's own sentences, of which it keeps no parts (jsonargparse/_typehints.py, _core.py).
+# jsonargparse's sentences, which have no accessible parts (jsonargparse/_typehints.py, _core.py).
 OPTION = re.compile(r'Parser key "(.+?)":')
 VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
 EXPECTED = re.compile(r"Expected an? (?!path but )(.+?)(?:\. Got value: .*)?$", re.MULTILINE)
@@ -39,12 +39,12 @@ TYPES = {
 }
 
 
-# What other LightningCLIs and Lightning's own Trainer read; here config files and the command line say it all.
+# What other LightningCLIs and Lightning's Trainer read; here, only config files and the command line count.
 IN_ENVIRONMENT = re.compile(r"PL_(TRAINER|FIT|VALIDATE|TEST|PREDICT)_\w+")
 
 
 def not_read(environ: Iterable[str]) -> str:
-    """A warning for options in environment variables; empty where there are none.
+    """A warning about options in environment variables; empty if there are none.
 
     Args:
         environ: names of the variables.
@@ -55,21 +55,21 @@ def not_read(environ: Iterable[str]) -> str:
     )
 
 
-# For config.yaml: YAML has no word for an enumeration such as the default interval of Lightning's Timer.
+# For config.yaml: YAML cannot represent an enumeration, such as the default interval of Lightning's Timer.
 yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))
 
 
 class Parser(LightningArgumentParser):
-    """Raises a UsageError for options that cannot be had.
+    """Raises a UsageError for invalid options.
 
     Attributes:
-        verb: what is parsed for; None where nobody has said so, and the program's name ends with it.
+        verb: the verb being parsed; None if not set, and then the program's name ends with it.
     """
 
     verb: str | None = None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # jsonargparse tries something, and catches it
+        if not self.exit_on_error:  # jsonargparse tries something, and catches the error
             super().error(message, ex)
         if isinstance(ex, UsageError):
             raise ex
@@ -80,11 +80,11 @@ class Parser(LightningArgumentParser):
 
 
 def in_plain_words(message: str, options: Iterable[str]) -> str:
-    """What was found, and what was expected; a message that we do not know stays as it is.
+    """What was found, and what was expected; an unknown message stays unchanged.
 
     Args:
         message: jsonargparse's.
-        options: names of all that there are.
+        options: names of all options.
     """
     if misspelt := MISSPELT.search(message):
         near = ["resume"] if misspelt[1] == "ckpt_path" else difflib.get_close_matches(misspelt[1], options, n=1)
@@ -115,7 +115,7 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
 
 
 def type_in_words(name: str) -> str:
-    """A type as jsonargparse writes it, for people."""
+    """A type in plain words, from jsonargparse's notation."""
     if name.startswith("dot import path"):
         return "a class path"
     if choices := re.fullmatch(r"typing\.Literal\[(.+)\]", name):
@@ -124,7 +124,7 @@ def type_in_words(name: str) -> str:
 
 
 def add_options(parser: LightningArgumentParser) -> None:
-    """Add them to the parser of a verb."""
+    """Add the options to a verb's parser."""
     parser.add_argument("--name", default=RUN_NAME, help="Name of the run: its folder is <runs_dir>/<name>/<version>.")
     parser.add_argument("--runs_dir", default=RUNS_DIR, help="Folder that holds all runs.")
     parser.add_argument(
@@ -159,7 +159,7 @@ def data_seed(seed: bool | int) -> int:
     """The seed of split, order and augmentation.
 
     Raises:
-        UsageError: `seed_everything: true` asks for a random seed, which no two ranks would agree on.
+        UsageError: `seed_everything: true` asks for a random seed, on which no two ranks would agree.
     """
     if seed is True:
         raise UsageError("--seed_everything true draws a different seed on every rank; give a number instead.")

@@ -1,6 +1,6 @@
-"""prepare: fetch and pack what a fit needs, once, where there is a network.
+"""prepare: download and pack what a fit needs, once, where there is a network.
 
-It takes the options of fit, so that the one command line is the other with the verb changed.
+It takes the options of fit, so that you only change the verb.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ weights are in torch's cache, ~/.cache/torch, or $TORCH_HOME).
 
 
 def prepare(args: list[str]) -> None:
-    """Fetch, pack, check, and say what is where."""
+    """Download, pack, check, and print where everything is."""
     if {"-h", "--help"} & set(args):
         print(HELP)
         return
@@ -39,7 +39,7 @@ def prepare(args: list[str]) -> None:
 
 
 def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
-    """With what is slow to import."""
+    """Download and pack, importing what is slow to import."""
     from datamodules.datamodule import ImageData
     from datamodules.packed_cache import other_caches, verify
     from lightning_app.cli.cli import fit_options
@@ -58,7 +58,7 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
         for folder, size in other_caches(packed).items():
             shutil.rmtree(folder)
             log.info(f"removed {folder}, {size / 1e6:,.0f} MB")
-    # Not only downloaded: weights that do not fit the backbone are found here too.
+    # Not only downloaded: weights that do not fit the backbone are detected here too.
     options.model.num_classes = data.num_classes
     instantiate(import_model(options.model_class), options.model)
     log.info("A fit with these options needs no network now.")

@@ -1,4 +1,4 @@
-"""validate, test and predict begin with the options of the run that their checkpoint is of."""
+"""validate, test and predict start from the options of their checkpoint's run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lightning_app.cli.config_files import SUFFIXES
 from lightning_app.errors import UsageError
 
 SHOWN = 10  # class names in an error
-# What a run and its evaluation share. Trainer, folders and checkpoints are this command's own.
+# What a run and its evaluation share. Trainer, folders and checkpoints belong to this command.
 SHARED = ("model_class", "model.", "data.", "seed_everything")
-# Initial weights are replaced by the checkpoint's, and nothing is optimised.
+# The checkpoint's weights replace the initial ones, and nothing is optimised.
 NOT_USED = ("model.weights", "model.optimizer", "model.lr_scheduler")
 SPLIT = ("seed_everything", "data.val_fraction")
 
 
 def given(args: Sequence[str], name: str) -> str | None:
-    """The value of an option on a command line or in the config files there; the last one counts, as for the parser."""
+    """The value of an option on a command line or in its config files; the last one counts, as in the parser."""
     value = None
     for before, arg in zip(["", *args], args, strict=False):
         if before == f"--{name}":
@@ -36,7 +36,7 @@ def given(args: Sequence[str], name: str) -> str | None:
 
 
 def in_config(config: str, name: str) -> str | None:
-    """The value of an option in a config file, or in a text in YAML."""
+    """The value of an option in a config file, or in YAML text."""
     import yaml
 
     content = yaml.safe_load(Path(config).read_text() if config.endswith(SUFFIXES) else config)
@@ -46,11 +46,11 @@ def in_config(config: str, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a checkpoint knows of its run; nothing if it was not written by a fit of this program.
+    """What a checkpoint records about its run; nothing if no fit of this program wrote it.
 
     Attributes:
         path: of the checkpoint.
-        options: those that its evaluation shares, by their full names.
+        options: those that its evaluation shares, by full name.
         classes: names, in the order of the logits.
         content: of the packed data, as PackedImages.content.
     """
@@ -82,7 +82,7 @@ class TrainedOn:
         return json.dumps(tree)
 
     def check_model(self, options: Mapping[str, Any]) -> None:
-        """Raise a UsageError for options of the model that are not the run's, which the checkpoint would override.
+        """Raise a UsageError for model options that differ from the run's, because the checkpoint would override them.
 
         Args:
             options: of this command, nested.
@@ -92,7 +92,7 @@ class TrainedOn:
             raise UsageError(f"{self._told(differ, ours)}. Leave it out: the checkpoint has it.")
 
     def check_split(self, options: Mapping[str, Any]) -> None:
-        """Raise a UsageError where this command would validate on images that the checkpoint was trained on."""
+        """Raise a UsageError if this command would validate on images that the checkpoint was trained on."""
         ours = dict(flatten(options))
         if differ := [name for name in self._different(ours) if name in SPLIT]:
             raise UsageError(
@@ -101,7 +101,7 @@ class TrainedOn:
             )
 
     def check_classes(self, data: ImageData) -> None:
-        """Raise a UsageError where the data has other classes than the run's, or the same in another order."""
+        """Raise a UsageError if the data has other classes than the run, or the same in another order."""
         if self.classes is not None and list(self.classes) != data.packed.classes:
             raise UsageError(
                 f"{self.path} was trained on the classes {listed(self.classes)}, but {data.packed.folder} has "
@@ -110,14 +110,14 @@ class TrainedOn:
             )
 
     def is_other_data(self, data: ImageData) -> bool:
-        """Whether the data is known not to be the run's."""
+        """Whether the data is known to differ from the run's."""
         return self.content not in (None, data.packed.content)
 
     def _different(self, ours: Mapping[str, Any]) -> list[str]:
         return [name for name, value in self.options.items() if ours.get(name) != value]
 
     def _told(self, names: Sequence[str], ours: Mapping[str, Any]) -> str:
-        """Both values of some options."""
+        """Both values of these options."""
         values = (
             f"{name} is {in_words(self.options[name])} there and {in_words(ours.get(name))} here" for name in names
         )
@@ -125,7 +125,7 @@ class TrainedOn:
 
 
 def in_words(value: Any) -> str:
-    """A value as an option is written."""
+    """A value as written in an option."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

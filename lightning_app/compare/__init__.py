@@ -1,1 +1,1 @@
-"""compare: the strategies side by side, in numbers with their spread and their provenance."""
+"""compare: the strategies side by side, in figures with their spread and their provenance."""

@@ -43,7 +43,7 @@ def compare(args: list[str]) -> None:
     for other in options.merge:
         read(other)  # a missing file is refused now; whether it fits is known once the recipe is
     for number in STOPPED_BY:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup does that to SIGHUP
             signal.signal(number, stop)
     with output("--to", folder):
         try_folder(folder)
@@ -71,7 +71,7 @@ def run_comparison(folder: Path, options: argparse.Namespace, fit: Sequence[str]
 
 
 def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our own options, and those of fit."""
+    """Our options, and those of fit."""
     parser = argparse.ArgumentParser(
         prog="python -m lightning_app compare",
         description=DESCRIPTION,
@@ -105,7 +105,7 @@ def parse(args: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave by an exception, so that the runs are ended too; further signals do not interrupt that."""
+    """Exit by an exception, so that the runs are ended too; further signals do not interrupt that."""
     for other in STOPPED_BY:
         signal.signal(other, signal.SIG_IGN)
     print("interrupted; the same command continues from here", file=sys.stderr)
@@ -120,7 +120,7 @@ def config_name(fit: Sequence[str]) -> str:
 
 
 def read_facts(folder: Path, fit: Sequence[str], launchers: Launchers) -> dict[str, Any]:
-    """Prepare data and weights in a process of its own, and read the facts of recipe and machine that it leaves.
+    """Prepare data and weights in a separate process, and read the facts about recipe and machine that it writes.
 
     Raises:
         UsageError: a fit with these options would fail at once.
@@ -144,7 +144,7 @@ def requested_modes(options: argparse.Namespace) -> list[Mode]:
 
 
 def available_modes(modes: Sequence[Mode], facts: dict[str, Any], launchers: Launchers, results: Results) -> list[Mode]:
-    """The modes that this machine can run; the others are noted with the reason."""
+    """The modes that this machine can run; the others are recorded with the reason."""
     machine = Machine(facts["cores"], facts["cpu_bf16"], tuple(facts["gpus"]), facts["gpu_bf16"])
     found = []
     for mode in modes:

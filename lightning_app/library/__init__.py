@@ -1,4 +1,4 @@
-"""How does a program of somebody else's run a fit? The function `lightning_app.fit`, each call in a process of its own.
+"""How does another program run a fit? With the function `lightning_app.fit`, each call in a separate process.
 
-For scripts, notebooks and sweeps. Imports the standard library and lightning_app.errors, so that it costs nothing.
+For scripts, notebooks and sweeps. Imports the standard library and lightning_app.errors, so it costs nothing.
 """

@@ -23,10 +23,10 @@ class Run:
 
     Attributes:
         folder: <runs_dir>/<name>/version_<n>, with config.yaml, metrics.csv, metrics.json, plots and checkpoints.
-        metrics: the final ones by name, for example test/acc; NaN for one that was no finite number.
+        metrics: the final ones by name, for example test/acc; NaN for one that was not finite.
         artifact: the folder of the trained model, for models.artifact.load_artifact() and `python -m serve --model`.
-        epoch: epochs behind the exported weights.
-        step: optimizer steps behind the exported weights.
+        epoch: epochs up to the exported weights.
+        step: optimizer steps up to the exported weights.
     """
 
     folder: Path
@@ -39,20 +39,20 @@ class Run:
 def fit(
     config: str | os.PathLike[str] | None = None, options: Mapping[str, Any] | None = None, *, show: bool = True
 ) -> Run:
-    """Train, validate and test, as `python -m lightning_app fit` does, in processes of its own.
+    """Train, validate and test, as `python -m lightning_app fit` does, in separate processes.
 
-    So any number of fits, serial or ddp, one after the other or in threads at the same time, from scripts, notebooks
-    and sweeps. Classes named by class path in the options are imported from where this process imports.
+    So scripts, notebooks and sweeps can run any number of fits, serial or ddp, one after the other or in parallel
+    threads. Classes named by class path in the options are imported with this process's import path.
 
     Args:
         config: path of a recipe, or a shipped one such as "configs/quickstart.yaml".
-        options: by the names of the command line, for example {"trainer.max_epochs": 3}; they win over the config.
+        options: named as on the command line, for example {"trainer.max_epochs": 3}; they override the config.
         show: print what the run prints.
 
     Raises:
-        UserError: an option, the data or the machine is not right; the message is that of the command line.
-        Stopped: it was asked to stop (a signal, the job's time limit) and has saved; the same call continues it.
-        RuntimeError: it failed otherwise; the message has the last lines that it printed.
+        UserError: an option, the data or the machine is wrong; the message is the one that the command line prints.
+        Stopped: it was asked to stop (a signal, the job's time limit) and has saved; the same call resumes it.
+        RuntimeError: it failed otherwise; the message includes the last lines that it printed.
     """
     ended = run_program(["fit", *command_line(config, options or {})], show)
     if ended.code:
@@ -69,7 +69,7 @@ def command_line(config: str | os.PathLike[str] | None, options: Mapping[str, An
 
 
 def as_text(value: Any) -> str:
-    """A value as the command line takes it: texts and paths as they are, all else as JSON.
+    """A value in command-line form: strings and paths unchanged, everything else as JSON.
 
     Raises:
         UsageError: it is neither.
@@ -86,7 +86,7 @@ def as_text(value: Any) -> str:
 
 
 def error_of(ended: Ended) -> Exception:
-    """What a run that did not finish raises here."""
+    """The exception for a run that did not finish."""
     if ended.code == USAGE_ERROR and ended.error:
         return UsageError(ended.error)
     lines = "\n".join(ended.errors.splitlines()[-LAST_LINES:])
@@ -96,7 +96,7 @@ def error_of(ended: Ended) -> Exception:
 
 
 def read_run(folder: Path) -> Run:
-    """What a finished fit left in its folder."""
+    """The results in a finished fit's folder."""
     found = json.loads((folder / "metrics.json").read_text())
     metrics = {name: math.nan if value is None else value for name, value in found["metrics"].items()}
     return Run(folder, metrics, folder / found["model"], found["epoch"], found["step"])

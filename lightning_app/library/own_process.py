@@ -1,7 +1,7 @@
-"""The program in a process of its own: `python -m lightning_app ...`, as if typed, with its output shown here.
+"""Runs the program in a separate process: `python -m lightning_app ...`, as if typed, with its output shown here.
 
 The caller's process cannot be a rank: a failing job ends its ranks by os._exit, and Lightning starts the other ranks
-with the caller's command line, which would run a script again and has no meaning in a notebook. A fit also takes over
+with the caller's command line, which would run a script again and means nothing in a notebook. A fit also takes over
 signals, threads, seeds, environment variables and memory. All of that ends with its process.
 """
 
@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TextIO
 
-# Environment variables of such a process: the process that waits for it, and the file where it says what it left.
+# Environment variables of that process: the process that waits for it, and the file in which it reports its results.
 CALLER, RESULT = "LIGHTNING_APP_CALLER", "LIGHTNING_APP_RESULT"
 CONSOLE_SCRIPT = "laptop-to-cluster"
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class NeedsOwnProcess(Exception):
-    """This process cannot start local ranks: it runs somebody else's program, which they would run again."""
+    """This process cannot start local ranks: it runs another program, which they would run again."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def is_own_process() -> bool:
 def run_program(args: Sequence[str], show: bool = True) -> Ended:
     """Run `python -m lightning_app` and wait for it.
 
-    It imports what this process would. An interrupt (Ctrl-C) is passed on, so that the run is saved first.
+    It imports what this process would import. An interrupt (Ctrl-C) is passed on, so that the run saves first.
 
     Args:
         args: verb and options.
-        show: print here what it prints.
+        show: print its output here.
     """
     with tempfile.TemporaryDirectory(prefix="lightning_app-") as scratch:
         result = Path(scratch) / "result.json"
@@ -78,7 +78,7 @@ def run_program(args: Sequence[str], show: bool = True) -> Ended:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            start_new_session=True,  # a terminal's Ctrl-C would reach it beside ours, and a second one kills
+            start_new_session=True,  # a terminal's Ctrl-C would reach it as well as us, and a second one kills
         )
         errors = wait(process, show)
         folder = Path(json.loads(result.read_text())["folder"]) if result.exists() else None
@@ -86,12 +86,12 @@ def run_program(args: Sequence[str], show: bool = True) -> Ended:
 
 
 def import_path() -> str:
-    """Where this process imports from, as PYTHONPATH."""
+    """This process's import path, as PYTHONPATH."""
     return os.pathsep.join(dict.fromkeys(path for path in sys.path if path))
 
 
 def wait(process: subprocess.Popen[str], show: bool) -> str:
-    """Show what a process prints until it ends; returns what came on standard error."""
+    """Show a process's output until it ends; returns its standard error."""
     errors: list[str] = []
 
     def note(line: str) -> None:
@@ -121,13 +121,13 @@ def wait(process: subprocess.Popen[str], show: bool) -> str:
 
 
 def write(stream: TextIO, line: str) -> None:
-    """Show a line, if there is somebody to read it: the run goes on without."""
+    """Show a line if anyone can read it: the run continues without."""
     with suppress(OSError):
         stream.write(line)
 
 
 def each_line(source: IO[str], use: Callable[[str], object]) -> None:
-    """Hand on each line as it comes, until the other side closes."""
+    """Pass on each line as it arrives, until the other side closes."""
     for line in source:
         use(line)
 
@@ -136,7 +136,7 @@ def each_line(source: IO[str], use: Callable[[str], object]) -> None:
 
 
 def watch_caller() -> None:
-    """If somebody waits for this process, stop it in good order (save, then end) once the caller is gone."""
+    """If a caller waits for this process, stop it in good order (save, then exit) once the caller is gone."""
     caller = os.getppid()
     if os.environ.get(CALLER) != str(caller):
         return
@@ -150,6 +150,6 @@ def watch_caller() -> None:
 
 
 def report_folder(folder: Path) -> None:
-    """Tell the caller, if somebody waits for this process, where the run is."""
+    """Tell the caller, if one waits for this process, where the run is."""
     if os.environ.get(CALLER) == str(os.getppid()):
         Path(os.environ[RESULT]).write_text(json.dumps({"folder": str(folder.resolve())}))

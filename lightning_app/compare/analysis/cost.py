@@ -1,7 +1,7 @@
 """What a mode costs: core-hours, GPU-hours and energy of a whole run, and of the next doubling of devices.
 
 A cluster bills devices for as long as a job holds them, whether they work or wait. A core-hour is one thread of one
-process for an hour of wall time, from the start of the command to its end; a GPU-hour is one rank's GPU for as long.
+process for an hour of wall time, from the start of the command to its end; a GPU-hour is one rank's GPU for that long.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from lightning_app.compare.analysis.mode_runs import ModeRuns, Run
 from lightning_app.compare.analysis.whole_runs import times_to_accuracy
 
 HOUR = 3600
-IMAGES = 1_000_000  # that cost and time of counted steps are stated for
+IMAGES = 1_000_000  # for which cost and time of counted steps are stated
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What a run holds: one core for each thread of each process, and one GPU for each rank on a GPU."""
+    """What a run holds: one core per thread of each process, and one GPU per rank on a GPU."""
 
     cores: int
     gpus: int
 
     @property
     def kind(self) -> str:
-        """What is scarce, and so billed: GPU where there are some, else core."""
+        """The scarce, and so billed, kind of device: GPU if there are any, else core."""
         return "GPU" if self.gpus else "core"
 
     @property
     def count(self) -> int:
-        """Of that kind."""
+        """How many of that kind."""
         return self.gpus or self.cores
 
 
@@ -47,7 +47,7 @@ class ModeCost:
 
     Attributes:
         whole: of a whole run, median over the seeds; None without whole runs.
-        to_target: until the target accuracy, median over the seeds; None where a seed never reached it.
+        to_target: until the target accuracy, median over the seeds; None if a seed never reached it.
         per_million: for a million images at the rate of the counted steps; None without them.
     """
 
@@ -57,13 +57,13 @@ class ModeCost:
     per_million: float | None
 
     def hours(self, seconds: float | None, kind: str) -> float | None:
-        """Core-hours or GPU-hours (`kind` as of Devices) in so many seconds; None of a kind that the mode has not."""
+        """Core-hours or GPU-hours (`kind` as in Devices) for this many seconds; None if the mode has none of them."""
         count = self.devices.gpus if kind == "GPU" else self.devices.cores
         return seconds * count / HOUR if seconds is not None and count else None
 
 
 def cost_of(runs: ModeRuns, target: float | None) -> ModeCost | None:
-    """None of a mode that was not run."""
+    """None for a mode that was not run."""
     if runs.any_run is None:
         return None
     reached = times_to_accuracy(runs, target) if target else []
@@ -80,7 +80,7 @@ def cost_of(runs: ModeRuns, target: float | None) -> ModeCost | None:
 def energy_of(runs: ModeRuns, device: str) -> tuple[float | None, str]:
     """Joules of a whole run from training's set-up to its end, median over the seeds, or None and the reason.
 
-    `device` is gpu (the ranks' own GPUs) or cpu (all processors of the ranks' nodes, whoever uses them).
+    `device` is gpu (the ranks' GPUs) or cpu (all processors of the ranks' nodes, whoever uses them).
     """
     readings = [
         [rank[f"{device}_energy"] for rank in run["ranks"] if rank.get(f"{device}_energy")]
@@ -99,11 +99,11 @@ class Marginal:
     """From one number of devices to the next larger one.
 
     Attributes:
-        smaller, larger: the fastest modes with so many devices.
+        smaller, larger: the fastest modes with these numbers of devices.
         devices: of each, of one kind.
         by: what was timed: `whole runs` or `counted steps`.
-        time: of the larger over that of the smaller; below 1, time is saved.
-        hours: device-hours of the larger over those of the smaller; above 1, they cost more.
+        time: the larger's divided by the smaller's; below 1, it saves time.
+        hours: the larger's device-hours divided by the smaller's; above 1, it costs more.
     """
 
     smaller: ModeRuns
@@ -137,7 +137,7 @@ def seconds_of(runs: ModeRuns) -> float:
 
 
 def marginal(few: int, smaller: ModeRuns, many: int, larger: ModeRuns, kind: str) -> Marginal | None:
-    """None where the two have nothing in common that was timed."""
+    """None if the two were not timed in the same way."""
     one, other = cost_of(smaller, None), cost_of(larger, None)
     assert one
     assert other

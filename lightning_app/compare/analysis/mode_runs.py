@@ -45,7 +45,7 @@ class ModeRuns:
     def images_per_second(self) -> Spread | None:
         """Over the counted steps of all rounds: from the median step time and its quartiles.
 
-        Independent processes add up, each by its own median, so that a slow core counts as it should.
+        Independent processes add up, each with its own median, so that a slow core counts fully.
         """
         if not self.steps:
             return None
@@ -65,7 +65,7 @@ class ModeRuns:
 
     @property
     def whole_rate(self) -> Spread | None:
-        """Images/s of the whole runs, from the median step of each seed: median and range."""
+        """Images/s of the whole runs, from each seed's median step: median and range."""
         return median_and_range(rate(run) for run in self.whole.values() if run["ranks"][0]["steps"])
 
     @property
@@ -76,9 +76,9 @@ class ModeRuns:
 
     @property
     def communication_share(self) -> Spread | None:
-        """1 - step without the exchange of gradients / step with it: median and range over the rounds.
+        """1 - step without gradient exchange / step with it: median and range over the rounds.
 
-        The slowest rank counts, as the others wait for it. Below zero, the exchange costs less than the noise.
+        The slowest rank counts, because the others wait for it. Below zero, the exchange costs less than the noise.
         """
         shares = []
         for run in self.steps.values():
@@ -90,9 +90,9 @@ class ModeRuns:
 
     @property
     def process_imbalance(self) -> float | None:
-        """The slowest of several independent processes over the fastest, by median step: the median over the rounds.
+        """The slowest of several independent processes over the fastest, by median step: median over the rounds.
 
-        Above 1 where cores are of unlike speed; ranks of ddp wait for the slowest in every step.
+        Above 1 if cores differ in speed; ddp ranks wait for the slowest at every step.
         """
         if self.mode.kind != "serial" or not self.steps:
             return None
@@ -101,7 +101,7 @@ class ModeRuns:
 
     @property
     def precision(self) -> str | None:
-        """As Lightning names it; the original loop knows fp32 only."""
+        """Lightning's name for it; the original loop only uses fp32."""
         if self.mode.kind == "original":
             return "32-true"
         return self.any_run["ranks"][0].get("precision") if self.any_run else None
@@ -130,17 +130,17 @@ class ModeRuns:
 
 
 def rate(run: Run) -> float:
-    """Images/s by the median step: of ranks that step together, or the sum of independent processes."""
+    """Images/s from the median step: of ranks that step together, or the sum of independent processes."""
     return sum(rank["batch_size"] / statistics.median(rank["steps"]) for rank in timed_ranks(run))
 
 
 def timed_ranks(run: Run) -> list[dict[str, Any]]:
-    """The processes whose clocks count: ranks of ddp step together, so the first speaks for all."""
+    """The processes whose clocks count: ddp ranks step together, so the first stands for all."""
     return run["ranks"] if mode_from_name(run["mode"]).kind == "serial" else run["ranks"][:1]
 
 
 def modes_of(content: dict[str, Any]) -> list[ModeRuns]:
-    """All modes of a results.json, machine by machine, in the order in which they were first run."""
+    """All modes of a results.json, machine by machine, in the order in which they first ran."""
     found: dict[tuple[str, str], ModeRuns] = {}
     for run in content["runs"]:
         key = run["machine"], run["mode"]

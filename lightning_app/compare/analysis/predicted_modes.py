@@ -1,4 +1,4 @@
-"""Ranks that were not measured, from a row that was."""
+"""Predicts ranks that were not measured, from a row that was."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class PredictedStep:
     Attributes:
         ranks: how many.
         seconds: of a step.
-        waiting: of these, what is waited for gradients.
-        images_per_second: of all.
-        measured: seconds, where these ranks were measured too.
+        waiting: of these seconds, how many wait for gradients.
+        images_per_second: over all ranks.
+        measured: seconds, if these ranks were measured too.
     """
 
     ranks: int
@@ -30,7 +30,7 @@ class PredictedStep:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What follows from the link and the step of one mode; `steps` begins with its own ranks, as a check."""
+    """What follows from the link and the step of one mode; `steps` starts with its own ranks, as a check."""
 
     runs: ModeRuns
     link: Link
@@ -38,7 +38,7 @@ class Prediction:
 
 
 def predictions(modes: Sequence[ModeRuns]) -> list[Prediction]:
-    """One for each machine: from the most ranks whose link and steps are known."""
+    """One per machine: from the largest number of ranks whose link and steps are known."""
     known = [runs for runs in modes if runs.all_reduce and runs.steps and has_buckets(runs)]
     most = {runs.machine: runs for runs in sorted(known, key=lambda runs: runs.mode.count)}
     return [predict(runs) for runs in most.values()]
@@ -50,10 +50,10 @@ def has_buckets(runs: ModeRuns) -> bool:
 
 
 def predict(runs: ModeRuns) -> Prediction:
-    """Every rank is assumed to have cores of its own, and takes a smaller part of the batch."""
+    """Assumes that every rank has its own cores, and takes a smaller part of the batch."""
     measured = runs.mode.count
     link = Link.measured(next(iter(runs.all_reduce.values()))["ranks"][0]["points"], measured)
-    run = sorted(runs.steps.values(), key=rate)[len(runs.steps) // 2]  # the round of the median speed
+    run = sorted(runs.steps.values(), key=rate)[len(runs.steps) // 2]  # the round with the median speed
     step, batch = Step.measured(run["ranks"]), run["ranks"][0]["batch_size"]
     found = []
     for ranks in (measured, *(measured * times for times in BEYOND)):

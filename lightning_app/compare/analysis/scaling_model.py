@@ -1,7 +1,7 @@
-"""The step time of ranks that were not measured: what they compute, and what their link then makes them wait.
+"""The step time of ranks that were not measured: their computing time, plus the time they wait for their link.
 
-Buckets of gradients become ready one after the other during the backward pass, and travel one after the other; what
-has not arrived when the pass ends is waited for.
+Gradient buckets become ready one after the other during the backward pass, and are sent one after the other; the step
+waits for whatever has not arrived when the pass ends.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-BEYOND = (2, 4, 8)  # times the largest number of ranks that was measured
+BEYOND = (2, 4, 8)  # times the largest measured number of ranks
 
 
 @dataclass(frozen=True)
 class Link:
-    """What all-reduces took between some ranks, carried over to other numbers of them.
+    """All-reduce times between some ranks, carried over to other numbers of ranks.
 
-    As a ring's: 2 (N - 1) rounds, each of which moves 1/N of the bytes (Patarasu and Yuan, J. Parallel Distrib. Comput.
-    69, 2009, 117-124); gloo and, among few ranks, nccl reduce so. Nothing is fitted: what a round takes is measured,
-    for shapers and kernels bend any line.
+    Assumes a ring: 2 (N - 1) rounds, each of which moves 1/N of the bytes (Patarasu and Yuan, J. Parallel Distrib.
+    Comput. 69, 2009, 117-124); gloo and, among few ranks, nccl reduce this way. Nothing is fitted: round times are
+    measured, because traffic shapers and kernels bend any line.
 
     Attributes:
         sizes: bytes, ascending; seconds: of an all-reduce of each.
@@ -34,23 +34,23 @@ class Link:
 
     @classmethod
     def measured(cls, points: Sequence[dict[str, Any]], ranks: int) -> Link:
-        """From what measuring/all_reduce_timing.py leaves."""
+        """From the output of measuring/all_reduce_timing.py."""
         return cls([point["bytes"] for point in points], [point["seconds"] for point in points], ranks)
 
     def taking(self, size: float, ranks: int) -> float:
-        """Seconds of an all-reduce of `size` bytes: linear between sizes, in proportion beyond the largest."""
-        alike = size * self.ranks / ranks  # whose rounds move as much
+        """Seconds of an all-reduce of `size` bytes: linear between sizes, proportional beyond the largest."""
+        alike = size * self.ranks / ranks  # the size whose rounds move as much
         beyond = max(alike / self.sizes[-1], 1.0)
         return float(np.interp(alike, self.sizes, self.seconds)) * beyond * (ranks - 1) / (self.ranks - 1)
 
     @property
     def latency(self) -> float:
-        """Seconds of a round of the fewest bytes."""
+        """Seconds per round with the fewest bytes."""
         return self.seconds[0] / (2 * (self.ranks - 1))
 
     @property
     def bandwidth(self) -> float:
-        """Bytes per second that each rank sends, with the most of them."""
+        """Bytes per second that each rank sends, with the most bytes."""
         return 2 * (self.ranks - 1) / self.ranks * self.sizes[-1] / self.seconds[-1]
 
 
@@ -59,8 +59,8 @@ class Step:
     """A training step without communication.
 
     Attributes:
-        seconds: it takes.
-        buckets: bytes, and seconds from its beginning until they are ready to leave; in this order.
+        seconds: its duration.
+        buckets: bytes, and seconds from the step's start until they are ready to be sent; in this order.
     """
 
     seconds: float
@@ -68,7 +68,7 @@ class Step:
 
     @classmethod
     def measured(cls, ranks: Sequence[dict[str, Any]]) -> Step:
-        """From what Communication left on each rank. All began each step together, and the last one there counts."""
+        """From the output of Communication on each rank. All started each step together, and the slowest counts."""
         steps = np.array([rank["communication"]["without"] for rank in ranks])
         ready = np.array([[[moment for _, moment in step] for step in rank["buckets"]] for rank in ranks])
         moments = np.median(ready.max(axis=0), axis=0).tolist()
@@ -76,12 +76,12 @@ class Step:
         return cls(float(np.median(steps.max(axis=0))), list(zip(sizes, moments, strict=True)))
 
     def taking(self, seconds: float) -> Step:
-        """The same step, computed in another time."""
+        """The same step, computed in a different time."""
         scale = seconds / self.seconds
         return Step(seconds, [(size, ready * scale) for size, ready in self.buckets])
 
     def over(self, link: Link, ranks: int) -> float:
-        """Seconds of the step with its gradients exchanged over a link."""
+        """Seconds of the step with gradient exchange over a link."""
         arrived = 0.0
         for size, ready in self.buckets:
             arrived = max(arrived, ready) + link.taking(size, ranks)

@@ -18,7 +18,7 @@ Counts = Sequence[tuple[int, int]]  # (correct, total) test images of each seed
 def mean_accuracy(counts: Counts) -> Spread:
     """The mean over the seeds with Wilson's interval (JASA 22, 1927, 209-212) for the test images, counted once.
 
-    The seeds are tested on the same images, so three seeds are not three times as many images.
+    All seeds are tested on the same images, so three seeds do not make three times as many images.
     """
     from scipy.stats import binomtest
 
@@ -28,31 +28,31 @@ def mean_accuracy(counts: Counts) -> Spread:
 
 
 def once(counts: Counts) -> tuple[int, int]:
-    """Mean correct images of all seeds, to the nearest image, and the images of one test."""
+    """Mean correct images over all seeds, to the nearest image, and the images of one test."""
     return round(sum(correct for correct, _ in counts) / len(counts)), counts[0][1]
 
 
 def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """p of two (correct, total) having one accuracy: chi-squared without correction, which is the pooled z-test."""
+    """p that two (correct, total) have the same accuracy: chi-squared without correction, i.e. the pooled z-test."""
     from scipy.stats import chi2_contingency
 
     table = [(correct, total - correct) for correct, total in (first, second)]
-    if 0 in [sum(column) for column in zip(*table, strict=True)]:  # all correct, or none: scipy refuses the table
+    if 0 in [sum(column) for column in zip(*table, strict=True)]:  # all correct, or none: scipy rejects the table
         return 1.0
     return float(chi2_contingency(table, correction=False).pvalue)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """p of two sets of seeds having one mean accuracy: Welch's t-test (Biometrika 34, 1947, 28-35).
+    """p that two sets of seeds have the same mean accuracy: Welch's t-test (Biometrika 34, 1947, 28-35).
 
-    The test for proportions knows only of the chance in the test images. Where runs of one mode differ by more than
-    that, only a test over runs can tell modes apart.
+    The test for proportions only knows the chance in the test images. If runs of one mode differ by more than that,
+    only a test over runs can distinguish modes.
     """
     from scipy.stats import ttest_ind
 
     if len(set(first)) == len(set(second)) == 1:
         return 1.0 if first[0] == second[0] else 0.0
-    with warnings.catch_warnings():  # seeds that all agree are no loss of precision
+    with warnings.catch_warnings():  # seeds that all agree should not raise a precision warning
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(ttest_ind(first, second, equal_var=False).pvalue)
 
@@ -61,11 +61,11 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
 class Verdict:
     """Whether two modes' test accuracies differ.
 
-    A difference is claimed where both tests see one, from LEAST_SEEDS seeds of each mode on.
+    A difference is claimed if both tests find one, with at least LEAST_SEEDS seeds of each mode.
 
     Args:
         first, second: (correct, total) of every seed.
-        comparisons: tests made in this report; p is multiplied by it (Bonferroni), so that many modes do not make a
+        comparisons: tests made in this report; p is multiplied by it (Bonferroni), so that many modes do not produce a
             difference by chance.
     """
 
@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def seeds(self) -> int:
-        """Of the mode with the fewer."""
+        """Of the mode with fewer."""
         return min(len(self.first), len(self.second))
 
     @cached_property

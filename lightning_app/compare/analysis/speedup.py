@@ -1,4 +1,4 @@
-"""Ratios of modes of one machine, round by round: speed-up, efficiency, and the share of the ceiling."""
+"""Ratios between modes of one machine, round by round: speed-up, efficiency, and the share of the ceiling."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lightning_app.compare.trials.modes import Mode
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a mode compares with others of its machine; None where there is nothing to compare it with.
+    """How a mode compares with others on its machine; None if there is nothing to compare it with.
 
     Attributes:
         speedup: over the baseline.
-        efficiency: over one process with as many threads, divided by the ranks: the speed-up of a step of the same
-            global batch, or for weak scaling of one that has grown with the ranks.
-        of_ceiling: over as many serial processes at once.
+        efficiency: over one process with as many threads, divided by the ranks: the speed-up of a step with the same
+            global batch, or, for weak scaling, with one that grows with the ranks.
+        of_ceiling: over equally many serial processes at once.
     """
 
     speedup: Spread | None = None
@@ -40,7 +40,7 @@ def scaling(runs: ModeRuns, modes: Sequence[ModeRuns]) -> Scaling:
 
 
 def ratio(above: ModeRuns, below: ModeRuns) -> Spread | None:
-    """Of their images/s within each round, so that a slow round slows both; None across machines."""
+    """The ratio of their images/s within each round, so that a slow round slows both; None across machines."""
     if above.machine != below.machine:
         return None
     shared = above.rates.keys() & below.rates.keys()
@@ -53,7 +53,7 @@ def baseline_of(runs: ModeRuns, modes: Sequence[ModeRuns]) -> ModeRuns | None:
 
 
 def single_process(runs: ModeRuns, modes: Sequence[ModeRuns]) -> ModeRuns | None:
-    """The one-process mode whose process is like each of `runs`: on the same device, with as many threads."""
+    """The one-process mode whose process is like each of `runs`: same device, same number of threads."""
     if runs.mode.kind not in ("ddp", "serial"):
         return None
     singles = (other for other in modes if other.mode.kind in ("cpu", "gpu") and other.steps)
@@ -61,13 +61,13 @@ def single_process(runs: ModeRuns, modes: Sequence[ModeRuns]) -> ModeRuns | None
 
 
 def same_process(one: ModeRuns, other: ModeRuns) -> bool:
-    """Whether their processes compute with the same device and as many threads."""
+    """Whether their processes compute on the same device with the same number of threads."""
     mine, its = (runs.any_run["ranks"][0] for runs in (one, other) if runs.any_run)
     return (mine["device"], mine["threads"]) == (its["device"], its["threads"])
 
 
 def ceiling(runs: ModeRuns, modes: Sequence[ModeRuns]) -> ModeRuns | None:
-    """As many independent processes at once as `runs` has ranks that share a batch."""
+    """As many independent processes at once as `runs` has ranks sharing a batch."""
     if runs.mode.kind != "ddp" or runs.mode.weak:
         return None
     wanted = (runs.machine, Mode("serial", runs.mode.count))

@@ -1,4 +1,4 @@
-"""A median and how far the values around it reach."""
+"""A median and the interval around it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Spread:
     """A central value and an interval around it.
 
     Attributes:
-        median: or the estimate that the interval is of.
-        low, high: range, quartiles or confidence interval, as the function that made it says.
+        median: or the estimate that the interval belongs to.
+        low, high: range, quartiles or confidence interval, depending on the function that made it.
     """
 
     median: float
@@ -25,7 +25,7 @@ class Spread:
 
 
 def median_and_range(values: Iterable[float]) -> Spread | None:
-    """None where there are no values."""
+    """None if there are no values."""
     found = sorted(values)
     return Spread(statistics.median(found), found[0], found[-1]) if found else None
 

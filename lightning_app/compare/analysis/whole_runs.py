@@ -11,7 +11,7 @@ WALL_TIME_PARTS = ("import", "set-up", "first step", "training", "validation", "
 
 
 def wall_time_parts(run: Run) -> dict[str, float]:
-    """Seconds of each of WALL_TIME_PARTS, as the first rank saw them; they add up to the run's."""
+    """Seconds for each of WALL_TIME_PARTS, measured on the first rank; they add up to the run's wall time."""
     rank, began = run["ranks"][0], run["began"]
     not_training = rank["validation_s"] + rank["checkpoint_s"]
     found = {
@@ -27,13 +27,13 @@ def wall_time_parts(run: Run) -> dict[str, float]:
 
 
 def median_parts(runs: ModeRuns) -> dict[str, float]:
-    """Of each part the median over the seeds; empty without whole runs."""
+    """The median over the seeds for each part; empty without whole runs."""
     found = [wall_time_parts(run) for run in runs.whole.values()]
     return {name: statistics.median(each[name] for each in found) for name in WALL_TIME_PARTS} if found else {}
 
 
 def validation_curve(run: Run) -> list[tuple[float, float]]:
-    """(seconds since the start of the command, validation accuracy), one for each validation."""
+    """(seconds since the start of the command, validation accuracy), one per validation."""
     return [(point["time"] - run["began"], point["accuracy"]) for point in run["ranks"][0]["validations"]]
 
 
@@ -48,6 +48,6 @@ def times_to_accuracy(runs: ModeRuns, target: float) -> list[float | None]:
 
 
 def common_target(modes: Sequence[ModeRuns]) -> float | None:
-    """The highest validation accuracy that every whole run reached: the target where the user names none."""
+    """The highest validation accuracy that every whole run reached: the target unless the user names one."""
     best = [max((a for _, a in validation_curve(run)), default=0.0) for runs in modes for run in runs.whole.values()]
     return min(best) if best and min(best) > 0 else None

@@ -1,1 +1,1 @@
-"""What runs inside the measured processes, and leaves one file of numbers for each rank."""
+"""What runs inside the measured processes, and writes one file of figures per rank."""

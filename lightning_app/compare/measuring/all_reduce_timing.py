@@ -1,8 +1,8 @@
-"""All-reduce from 1 kB to 64 MB over the present link: a program for the ranks of a launcher.
+"""All-reduce from 1 kB to 64 MB over the current link: a program for a launcher's ranks.
 
     mpirun -np 2 python -m lightning_app.compare.measuring.all_reduce_timing FOLDER
 
-Each rank leaves rank-r.json: {"points": [{"bytes", "seconds", "low", "high"}], ...}, the median of several.
+Each rank writes rank-r.json: {"points": [{"bytes", "seconds", "low", "high"}], ...}, the median of several.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lightning_app.trainer.process_group import process_group
 
 SIZES = (*(1024 * 4**power for power in range(8)), 64 << 20)  # 1 kB to 16 MB by fours, and 64 MB
 SECONDS_A_SIZE = 0.5
-LEAST, MOST = 3, 50  # times that each is measured
+LEAST, MOST = 3, 50  # how often each is measured
 BYTES = 4  # of a float32
 
 
@@ -50,14 +50,14 @@ def point(size: int, device: torch.device) -> dict[str, Any]:
     numbers = torch.zeros(size // BYTES, device=device)
     timed(numbers)  # connections and buffers
     slowest = torch.tensor([timed(numbers)], device=device)
-    dist.all_reduce(slowest, op=dist.ReduceOp.MAX)  # so that all ranks measure as often
+    dist.all_reduce(slowest, op=dist.ReduceOp.MAX)  # so that all ranks measure equally often
     often = min(MOST, max(LEAST, int(SECONDS_A_SIZE / slowest.item())))
     seconds = [timed(numbers) for _ in range(often)]
     return {"bytes": size, "seconds": statistics.median(seconds), "low": min(seconds), "high": max(seconds)}
 
 
 def timed(numbers: torch.Tensor) -> float:
-    """Seconds of one all-reduce, all ranks beginning together."""
+    """Seconds of one all-reduce, with all ranks starting together."""
     dist.barrier()
     synchronize(numbers.device)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What exchanging gradients costs: the same training steps in turn with and without it."""
+"""What exchanging gradients costs: the same training steps, alternating with and without it."""
 
 # No `from __future__ import annotations`: DDP compares a hook's annotations with types, not with their names.
 
@@ -14,20 +14,20 @@ FIRST = 1  # pairs that are not counted: the hook is new
 
 
 class Communication:
-    """Takes turns between steps that reduce their gradients and steps that keep them, after the counted steps.
+    """Alternates between steps that reduce their gradients and steps that keep them, after the counted steps.
 
-    Without the exchange ranks drift apart, so this comes last, and the model is not to be used. All ranks begin each
-    step together, so that none is charged with the delay of another's step before.
+    Without the exchange ranks drift apart, so this comes last, and the model should not be used afterwards. All ranks
+    start each step together, so that none is charged with another's delay in the previous step.
 
     Args:
         model: whose gradients are exchanged.
         device: of training.
-        pairs: steps with, and as many without.
+        pairs: number of steps with, and of steps without.
 
     Attributes:
         seconds: of the counted steps, `with` and `without`.
-        buckets: of each counted step without, the bytes of every bucket of gradients and the seconds since the step
-            began after which it was ready to leave.
+        buckets: for each counted step without, the bytes of every gradient bucket and the seconds since the start of
+            the step after which it was ready to be sent.
     """
 
     def __init__(self, model: DistributedDataParallel, device: torch.device, pairs: int) -> None:
@@ -60,7 +60,7 @@ class Communication:
         self._steps += 1
 
     def _reduce(self, state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-        """As DDP does by itself, or not at all."""
+        """As DDP does by default, or not at all."""
         buffer = bucket.buffer()
         self._ready.append((buffer.nbytes, mark(self._device)))
         if self._kind == "without":

@@ -1,4 +1,4 @@
-"""The energy that a rank's GPU and its node's processors have used, where the machine counts it."""
+"""The energy used by a rank's GPU and its node's processors, if the machine measures it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Counter:
     """Joules since some moment.
 
     Attributes:
-        joules: of each device, by name.
-        wraps_at: joules at which a device's counter begins again.
-        reason: why there are none; empty where there are.
+        joules: per device, by name.
+        wraps_at: joules at which a device's counter restarts.
+        reason: why there are none; empty if there are.
     """
 
     joules: dict[str, float] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Counter:
     reason: str = ""
 
     def since(self, before: Counter) -> dict[str, Any]:
-        """{"joules": of all devices together or None, "reason": why not}."""
+        """{"joules": over all devices, or None, "reason": why not}."""
         reason = before.reason or self.reason
         if reason:
             return {"joules": None, "reason": reason}
@@ -41,7 +41,7 @@ class Counter:
 def cpu_counter(powercap: Path = POWERCAP) -> Counter:
     """All processor packages of this node, whoever uses them: RAPL, through Linux's powercap.
 
-    Since Linux 5.10 only root may read energy_uj, because it tells about others' secrets (CVE-2020-8694).
+    Since Linux 5.10, only root may read energy_uj, because it leaks others' secrets (CVE-2020-8694).
     """
     packages = sorted(path for path in powercap.glob("intel-rapl:*") if path.name.count(":") == 1)
     if not packages:
@@ -58,7 +58,7 @@ def micro(path: Path) -> float:
 
 
 def gpu_counter(device: torch.device) -> Counter:
-    """One GPU, by NVML's nvmlDeviceGetTotalEnergyConsumption: since the driver was loaded; Volta and newer."""
+    """One GPU, from NVML's nvmlDeviceGetTotalEnergyConsumption: since the driver was loaded; Volta and newer."""
     if device.type != "cuda":
         return Counter(reason="no GPU was used")
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"

@@ -1,7 +1,7 @@
-"""The callback by which a compared run measures itself; each rank leaves one file of numbers.
+"""The callback with which a compared run measures itself; each rank writes one file of figures.
 
-Added to a fit by `compare` alone, through --trainer.callbacks+. Which steps count: the first WARM_UP of a process do
-not, nor does a step that began an epoch, came after a validation, or shared its time with a checkpoint.
+Only `compare` adds it to a fit, through --trainer.callbacks+. Not counted: the first WARM_UP steps of a process, and
+any step that starts an epoch, follows a validation, or shares its time with a checkpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lightning_app.compare.measuring.timestamps import Mark, Span, mark, seconds
 from lightning_app.files import replace_file
 from lightning_app.launchers.detection import this_launch
 
-IMPORTED = time.time()  # the command line has been read by now, and what it names imported
+IMPORTED = time.time()  # the command line has been read by now, and what it names has been imported
 READY = "ready"
 POLL_SECONDS = 0.005
 
@@ -36,8 +36,8 @@ class Measure(pl.Callback):
 
     Args:
         folder: of the run; rank r writes rank-r.json there.
-        steps: counted steps after which training ends; 0 lets it come to its own end.
-        together: processes, each with a folder beside this one, that begin counting at the same moment.
+        steps: counted steps after which training ends; 0 runs to the normal end.
+        together: processes, each with a folder beside this one, that start counting at the same moment.
         pairs: steps with and without communication, after the counted ones.
     """
 
@@ -45,7 +45,7 @@ class Measure(pl.Callback):
         self.folder, self.steps, self.together, self.pairs = Path(folder), steps, together, pairs
         self.batches = 0
         self.periods: list[Span] = []
-        self.data: list[list[Span]] = []  # of each counted period
+        self.data: list[list[Span]] = []  # for each counted period
         self.saves: list[float] = []
         self.validations: list[dict[str, Any]] = []
         self.found: dict[str, Any] = {"imported": IMPORTED, "validation_s": 0.0, "test_s": 0.0, "correct": None}
@@ -128,7 +128,7 @@ class Measure(pl.Callback):
         self.found |= {"correct": int(confusion.trace()), "total": int(confusion.sum())}
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Once after fit and once after test: the later file replaces the earlier."""
+        """Runs after fit and after test: the later file replaces the earlier one."""
         replace_file(self.folder / f"rank-{trainer.global_rank}.json", json.dumps(self._numbers()).encode())
 
     def _first_step(self, batch: Any) -> None:
@@ -137,14 +137,14 @@ class Measure(pl.Callback):
         self.found |= {"first_step_ended": time.time(), "image_size": batch.images.shape[-1]}
 
     def _wait_for_others(self) -> None:
-        """Until all processes that are to run at once have warmed up."""
+        """Wait until all processes that run at once have warmed up."""
         (self.folder / READY).touch()
         while len(list(self.folder.parent.glob(f"*/{READY}"))) < self.together:
             time.sleep(POLL_SECONDS)
         self._since = mark(self.device)
 
     def _counted(self, trainer: pl.Trainer) -> None:
-        """What comes after the last counted step."""
+        """What follows the last counted step."""
         if isinstance(trainer.model, DistributedDataParallel):
             self.communication = Communication(trainer.model, self.device, self.pairs)
         else:
@@ -171,7 +171,7 @@ class Measure(pl.Callback):
         return timed
 
     def _numbers(self) -> dict[str, Any]:
-        """All that was found, as JSON takes it."""
+        """All measurements, ready for JSON."""
         return self.found | {
             "steps": seconds(self.periods),
             "data": [sum(seconds(spans)) for spans in self.data],
@@ -180,7 +180,7 @@ class Measure(pl.Callback):
             "communication": self.communication.seconds if self.communication else None,
             "buckets": self.communication.buckets if self.communication else None,
             "gpu_energy": gpu_counter(self.device).since(self._energy[0]),
-            # The processors are the node's: its first rank counts them for all.
+            # The processors belong to the node: its first rank counts them for all.
             "cpu_energy": cpu_counter().since(self._energy[1]) if not self.found["local_rank"] else None,
             "host_memory": peak_host_memory(),
             "gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
@@ -188,6 +188,6 @@ class Measure(pl.Callback):
 
 
 def peak_host_memory() -> int:
-    """The most that was resident of this process, in bytes."""
+    """This process's peak resident memory, in bytes."""
     # Linux counts in kB, macOS in bytes (getrusage(2)).
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

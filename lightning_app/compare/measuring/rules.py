@@ -1,4 +1,4 @@
-"""The rules of measuring in words, beside the constants that they state. Without torch: reports need none."""
+"""The rules of measuring in words, next to their constants. Without torch, because reports do not need it."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ import time
 
 import torch
 
-# Seconds on a CPU; an event on a GPU, which works on while the program hurries ahead.
+# Seconds on a CPU; an event on a GPU, which still works while the program runs ahead.
 Mark = float | torch.cuda.Event
 Span = tuple[Mark, Mark]
 
 
 def mark(device: torch.device) -> Mark:
-    """Now, when the device has come to here."""
+    """The moment when the device reaches this point."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -21,12 +21,12 @@ def mark(device: torch.device) -> Mark:
 
 
 def seconds(spans: list[Span]) -> list[float]:
-    """How long each was; on a GPU this waits for the last of them."""
+    """The duration of each; on a GPU this waits for the last of them."""
     return [length(*span) for span in spans]
 
 
 def length(began: Mark, ended: Mark) -> float:
-    """Seconds between two marks of one device."""
+    """Seconds between two marks on one device."""
     if isinstance(began, float):
         assert isinstance(ended, float)
         return ended - began

@@ -1,4 +1,4 @@
-"""The answer in one sentence, made from the numbers and their intervals, and what it must not be taken for."""
+"""The answer in one sentence, made from the figures and their intervals, and its limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_app.compare.report.comparison import Comparison
 from lightning_app.compare.report.formatting import number, percent
 from lightning_app.compare.report.method import revisions
 
-UNLIKE_CORES = 1.1  # times as long as on the fastest that the slowest core takes
+UNLIKE_CORES = 1.1  # how many times as long the slowest core takes as the fastest
 BUSY = 0.25  # cores
 NOTHING = "Nothing could be compared: no two modes of one machine were timed in the same way."
 
@@ -25,7 +25,7 @@ class Contest:
     """Two modes of one machine that were timed in the same way.
 
     Attributes:
-        times: how many times as fast the faster is, by round or seed.
+        times: the speed ratio, by round or seed.
         count: rounds or seeds that both have.
         by: `whole runs` or `training steps`.
     """
@@ -56,7 +56,7 @@ def answer(comparison: Comparison) -> str:
 
 
 def find_contest(comparison: Comparison) -> Contest | None:
-    """The fastest mode against the first, by whole runs where both have them, else by counted steps."""
+    """The fastest mode against the first, by whole runs if both have them, else by counted steps."""
     able = [runs for runs in comparison.modes if runs.mode.kind != "serial" and not runs.mode.weak]
     for by, times_of, has in (
         ("whole runs", whole_run_ratio, lambda runs: runs.whole),
@@ -74,7 +74,7 @@ def find_contest(comparison: Comparison) -> Contest | None:
 
 
 def whole_run_ratio(runs: ModeRuns, baseline: ModeRuns) -> Spread | None:
-    """Of wall times, seed by seed on one machine: how many times as fast."""
+    """The ratio of wall times, seed by seed on one machine."""
     if runs.machine != baseline.machine:
         return None
     shared = runs.whole.keys() & baseline.whole.keys()
@@ -91,7 +91,7 @@ def range_text(contest: Contest) -> str:
 
 
 def cost_clause(contest: Contest) -> str:
-    """Device-hours of one over those of the other, where they hold the same kind of device."""
+    """The ratio of device-hours, if both hold the same kind of device."""
     one, other = (cost_of(runs, None) for runs in (contest.baseline, contest.faster))
     assert one
     assert other

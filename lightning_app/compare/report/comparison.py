@@ -1,4 +1,4 @@
-"""A comparison, ready to be reported: the modes, and how they are called."""
+"""A comparison, ready to be reported: the modes, and their names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SEVERAL = 2
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all parts of a report are made from.
+    """What all parts of a report use.
 
     Attributes:
         content: of results.json.
         modes: with their runs.
-        target: the validation accuracy that time to accuracy is of.
+        target: the validation accuracy for time to accuracy.
         target_given: by the user.
         original_table: show the original study's table first.
     """
@@ -41,7 +41,7 @@ class Comparison:
         return len(self.content["machines"]) >= SEVERAL
 
     def name(self, runs: ModeRuns) -> str:
-        """With the machine, where there are several."""
+        """Includes the machine if there are several."""
         return f"{runs.mode.name} @ {runs.machine}" if self.several_machines else runs.mode.name
 
     @property
@@ -51,7 +51,7 @@ class Comparison:
 
     @property
     def _sides(self) -> str:
-        """Whole runs may have one for each epoch; counted steps have the first of them."""
+        """Whole runs may have one per epoch; counted steps have the first of them."""
         first, sides = self.content["image_size"], self.content["options"].get("data.image_size")
         if not isinstance(sides, list) or set(sides) == {first} or not self.whole:
             return f"{first}"
@@ -68,7 +68,7 @@ class Comparison:
         return [runs for runs in self.modes if runs.accuracies]
 
     def verdict(self, runs: ModeRuns) -> Verdict | None:
-        """On a mode's accuracy against the first's; None of the first itself, and of what was not tested."""
+        """On a mode's accuracy against the first's; None for the first itself, and for modes that were not tested."""
         if runs not in self.tested[1:]:
             return None
         return Verdict(self.tested[0].accuracies, runs.accuracies, comparisons=len(self.tested) - 1)

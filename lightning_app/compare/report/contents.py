@@ -1,4 +1,4 @@
-"""What a report has, in the order in which it is read; parts with nothing to show are left out."""
+"""What a report contains, in reading order; empty parts are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures as they are written in both reports."""
+"""How both reports write figures."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def percent(found: Spread | None, digits: int = 2) -> str:
 
 
 def gigabytes(value: int | None) -> str:
-    """Bytes, as people count memory."""
+    """Bytes, in gigabytes."""
     return NONE if value is None else f"{value / 1e9:.1f} GB"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds, or minutes where there are many."""
+    """Seconds, or minutes if there are many."""
     if seconds is None:
         return NONE
     if seconds < 120:

@@ -1,4 +1,4 @@
-"""report.html: one file that needs no other."""
+"""report.html: a single self-contained file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def template() -> Template:
 
 
 def tiles(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """(figure, what it is) to remember of a comparison."""
+    """(figure, what it is): the key figures of a comparison."""
     timed = [
         (rates.median, runs)
         for runs in comparison.modes

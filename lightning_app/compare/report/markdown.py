@@ -29,7 +29,7 @@ def section(table: Table) -> str:
 
 
 def line(cells: Sequence[str]) -> str:
-    """A row; what parts cells and rows is replaced in them."""
+    """A row; cell and row separators inside it are replaced."""
     return f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |"
 
 

@@ -7,7 +7,7 @@ from lightning_app.compare.report.comparison import Comparison
 
 
 def method(comparison: Comparison) -> list[str]:
-    """One rule a sentence or two."""
+    """One rule per sentence or two."""
     settings = comparison.content["settings"]
     counted = f"{settings['steps']} counted steps per mode in {settings['rounds']} rounds, alternating between modes"
     first = [f"{counted}, every second round in reverse order."] if settings["steps"] else []
@@ -22,7 +22,7 @@ def method(comparison: Comparison) -> list[str]:
 
 
 def provenance(comparison: Comparison) -> list[tuple[str, str]]:
-    """(name, value) of machines, versions, revisions and dates."""
+    """(name, value) for machines, versions, revisions and dates."""
     content = comparison.content
     dates = sorted(run["date"][:10] for run in content["runs"]) or [""]
     facts = [("measured", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}")]
@@ -38,5 +38,5 @@ def provenance(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def revisions(comparison: Comparison) -> list[str]:
-    """Of the code that made the runs; a + marks changes that were not committed."""
+    """Revisions of the code that made the runs; a + marks uncommitted changes."""
     return sorted({run["git"] or "unknown" for run in comparison.content["runs"]})

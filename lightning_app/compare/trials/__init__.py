@@ -1,1 +1,1 @@
-"""Which runs does a comparison start, in what order, and what is measured in each?"""
+"""Which runs does a comparison start, in what order, and what does it measure in each?"""

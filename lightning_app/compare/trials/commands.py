@@ -25,8 +25,8 @@ class Launchers:
         mpirun: the words of an mpirun, if there is one.
         open_mpi: it is Open MPI, whose options we know.
         srun: we are in a SLURM allocation, where each run is a job step.
-        cores: that this process may use; of each node, where SLURM gave us several.
-        nodes: that SLURM gave us.
+        cores: that this process may use; of each node, if SLURM allocated several.
+        nodes: that SLURM allocated.
     """
 
     mpirun: str | None
@@ -36,7 +36,7 @@ class Launchers:
     nodes: int = 1
 
     def launch_command(self, mode: Mode) -> list[str]:
-        """What comes before `python`; nothing for a process of our own, or ranks that Lightning starts."""
+        """What comes before `python`; empty for a single process, or ranks that Lightning starts."""
         ranks = mode.count if mode.kind == "ddp" else 1
         if self.srun:
             each = threads(mode, self.cores if mode.kind == "cpu" else self.cores * (mode.nodes or self.nodes))
@@ -47,13 +47,13 @@ class Launchers:
             return []
         words = [self.mpirun, "-np", str(ranks)]
         if self.open_mpi:
-            # Bound, each rank would have one core whatever there is; free, ranks share the cores out.
+            # With binding, each rank would have one core whatever there is; without, ranks divide the cores.
             words += ["--bind-to", "none", *(["--oversubscribe"] if ranks > self.cores else [])]
             words += ["--allow-run-as-root"] if os.geteuid() == 0 else []
         return words
 
     def all_reduce_command(self, mode: Mode) -> list[str]:
-        """For a program that is no fit: where Lightning would start the ranks, torchrun does."""
+        """For a program that is not a fit: torchrun starts the ranks if Lightning would."""
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={mode.count}"]
         return [*words, sys.executable] if (words := self.launch_command(mode)) else torchrun
 
@@ -65,7 +65,7 @@ class Launchers:
 
 
 def find_launchers() -> Launchers:
-    """Look around.
+    """Search this machine.
 
     Raises:
         UsageError: this process is one of several ranks.
@@ -76,7 +76,7 @@ def find_launchers() -> Launchers:
             f"compare starts its ranks itself, but {launch.launcher} started {launch.world_size} of it; leave "
             f"{launch.launcher} out. In SLURM, call it in the batch script or in an salloc shell."
         )
-    # The environment's own first: it need not have been activated.
+    # The environment's own first: it may not be activated.
     beside = Path(sys.executable).with_name("mpirun")
     mpirun = str(beside) if beside.exists() else shutil.which("mpirun")
     said = subprocess.run([mpirun, "--version"], capture_output=True, text=True).stdout if mpirun else ""
@@ -88,9 +88,9 @@ def find_launchers() -> Launchers:
 
 @contextmanager
 def on_cores(first: int, count: int) -> Iterator[None]:
-    """Processes that are started inside may use `count` of our cores, from the `first` on; the plan goes by that.
+    """Processes started inside may use `count` of our cores, from `first` on; the plan follows that.
 
-    Where there are too few, the first come again.
+    If there are too few, it wraps around.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield

@@ -1,8 +1,8 @@
-"""What a comparison has to know before it begins; also makes data and weights ready, so that no run is charged for it.
+"""What a comparison has to know before it starts; also prepares data and weights, so that no run is charged for it.
 
     python -m lightning_app.compare.trials.environment_facts FILE [the options of fit]
 
-A process of its own, started as the serial runs are: under SLURM it looks at the node that computes.
+A separate process, started like the serial runs: under SLURM, it examines the node that computes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from lightning_app.files import replace_file
 from lightning_app.provenance import git_revision, versions, visible_gpus
 from lightning_app.trainer.machine import this_machine
 
-# Beside what RunsFolder leaves out: where data lies, which differs between machines, and what compare sets itself.
+# In addition to what RunsFolder leaves out: where data is, which differs between machines, and what compare sets
+# itself.
 NOT_RECIPE = ("data.root", "model.weights", "seed_everything", "trainer.callbacks")
 
 
@@ -37,7 +38,7 @@ def main(args: list[str]) -> None:
 
 
 def facts(options: list[str]) -> dict[str, Any]:
-    """The recipe's and the machine's."""
+    """About the recipe and the machine."""
     config = fit_options(options).as_dict()
     data, weights = config["data"], str(config["model"]["weights"])
     recipe = {name: value for name, value in what_counts(config).items() if name not in NOT_RECIPE}
@@ -53,7 +54,7 @@ def facts(options: list[str]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Provenance of all that is measured here."""
+    """Provenance of everything measured here."""
     found = this_machine()
     return {
         **dataclasses.asdict(found),

@@ -20,11 +20,11 @@ class Mode:
     """One way to run the recipe.
 
     Attributes:
-        kind: cpu, gpu and ddp are the program's strategies; serial is `count` independent serial runs at once: what
-            ddp would reach if ranks never spoke, and small batches cost nothing; original is the plain loop of
-            `make bench`.
+        kind: cpu, gpu and ddp are the program's strategies; serial is `count` independent serial runs at once: what ddp
+            would reach if ranks never communicated and small batches cost nothing; original is the plain loop of `make
+            bench`.
         count: ranks of ddp, processes of serial, threads of cpu (0: all cores); 1 otherwise.
-        weak: ddp with a whole batch for each rank.
+        weak: ddp with a full batch per rank.
         nodes: of a SLURM job that ddp is spread over; 0 leaves that to SLURM.
     """
 
@@ -35,7 +35,7 @@ class Mode:
 
     @property
     def name(self) -> str:
-        """As it is typed, and called in reports."""
+        """As typed, and as named in reports."""
         if self.kind in ("gpu", "original") or (self.kind == "cpu" and not self.count):
             return self.kind
         where = f"@{self.nodes}" if self.nodes else ""
@@ -67,7 +67,7 @@ def parse_mode(text: str) -> Mode:
 
 
 def mode_from_name(name: str) -> Mode:
-    """The mode of a name that this program wrote."""
+    """The mode with a name that this program wrote."""
     if name == "original":
         return Mode("original")
     kind, _, count = name.removesuffix("-weak").partition(":")
@@ -78,10 +78,10 @@ def mode_from_name(name: str) -> Mode:
 
 
 def why_unavailable(mode: Mode, machine: Machine, launched: bool, nodes: int = 1) -> str | None:
-    """Why a machine cannot run a mode; None where it can.
+    """Why a machine cannot run a mode; None if it can.
 
     Args:
-        launched: whether mpirun or srun will start the ranks; they are asked then as they would be.
+        launched: whether mpirun or srun will start the ranks; then they are asked as they would be.
         nodes: that the ranks are spread over.
     """
     if mode.kind == "cpu" and mode.count > machine.cores:
@@ -103,7 +103,7 @@ def why_unavailable(mode: Mode, machine: Machine, launched: bool, nodes: int = 1
 
 
 def threads(mode: Mode, cores: int) -> int:
-    """Threads of one process of a mode on a CPU: the cores are shared out once."""
+    """Threads per process of a mode on a CPU: the cores are divided once."""
     if mode.kind == "cpu":
         return mode.count or cores
     return max(1, cores // mode.processes)

@@ -1,4 +1,4 @@
-"""How many cores other work kept busy during a run: what a comparison on a shared machine has to admit."""
+"""How many cores other work kept busy during a run, which a comparison on a shared machine has to admit."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# The columns of /proc/stat's first line that are work (proc(5)): user, nice, system, irq, softirq, steal.
+# The columns of /proc/stat's first line that count as work (proc(5)): user, nice, system, irq, softirq, steal.
 BUSY = (1, 2, 3, 6, 7, 8)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """A moment: seconds now, seconds that all cores have worked, and our ended children."""
+    """A moment: seconds now, seconds that all cores have worked, and those of our exited children."""
 
     now: float
     busy: float
     ours: float
 
     def other_cores_since(self, before: Clock) -> float:
-        """Mean number of cores that worked for others; of our own work, only children that have ended are known."""
+        """Mean number of cores that did other work; of our own work, only exited children are known."""
         busy = self.busy - before.busy - (self.ours - before.ours)
         return max(0.0, busy / (self.now - before.now))
 
 
 def read_clock(stat: Path = Path("/proc/stat")) -> Clock | None:
-    """None where the kernel does not tell (macOS)."""
+    """None if the kernel does not report it (macOS)."""
     if not stat.exists():
         return None
     columns = stat.read_text().split("\n", 1)[0].split()

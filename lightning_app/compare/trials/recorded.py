@@ -1,4 +1,4 @@
-"""results.json: everything that a comparison has measured so far, written anew after every run.
+"""results.json: everything that a comparison has measured so far, rewritten after every run.
 
     {"schema": 2, "recipe": hash, "options": {...}, "batch_size": 64, "image_size": 224, "settings": {...},
      "command": [...], "machines": {name: facts}, "unavailable": [{"mode", "machine", "reason"}],
@@ -6,7 +6,7 @@
                "other_cores", "failed", "earlier_failures": [{"date", "failed"}],
                "ranks": [what measuring/measure.py and measuring/all_reduce_timing.py leave]}]}
 
-Times are in seconds (moments since 1970), sizes in bytes. What is derived is not kept: it follows from the runs.
+Times are in seconds (moments since 1970), sizes in bytes. Derived values are not stored: they follow from the runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILE = "results.json"
 
 
 class Results:
-    """The content of a results.json, and its place.
+    """The content of a results.json, and its path.
 
     Args:
         path: of the file.
@@ -35,10 +35,10 @@ class Results:
 
     @classmethod
     def begin(cls, path: Path, facts: dict[str, Any], settings: dict[str, Any], command: list[str]) -> Results:
-        """Continue what lies there, or begin.
+        """Continue an existing file, or start a new one.
 
         Raises:
-            UsageError: what lies there is of another recipe or was measured otherwise.
+            UsageError: the existing file is for another recipe or was measured differently.
         """
         fresh = {
             "schema": SCHEMA,
@@ -63,7 +63,7 @@ class Results:
         return cls(path, found | {"command": command, "unavailable": elsewhere(found, facts["machine"]["host"])})
 
     def has(self, machine: str, key: tuple[str, str, int]) -> bool:
-        """Whether a run was made here, and did not fail."""
+        """Whether a run was made here and did not fail."""
         return any(run["machine"] == machine and run_key(run) == key and not run["failed"] for run in self.runs)
 
     @property
@@ -72,7 +72,7 @@ class Results:
         return self.content["runs"]
 
     def add(self, run: dict[str, Any]) -> None:
-        """Keep a run; it takes the place of an earlier one that failed, for rows come in the order of runs."""
+        """Store a run; it replaces an earlier one that failed, because rows come in the order of runs."""
         keys = [(old["machine"], run_key(old)) for old in self.runs]
         same = run["machine"], run_key(run)
         place = keys.index(same) if same in keys else len(keys)
@@ -81,14 +81,14 @@ class Results:
         self.save()
 
     def save(self) -> None:
-        """Put the file in place of the one before."""
+        """Replace the previous file."""
         replace_file(self.path, json.dumps(self.content, indent=1).encode())
 
     def merge(self, path: Path) -> None:
-        """Take in the runs of another machine.
+        """Add the runs of another machine.
 
         Raises:
-            UsageError: they are of another recipe, or were measured otherwise.
+            UsageError: they are for another recipe, or were measured differently.
         """
         other = read(path)
         if other["recipe"] != self.content["recipe"] or other["settings"] != self.content["settings"]:
@@ -104,7 +104,7 @@ class Results:
 
 
 def failures_of(run: dict[str, Any]) -> list[dict[str, Any]]:
-    """A run's failed attempts, its own included: none is forgotten when it is made again."""
+    """A run's failed attempts, including its own: none is forgotten when the run is repeated."""
     own = [{"date": run["date"], "failed": run["failed"]}] if run["failed"] else []
     return [*run.get("earlier_failures", []), *own]
 
@@ -118,7 +118,7 @@ def read(path: Path) -> dict[str, Any]:
     """The content of a file.
 
     Raises:
-        UsageError: it is no results.json of this version.
+        UsageError: it is not a results.json of this version.
     """
     try:
         content = json.loads(path.read_text())
@@ -134,7 +134,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def refuse_other_machines(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuse machines of one name that are not one machine, or whose software has changed.
+    """Refuse machines with the same name that are not the same machine, or whose software has changed.
 
     Raises:
         UsageError: with what differs.
@@ -151,17 +151,17 @@ def refuse_other_machines(path: Path, theirs: dict[str, Any], ours: dict[str, An
 
 
 def identity_of(machine: dict[str, Any]) -> dict[str, Any]:
-    """What two machines of one name must share to be one: hardware and versions."""
+    """What two machines of the same name have to share to be the same: hardware and versions."""
     return {**machine["versions"], "host_cores": machine["host_cores"], "gpus": machine["gpus"]}
 
 
 def elsewhere(content: dict[str, Any], machine: str) -> list[dict[str, Any]]:
-    """What other machines could not run; of this one it is found out again."""
+    """What other machines could not run; for this one it is determined again."""
     return [row for row in content["unavailable"] if row["machine"] != machine]
 
 
 def differing(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """In which options and settings two comparisons differ."""
+    """The options and settings in which two comparisons differ."""
     found = {**theirs["options"], **theirs["settings"]}, {**ours["options"], **ours["settings"]}
     names = sorted(name for name in found[0].keys() | found[1].keys() if found[0].get(name) != found[1].get(name))
     return "; ".join(f"{name} is {found[0].get(name)} there, {found[1].get(name)} here" for name in names)

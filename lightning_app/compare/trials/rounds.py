@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of, in which order, and the commands that make them."""
+"""Which runs a comparison consists of, in which order, and the commands for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_app.compare.trials.modes import Mode
 from lightning_app.compare.trials.trial import Trial, fit_command
 
 MEASURE = "lightning_app.compare.measuring.measure.Measure"
-# Speed alone: as many steps as are wanted, nothing evaluated, no checkpoint but the last.
+# Speed only: the requested number of steps, no evaluation, no checkpoint except the last.
 STEPS_ONLY = (
     *("--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "0"),
     *("--checkpoint.every_n_steps", "1000000", "--checkpoint.every_n_minutes", "1000000"),
@@ -22,10 +22,10 @@ STEPS_ONLY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How steps are counted: the same in all that goes into one results.json.
+    """How steps are counted: the same for everything in one results.json.
 
     Attributes:
-        steps: of each mode over all rounds; 0 is none.
+        steps: per mode over all rounds; 0 means none.
         rounds: into which they are divided.
         original_steps: the same for the original loop.
     """
@@ -60,9 +60,10 @@ class Recipe:
 def schedule(
     modes: Sequence[Mode], settings: Settings, seeds: int, recipe: Recipe, launchers: Launchers
 ) -> list[Trial]:
-    """All runs: rounds of counted steps first, the modes in turn, so that a slow hour slows all; then whole runs.
+    """All runs: first rounds of counted steps, alternating modes, so that a slow hour slows all; then whole runs.
 
-    Every second round and seed goes backward, so that no mode is always first, and a drift within a round cancels.
+    Every second round and seed runs in reverse order, so that no mode is always first, and a drift within a round
+    cancels.
     """
     trials = []
     for number in range(settings.rounds if settings.steps else 0):
@@ -82,7 +83,7 @@ def in_turn(modes: Sequence[Mode], number: int) -> Sequence[Mode]:
 
 
 def with_ceilings(modes: Sequence[Mode]) -> list[Mode]:
-    """After each ddp mode, as many serial processes at once; once for modes of as many ranks."""
+    """After each ddp mode, equally many serial processes at once; only once for modes with the same number of ranks."""
     found = []
     for mode in modes:
         found += [mode, Mode("serial", mode.count)] if exchanges_gradients(mode) else [mode]
@@ -112,7 +113,7 @@ def exchanges_gradients(mode: Mode) -> bool:
 
 
 def all_reduce_trial(mode: Mode, recipe: Recipe, launchers: Launchers) -> Trial:
-    """All-reduces of many sizes between the ranks of a mode."""
+    """All-reduces of many sizes between a mode's ranks."""
     folder = recipe.folder / "runs" / f"all-reduce-{mode.name.replace(':', '-')}"
     command = [
         *launchers.all_reduce_command(mode),
@@ -132,7 +133,7 @@ def whole_trial(mode: Mode, seed: int, recipe: Recipe, launchers: Launchers) -> 
 
 
 def strategy(mode: Mode, launchers: Launchers) -> list[str]:
-    """The one flag, and devices where Lightning starts the ranks."""
+    """The one flag, and devices if Lightning starts the ranks."""
     name = {"serial": "cpu", "cpu": "cpu", "gpu": "gpu", "ddp": "ddp"}[mode.kind]
     local = mode.kind == "ddp" and not launchers.launch_command(mode)
     return ["--trainer.strategy", name, *(["--trainer.devices", str(mode.count)] if local else [])]
@@ -145,7 +146,7 @@ def measuring(folder: Path, **arguments: int) -> list[str]:
 
 
 def placed(folder: Path) -> list[str]:
-    """Where the run's own files go; it always begins anew, for only then its times are whole."""
+    """Where the run's own files go; it always starts fresh, because only then are its times complete."""
     return ["--runs_dir", str(folder), "--name", "run", "--resume", "never"]
 
 

@@ -1,4 +1,4 @@
-"""One run of a mode, as a tree of processes of its own that does not outlive us."""
+"""One run of a mode, as a separate process tree that does not outlive us."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TAIL_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that is to be made.
+    """A run to be made.
 
     Attributes:
         mode: how.
         part: `steps` (counted steps only), `whole`, or `all_reduce` (the link between ranks).
         number: the round, or the seed.
         commands: of its processes; several for independent ones at once.
-        folder: where its processes leave their numbers, and what they say.
+        folder: where its processes write their results and their output.
     """
 
     mode: Mode
@@ -45,13 +45,13 @@ class Trial:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What tells the runs of one machine apart."""
+        """What distinguishes the runs of one machine."""
         return self.part, self.mode.name, self.number
 
 
 def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> dict[str, Any]:
-    """Make a run on a machine of these facts; the record of a run that failed says why."""
-    shutil.rmtree(trial.folder, ignore_errors=True)  # of an attempt that failed: its processes were ready then
+    """Make a run on a machine with these facts; the record of a failed run says why."""
+    shutil.rmtree(trial.folder, ignore_errors=True)  # from a failed attempt: its processes were ready then
     trial.folder.mkdir(parents=True)
     clock = read_clock()
     date, began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.time()
@@ -88,13 +88,13 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
 
 
 def other_cores(before: Clock | None) -> float | None:
-    """Cores that other work kept busy meanwhile. (The work of a SLURM job step is not our child's: unknown there.)"""
+    """Cores that other work kept busy meanwhile. (A SLURM job step is not our child, so its work is unknown there.)"""
     now = read_clock()
     return now.other_cores_since(before) if now and before else None
 
 
 def start(trial: Trial, index: int, command: list[str], cores: int) -> subprocess.Popen[bytes]:
-    """One of its processes, in a session of its own, on cores of its own where it is serial."""
+    """One of its processes, in its own session, and on its own cores if it is serial."""
     each = threads(trial.mode, cores)
     alone = trial.mode.kind in ("cpu", "serial")
     with on_cores(index * each if alone else 0, each if alone else cores), log_file(trial, index).open("wb") as log:
@@ -109,9 +109,9 @@ def start(trial: Trial, index: int, command: list[str], cores: int) -> subproces
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Signals that would end us wait until what is inside is done.
+    """Signals that would end us wait until the body is done.
 
-    Else one that comes while a process is being started leaves it running: nobody has it yet who could end it.
+    Otherwise one that arrives while a process is being started would leave it running, because nobody could end it yet.
     """
     asked: list[int] = []
     handlers = {number: handler for number in STOPPED_BY if callable(handler := signal.getsignal(number))}
@@ -127,12 +127,12 @@ def deferred() -> Iterator[None]:
 
 
 def log_file(trial: Trial, index: int) -> Path:
-    """What a process says."""
+    """The output of a process."""
     return trial.folder / f"output-{index}.txt"
 
 
 def wait(processes: Sequence[subprocess.Popen[bytes]], trial: Trial) -> str | None:
-    """Until all have ended, or one has failed: then why."""
+    """Wait until all have exited, or one has failed; returns why."""
     running = dict(enumerate(processes))
     while running:
         for index, process in list(running.items()):
@@ -146,7 +146,7 @@ def wait(processes: Sequence[subprocess.Popen[bytes]], trial: Trial) -> str | No
 
 
 def last_error(log: Path) -> str:
-    """The error that a process ended with, or the end of what it said."""
+    """The error that a process ended with, or the end of its output."""
     said = log.read_text(errors="replace")[-TAIL_CHARACTERS:].strip()
     lines = said.splitlines()
     errors = [line for line in lines if line.startswith("error: ") or "Error: " in line]
@@ -154,7 +154,7 @@ def last_error(log: Path) -> str:
 
 
 def read_ranks(trial: Trial) -> list[dict[str, Any]]:
-    """The numbers of all processes, the first rank's first; the original loop's are its last line."""
+    """The results of all processes, the first rank's first; the original loop's are its last line."""
     if trial.mode.kind == "original":
         return [json.loads(log_file(trial, 0).read_text().splitlines()[-1])]
     return [json.loads(path.read_text()) for path in sorted(trial.folder.glob("**/rank-*.json"))]

@@ -1,7 +1,7 @@
-"""Bars and lines by matplotlib, as SVG whose colours are the page's, so that they follow light and dark.
+"""Bars and lines drawn by matplotlib, as SVG in the page's colours, so that they follow light and dark mode.
 
-Lines differ in marker and dash, parts of bars in lightness, so that all is told apart in grey too. Names stand in a
-legend above the axes, where they can hide nothing.
+Lines differ in marker and dash, parts of bars in lightness, so that everything is distinguishable in greyscale. Names
+are in a legend above the axes, where they hide nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-# matplotlib draws in these colours; the page's variables (report.css) take their places.
+# matplotlib draws in these colours; the page's variables (report.css) replace them.
 VARIABLES = {"#010101": "--ink", "#020202": "--soft", "#030303": "--grid", "#040404": "--card"}
 TONES = [f"#0500{index:02x}" for index in range(5)]
 SHADES = [f"#0600{index:02x}" for index in range(8)]
@@ -54,9 +54,9 @@ class Bar:
 
     Attributes:
         parts: lengths end to end.
-        label: right of it.
-        whisker: from and to, where there is a spread.
-        hollow: it is no mode, but a bound.
+        label: to the right of it.
+        whisker: from and to, if there is a spread.
+        hollow: it is a bound, not a mode.
     """
 
     name: str
@@ -74,8 +74,8 @@ class Line:
         name: in the legend; empty for none.
         points: x and y.
         style: index of colour, dash and marker.
-        kind: `data` has markers and a line, `thin` is a further run of the same, `reference` a line alone, `predicted`
-            hollow markers, `points` markers alone, `bound` a dash at each point, which hides no marker.
+        kind: `data` has markers and a line, `thin` is another run of the same, `reference` only a line, `predicted`
+            hollow markers, `points` only markers, `bound` a dash at each point, which hides no marker.
         labels: beside the points.
     """
 
@@ -92,9 +92,9 @@ class Axis:
 
     Attributes:
         label: with its unit.
-        low, high: the ends; None leaves them to matplotlib.
-        ticks: values that are marked; none leaves them to matplotlib.
-        text: a tick as it is written.
+        low, high: the ends; None lets matplotlib choose.
+        ticks: values to mark; empty lets matplotlib choose.
+        text: formats a tick.
     """
 
     label: str
@@ -106,7 +106,7 @@ class Axis:
 
 
 def bar_chart(bars: Sequence[Bar], unit: str, parts: Sequence[str] = ()) -> str:
-    """Horizontal bars from zero; `parts` names what they are made of, for the legend."""
+    """Horizontal bars from zero; `parts` names their parts, for the legend."""
 
     def draw(axes: Axes) -> None:
         longest = max(max(sum(bar.parts), (bar.whisker or (0, 0))[1]) for bar in bars)
@@ -180,13 +180,13 @@ def draw_line(axes: Axes, line: Line) -> None:
         zorder={"reference": 1, "bound": 2}.get(line.kind, 3),  # a ceiling hides no measured point
     )
     for label, point in zip(line.labels, line.points, strict=False):
-        # Left of a rising line's end, or below a point, where nothing else is drawn.
+        # To the left of a rising line's end, or below a point, where nothing else is drawn.
         place, side = ((-8, 0), "right") if line.kind == "reference" else ((0, -14), "center")
         axes.annotate(label, point, place, textcoords="offset points", ha=side, fontsize="small")
 
 
 def draw_svg(draw: Callable[[Axes], None], height: float, label: str) -> str:
-    """What `draw` puts on the axes, with a legend above them, as an element of a page."""
+    """What `draw` puts on the axes, with a legend above them, as an HTML element."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -213,7 +213,7 @@ def to_element(canvas: Canvas, label: str) -> str:
         r"<style.*?</style>",
     ):
         svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)  # of groups: figure_1 is in every figure
+    svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)  # ids of groups: figure_1 is in every figure
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit-font", svg).replace("inherit-font", "system-ui, sans-serif")
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")

@@ -1,4 +1,4 @@
-"""A picture with its title and caption."""
+"""A figure with its title and caption."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`svg` is an element of a page."""
+    """`svg` is an HTML element."""
 
     title: str
     svg: str

@@ -31,7 +31,7 @@ def speed(comparison: Comparison) -> Figure | None:
 
 
 def efficiency(comparison: Comparison) -> Figure | None:
-    """Speed-up over one process divided by the ranks; what is predicted is drawn apart."""
+    """Speed-up over one process divided by the ranks; predictions are drawn separately."""
     strong = [runs for runs in comparison.modes if runs.mode.kind == "ddp" and not runs.mode.weak and runs.steps]
     lines: list[Line] = []
     places = dict.fromkeys((runs.machine, runs.mode.nodes) for runs in strong)
@@ -55,7 +55,7 @@ def efficiency(comparison: Comparison) -> Figure | None:
 
 
 def efficiency_lines(strong: Sequence[ModeRuns], comparison: Comparison, where: str, style: int) -> list[Line]:
-    """Of modes on one machine and as many nodes: measured, their ceilings, and what is predicted."""
+    """For modes on one machine and equally many nodes: measured, their ceilings, and predictions."""
     times = {runs.mode.count: each for runs in strong if (each := over_single_process(runs, comparison.modes))}
     if not times:
         return []
@@ -77,14 +77,14 @@ def efficiency_lines(strong: Sequence[ModeRuns], comparison: Comparison, where: 
 
 
 def over_single_process(runs: ModeRuns, modes: Sequence[ModeRuns]) -> float | None:
-    """Speed-up over one process that is like each of its own."""
+    """Speed-up over one process like each of its own."""
     single = single_process(runs, modes)
     times = ratio(runs, single) if single else None
     return times.median if times else None
 
 
 def predicted_points(out: Prediction, times: Mapping[int, float]) -> list[tuple[float, float]]:
-    """Ranks that were not measured, and their efficiency: that of the measured ones, times the predicted change."""
+    """Ranks not measured, and their efficiency: that of the measured ones, times the predicted change."""
     own, *others = out.steps
     per_rate = times[own.ranks] / own.images_per_second
     return [(each.ranks, per_rate * each.images_per_second / each.ranks) for each in others]

@@ -55,12 +55,12 @@ def accuracy(comparison: Comparison) -> Figure | None:
 
 
 def cost(comparison: Comparison) -> list[Figure]:
-    """Device-hours over time with the modes as points: one figure for each kind of device that is billed."""
+    """Device-hours over time with the modes as points: one figure per kind of billed device."""
     return [figure for kind in ("core", "GPU") if (figure := cost_by_time(comparison, kind))]
 
 
 def cost_by_time(comparison: Comparison, kind: str) -> Figure | None:
-    """Of whole runs where there are any, else of a million images."""
+    """For whole runs if there are any, else for a million images."""
     whole = bool(comparison.whole)
     points = []
     for runs in comparison.modes:

@@ -47,12 +47,12 @@ def cost_row(comparison: Comparison, runs: ModeRuns, cost: ModeCost) -> list[str
 
 
 def hours_text(hours: float) -> str:
-    """Three digits, also of a hundredth of an hour."""
+    """Three digits, even for a hundredth of an hour."""
     return number(hours) if hours >= 1 else f"{hours:.3g}"
 
 
 def energy_notes(whole: list[ModeRuns]) -> list[str]:
-    """What the energy is of, or why there is none."""
+    """What the energy covers, or why there is none."""
     if not whole:
         return ["Energy is measured in whole runs, and there are none."]
     notes = []

@@ -1,4 +1,4 @@
-"""Tables of the counted steps: throughput, the rounds one by one, and ranks that were predicted."""
+"""Tables of the counted steps: throughput, each round, and predictions for more ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THROUGHPUT = (
 
 
 def throughput(comparison: Comparison) -> Table:
-    """Speed of a step, and what it is made of; also the modes that were not run, with the reason."""
+    """Speed of a step, and what it consists of; also the modes that were not run, with the reason."""
     if not any(runs.steps or runs.reason for runs in comparison.modes):
         return Table("Speed", THROUGHPUT, [])
     body = [
@@ -62,7 +62,7 @@ def throughput_row(comparison: Comparison, runs: ModeRuns) -> list[str]:
 
 
 def rounds(comparison: Comparison) -> Table:
-    """Images/s of every round, so that none can be left out, and what else the machine did meanwhile."""
+    """Images/s of every round, so that none can be omitted, and what else the machine did meanwhile."""
     timed = [runs for runs in comparison.modes if runs.steps]
     numbers = sorted({number for runs in timed for number in runs.steps})
     head = ["mode", *(f"round {each + 1}" for each in numbers)]
@@ -83,7 +83,7 @@ def rounds(comparison: Comparison) -> Table:
 
 
 def other_load_notes(comparison: Comparison) -> list[str]:
-    """How busy others kept the machine."""
+    """How busy other work kept the machine."""
     runs = [run for mode in comparison.modes for run in [*mode.steps.values(), *mode.whole.values()]]
     loads = [run["other_cores"] for run in runs if run.get("other_cores") is not None]
     if not loads:
@@ -93,7 +93,7 @@ def other_load_notes(comparison: Comparison) -> list[str]:
 
 
 def predicted(comparison: Comparison) -> Table:
-    """Ranks that were not measured; the first row of each machine was, as a check."""
+    """Predictions for more ranks; the first row of each machine was measured, as a check."""
     head = ["ranks", "step (ms)", "of it waiting for gradients", "images/s", "measured (ms)"]
     body, notes = [], []
     for out in predictions(comparison.modes):

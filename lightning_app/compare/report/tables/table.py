@@ -10,12 +10,12 @@ from lightning_app.compare.report.formatting import NONE
 
 @dataclass(frozen=True)
 class Table:
-    """A table and what to know of it.
+    """A table and its notes.
 
     Attributes:
         title: of its section.
         head: names of the columns.
-        body: the rows; a row of two cells is a mode and why it has no numbers.
+        body: the rows; a row of two cells is a mode and the reason why it has no figures.
         notes: sentences below it.
         first: it comes before the figures.
     """
@@ -27,7 +27,7 @@ class Table:
     first: bool = False
 
     def compact(self) -> Table:
-        """Without the columns that hold nothing."""
+        """Without its empty columns."""
         full = [row for row in self.body if len(row) == len(self.head)]
         kept = [index for index in range(len(self.head)) if any(row[index] != NONE for row in full)]
         head = [self.head[index] for index in kept]

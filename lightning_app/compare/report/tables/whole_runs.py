@@ -1,4 +1,4 @@
-"""Tables of whole runs: accuracy and time, where the time went, and the original study's form."""
+"""Tables of whole runs: accuracy and time, where the time went, and the original study's format."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def wall_time(comparison: Comparison) -> Table:
 
 
 def original(comparison: Comparison) -> Table:
-    """Mode, hardware, training time and accuracy, as the original study has them."""
+    """Mode, hardware, training time and accuracy, in the original study's format."""
     body = []
     for runs in comparison.modes:
         if runs.wall_time and runs.accuracy:
