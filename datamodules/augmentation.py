@@ -1,7 +1,7 @@
-"""The augmentations of a batch: colour at the stored size, one resample to the training size, then erasing.
+"""The augmentation of a batch: colour at the stored size, one resample to the training size, then erasing.
 
-Every sample has its own draws, uniform numbers in [0, 1) that come in from outside (`sampling`); what is done with them
-here is a pure function, on whichever device the images are.
+Every sample has its own draws, uniform numbers in [0, 1) from `sampling`; everything here is a pure function of them,
+on whichever device the images are.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from datamodules.augmentations.mixing import Mix, draw_mix
 from datamodules.errors import DataError
 from datamodules.geometry import affine_resample, compose, crop, flip, rotate, shift, straight_resample
 
-# Columns of the draws. Each augmentation owns its columns, so switching one off leaves the others as they were.
+# Columns of the draws. Each augmentation has its own columns, so switching one off does not change the others.
 SCALE, RATIO, CROP_X, CROP_Y, FLIP, ANGLE, SHIFT_X, SHIFT_Y, BRIGHTNESS, CONTRAST, SATURATION, HUE = range(12)
 OPERATION, LEVEL, SIGN, ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range(12, 20)
 DRAWS = 20
-FIRST_DRAWS = 12  # drawn by themselves, so that adding columns behind them left every recipe as it was
-SMALL = 64  # stored pixels; the work of straight_resample grows with them, and beyond it grid_sample is quicker
+FIRST_DRAWS = 12  # drawn separately, so that later columns left every recipe unchanged
+SMALL = 64  # stored pixels; straight_resample's work grows with them, and beyond this grid_sample is faster
 
 
 class Changes(NamedTuple):
-    """What the draws of n images come to; computed for a whole epoch at once, so that a batch needs few kernels.
+    """What n images' draws amount to; computed for a whole epoch at once, so that a batch needs few kernels.
 
     Attributes:
         colors: of the colour jitter.
-        trivial: TrivialAugment's operations on colours; None without it.
+        trivial: TrivialAugment's colour operations; None without it.
         theta: float32 [n, 2, 3], from output to input coordinates in [-1, 1].
         erased: the rectangles of random erasing; None without it.
     """
@@ -45,22 +45,22 @@ class Changes(NamedTuple):
 
 @dataclass
 class Augment:
-    """What is done to a training image; a zero or null switches a step off.
+    """The augmentation of a training image; a zero or null switches a step off.
 
     Attributes:
-        crop_scale: least share of the area that a random resized crop keeps; the most is 1.
+        crop_scale: smallest share of the area that a random resized crop keeps; the largest is 1.
         crop_ratio: widest aspect ratio of that crop; the narrowest is its inverse.
-        flip: chance of a horizontal flip.
-        rotation: largest angle in degrees, to both sides.
-        pad_crop: largest shift in stored pixels, to all sides; the edge is filled by reflection.
+        flip: probability of a horizontal flip.
+        rotation: largest angle in degrees, in both directions.
+        pad_crop: largest shift in stored pixels, in all directions; the edge is filled by reflection.
         brightness, contrast, saturation: the factor is drawn from 1 - value to 1 + value.
         hue: the shift is drawn from -value to value, in turns of the colour circle, at most 0.5.
-        trivial_augment: one more operation for each image, of random strength (TrivialAugment's, but for two of them).
-        erasing: chance that a rectangle is painted over with the mean colour, 2 to 33% of the image.
-        mixup: each image is blended with another one of its batch, and the labels too; the share is drawn from
-            Beta(value, value). The training loss is then that of soft labels, and higher than validation's.
-        cutmix: a box of each image is taken from another one, and the labels in proportion; of Beta(value, value). With
-            mixup, each batch takes one or the other.
+        trivial_augment: one more operation per image, of random strength (TrivialAugment's, except two of them).
+        erasing: probability that a rectangle is painted over with the mean colour, 2 to 33% of the image.
+        mixup: blends each image and its label with another one of its batch; the share is drawn from Beta(value,
+            value). The training loss is then that of soft labels, and higher than the validation loss.
+        cutmix: takes a box of each image from another one, and the labels in proportion; from Beta(value, value). With
+            mixup, each batch uses one of the two.
     """
 
     crop_scale: float = 1.0
@@ -115,7 +115,7 @@ class Augment:
         return self.apply(images, self.changes(draws, images.shape[-1], size), size)
 
     def changes(self, draws: Tensor, stored_size: int, size: int) -> Changes:
-        """What is done to each image of side `stored_size` on its way to `size`, from float32 [n, DRAWS]."""
+        """The changes to each image of side `stored_size` on its way to `size`, from float32 [n, DRAWS]."""
         recoloring = trivial.recoloring(self.choose(draws)) if self.trivial_augment else None
         erased = None
         if self.erasing:
@@ -124,7 +124,7 @@ class Augment:
         return Changes(self.colors(draws), recoloring, self.theta(draws, stored_size), erased)
 
     def apply(self, images: Tensor, changes: Changes, size: int) -> Tensor:
-        """`__call__`, with what the draws come to."""
+        """`__call__`, given the changes."""
         images = jitter(images, *changes.colors)
         if changes.trivial is not None:
             images = trivial.recolor(images, changes.trivial)
@@ -136,7 +136,7 @@ class Augment:
         return images if changes.erased is None else erase(images, changes.erased)
 
     def draw_mix(self, seed: int, epoch: int, position: int, size: int) -> Mix | None:
-        """How the global batch that begins at a position is mixed, at side `size`; None where it is not."""
+        """How to mix the global batch that starts at a position, at side `size`; None if it is not mixed."""
         return draw_mix(self.mixup, self.cutmix, (seed, epoch), position, size)
 
     def colors(self, draws: Tensor) -> Jitter:
@@ -159,11 +159,12 @@ class Augment:
     def theta(self, draws: Tensor, stored_size: int) -> Tensor:
         """The geometric part: float32 [n, 2, 3], from output to input coordinates in [-1, 1].
 
-        In reading order of an image's way: shifted by pad_crop, cropped, flipped, rotated, and TrivialAugment's.
+        In the order in which an image goes through them: shifted by pad_crop, cropped, flipped, rotated, and
+        TrivialAugment's.
         """
         maps = []
         if self.pad_crop:
-            # A slice: for a list of columns, a GPU would wait for the list.
+            # A slice: with a list of columns, a GPU would wait for the list.
             pixels = torch.floor(draws[:, SHIFT_X : SHIFT_Y + 1] * (2 * self.pad_crop + 1)) - self.pad_crop
             maps.append(shift(pixels * 2 / stored_size))
         if self.crop_scale < 1:
@@ -179,8 +180,8 @@ class Augment:
     def window(self, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Width and height of the crop, as shares of the image's side.
 
-        torchvision draws area and ratio until the window fits, ten times at most; here the ratio is
-        drawn from those that fit, so that each sample needs a fixed number of draws.
+        torchvision draws area and ratio until the window fits, at most ten times; here the ratio is drawn from those
+        that fit, so that each sample needs a fixed number of draws.
         """
         area = self.crop_scale + (1 - self.crop_scale) * draws[:, SCALE]
         widest = torch.clamp(1 / area, max=self.crop_ratio).log()

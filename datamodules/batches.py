@@ -12,22 +12,22 @@ from datamodules.geometry import resample
 from datamodules.packed_cache import PackedImages
 from datamodules.sampling import Shard, draw_epoch
 
-# Share of the free memory of a GPU that the data set may take; the rest is the model's.
+# Share of a GPU's free memory that the data set may take; the rest is for the model.
 RESIDENT_SHARE = 0.25
 
 
 class ImageBatch(NamedTuple):
-    """What a model's step gets.
+    """The input of a model's step.
 
     Attributes:
-        images: [n, 3, size, size] in [0, 1]; normalising is the model's. On a CPU float32; on a GPU in the type and the
+        images: [n, 3, size, size] in [0, 1]; the model normalises them. On a CPU float32; on a GPU in the dtype and the
             memory format that the first convolution takes, see `input_type`.
         labels: int64 [n].
         indices: int64 [n], where the images lie in the packed cache.
         num_valid: leading images that count; the rest is padding.
         global_size: images that count in the global batch, over all ranks.
-        mixed_labels: int64 [n], labels of the images that are mixed into these; None where nothing is mixed.
-        own_share: how much of an image is its own; the rest is mixed in.
+        mixed_labels: int64 [n], labels of the images mixed into these; None if nothing is mixed.
+        own_share: share of an image that is its own; the rest is mixed in.
     """
 
     images: Tensor
@@ -40,7 +40,7 @@ class ImageBatch(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """All that the batches of an epoch look up, by position in its order.
+    """Everything that the batches of an epoch look up, by position in its order.
 
     Attributes:
         home_indices: int64 [N], indices into the packed cache, where the data set is.
@@ -63,12 +63,12 @@ class BatchMaker:
         seed: with the epoch, decides order and draws.
         augment: applied to the split `train`.
         device: where batches are made.
-        balanced: train on as many images of each class.
-        pixels: type of the images in a batch.
+        balanced: train on equally many images of each class.
+        pixels: dtype of the images in a batch.
 
     Attributes:
-        home: where the data set is: on a GPU with room for it, which it then never leaves, else in the CPU's memory.
-            What is looked up in it is looked up there, so that nothing is ever read back from a GPU.
+        home: where the data set is: on a GPU with room for it, where it then stays, else in CPU memory. Lookups in it
+            happen there, so that nothing is ever read back from a GPU.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class BatchMaker:
         self.seed, self.augment, self.device, self.pixels = seed, augment, device, pixels
         images = torch.from_numpy(packed.images)
         self.home = device if fits(images, device) else torch.device("cpu")
-        # What may be paged out, CUDA copies only once all before it is done.
+        # CUDA copies pageable memory only once all earlier work is done.
         self.pinned = device.type == "cuda" and self.home.type == "cpu"
         self.images = images.to(self.home)
         self.labels = torch.from_numpy(packed.labels).to(self.home)
@@ -124,7 +124,7 @@ class BatchMaker:
         return ImageBatch(images, labels, indices, shard.stop - shard.start, shard.global_size)
 
     def _enter(self, epoch: int, size: int) -> None:
-        """Look up and compute all that an epoch's batches have in common."""
+        """Look up and compute everything that an epoch's batches share."""
         if self.entered != (epoch, size):
             order, draws = draw_epoch(len(self.indices["train"]), self.seed, epoch, self.train_labels)
             home_indices = self.indices["train"][order.to(self.home)]
@@ -146,9 +146,9 @@ class BatchMaker:
 
 
 def input_type(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which the first convolution takes pixels, by Lightning's name of the precision.
+    """The dtype in which the first convolution takes pixels, from Lightning's name for the precision.
 
-    On a CPU float32 always, so that a batch is the same to the bit in each precision.
+    Always float32 on a CPU, so that a batch is bit-identical in each precision.
     """
     narrow = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     return torch.float32 if device.type == "cpu" else narrow.get(precision, torch.float32)
@@ -158,7 +158,7 @@ Fields = TypeVar("Fields", bound=tuple)
 
 
 def at(fields: Fields, spans: list[slice]) -> Fields:
-    """The spans of every tensor in a NamedTuple of tensors, None and further ones."""
+    """The spans of every tensor in a NamedTuple of tensors, None and nested ones."""
 
     def part(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -169,23 +169,23 @@ def at(fields: Fields, spans: list[slice]) -> Fields:
 
 
 def span_of(shard: Shard) -> slice:
-    """The positions of a shard; where it has none, one image to pad with."""
+    """The positions of a shard; if it has none, one image of padding."""
     return slice(shard.start, shard.stop) if shard.stop > shard.start else slice(0, 1)
 
 
 def together(parts: list[Tensor]) -> Tensor:
-    """Parts in one, without a copy of a single one."""
+    """Concatenate parts, without copying a single one."""
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def before(shard: Shard, span: slice) -> slice:
-    """The position before a shard's first one, in its global batch as in a ring."""
+    """The position before a shard's first one, treating its global batch as a ring."""
     position = span.start - 1 if span.start > shard.first else shard.first + max(shard.global_size, 1) - 1
     return slice(position, position + 1)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """Whether the data set may move to the device for good."""
+    """Whether the data set may move to the device permanently."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,8 +1,8 @@
 """Building a packed cache: in a temporary folder that is renamed when it is complete, so a killed build leaves nothing
 that looks finished.
 
-A lock lets one process build while the others wait; where the file system has no locks, every process builds its own
-and the first rename wins.
+A lock lets one process build while the others wait; if the file system has no locks, every process builds its own and
+the first rename wins.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from datamodules.packed_cache import (
 from datamodules.sources.source import Listing, Source
 from lightning_app.files import replace_file, sync
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # NFS and Lustre, by their mount options
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # NFS and Lustre, depending on mount options
 Log = Callable[[str], None]
 
 
 def open_or_pack(
     source: Source, dataset: str, cache_dir: Path, skip_bad: bool, log: Log, progress: bool = True
 ) -> PackedImages:
-    """Open the cache of a source, building it first where it is missing.
+    """Open the cache of a source, building it first if it is missing.
 
     Args:
         source: the data set.
         dataset: its name, the first part of the folder's name.
-        cache_dir: where caches lie.
-        skip_bad: leave unreadable images out (counted and logged) instead of stopping. Packed are the others in either
-            case: to decide for `skip` costs no second time.
-        log: gets one line for each thing a user should know.
+        cache_dir: where caches are kept.
+        skip_bad: leave unreadable images out (counted and logged) instead of stopping. The others are packed in either
+            case, so choosing `skip` later costs no second packing.
+        log: gets one line for each thing that a user should know.
         progress: draw a progress bar while building, on a terminal.
 
     Raises:
@@ -96,7 +96,7 @@ def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, p
             equal=equal_images(listing, labels, hashes),
         )
         if not skip_bad and any(isinstance(error, OSError) and error.errno for error in bad.values()):
-            # What the system refuses today it may give tomorrow, with the fingerprint unchanged: keep nothing.
+            # What the system refuses today it may give tomorrow, with an unchanged fingerprint: keep nothing.
             raise DataError(unreadable_images(report, shape[0]) + MEND)
         replace_file(temporary / "report.json", json.dumps(report, indent=1).encode())
         meta = Meta(
@@ -117,7 +117,7 @@ def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, p
 
 
 def check_space(cache_dir: Path, shape: tuple[int, ...]) -> None:
-    """Raise a DataError where the images will not fit, before any of them is read."""
+    """Raise a DataError if the images will not fit, before reading any of them."""
     place = next(each for each in (cache_dir, *cache_dir.absolute().parents) if each.exists())
     free = shutil.disk_usage(place).free
     if np.prod(shape) > free:
@@ -133,7 +133,7 @@ def no_space(cache_dir: Path, shape: tuple[int, ...], reason: str) -> DataError:
 
 
 def megabytes(shape: tuple[int, ...]) -> str:
-    """What uint8 of a shape take."""
+    """The size of a uint8 array of this shape."""
     return f"{np.prod(shape) / 1e6:,.0f} MB"
 
 
@@ -172,7 +172,7 @@ def write_images(
 
 
 def equal_images(listing: Listing, labels: np.ndarray, hashes: np.ndarray) -> list[tuple[str, str, str, str]]:
-    """Images whose stored pixels are those of an image in an earlier split: (split, name, earlier split, name)."""
+    """Images with the same stored pixels as one in an earlier split: (split, name, earlier split, name)."""
     first: dict[int, tuple[str, str]] = {}
     found: list[tuple[str, str, str, str]] = []
     split_of = np.repeat(list(listing.split_sizes), list(listing.split_sizes.values()))
@@ -185,7 +185,7 @@ def equal_images(listing: Listing, labels: np.ndarray, hashes: np.ndarray) -> li
 
 
 def tell_of_others(packed: PackedImages, log: Log) -> None:
-    """Say how much room caches take that nobody may need any more."""
+    """Report how much space caches take that may no longer be needed."""
     if others := other_caches(packed):
         log(
             f"{packed.folder.parent} has {len(others)} other packed data sets, {sum(others.values()) / 1e6:,.0f} MB; "
@@ -194,7 +194,7 @@ def tell_of_others(packed: PackedImages, log: Log) -> None:
 
 
 def publish(temporary: Path, folder: Path) -> None:
-    """Rename the finished cache to its place; where another builder was first, keep that one."""
+    """Rename the finished cache to its destination; if another builder was first, keep that one."""
     try:
         os.rename(temporary, folder)
         sync(folder.parent)
@@ -204,7 +204,7 @@ def publish(temporary: Path, folder: Path) -> None:
 
 
 def acquire_lock(folder: Path, log: Log) -> BaseFileLock | None:
-    """Wait for the build lock of a cache; None where the file system has no locks."""
+    """Wait for the build lock of a cache; None if the file system has no locks."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock")
@@ -213,7 +213,7 @@ def acquire_lock(folder: Path, log: Log) -> BaseFileLock | None:
         except Timeout:
             log(f"another process is packing {folder.name}: waiting for it")
             lock.acquire()
-    except NotImplementedError:  # older filelock's word for a file system without locks
+    except NotImplementedError:  # older filelock's error for a file system without locks
         return None
     except OSError as error:
         if error.errno in NO_LOCKS:
@@ -226,7 +226,7 @@ def acquire_lock(folder: Path, log: Log) -> BaseFileLock | None:
 
 @contextmanager
 def building(folder: Path, log: Log) -> Iterator[None]:
-    """Hold the build lock of a cache, and clear away what killed builders left."""
+    """Hold the build lock of a cache, and remove what killed builders left."""
     lock = acquire_lock(folder, log)
     if lock is None:
         yield

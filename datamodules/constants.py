@@ -1,6 +1,6 @@
-"""Small constant tensors, made once for each device.
+"""Small constant tensors, created once per device.
 
-A GPU makes the CPU wait while it copies one, so no batch may make its own.
+A GPU makes the CPU wait while it copies one, so no batch should create them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """Numbers as a tensor with the type and the device of another."""
+    """Numbers as a tensor with another tensor's dtype and device."""
     return made(values, like.dtype, like.device)
 
 
 def pixel_centers(size: int, like: Tensor) -> Tensor:
-    """Where the centres of `size` pixels lie on a line from -1 to 1, with the type and the device of another tensor."""
+    """Centres of `size` pixels on a line from -1 to 1, with another tensor's dtype and device."""
     return centers(size, like.dtype, like.device)
 
 

@@ -102,24 +102,24 @@ class ImageData(pl.LightningDataModule):
 
     @cached_property
     def indices(self) -> dict[str, torch.Tensor]:
-        """Row numbers of train, val and test, int64; on first use they are logged, a line for each split."""
+        """Row numbers of train, val and test, int64; logged on first use, one line per split."""
         indices = split_indices(self.packed, self.val_fraction, self.seed)
         for line in report_lines(self.packed, indices):
             log.info(line)
         return indices
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle: without the images of its last device."""
+        """For pickle: without the images on its last device."""
         return self.__dict__ | {"_maker": None}
 
     def __str__(self) -> str:
-        """What it is, without packing it: Lightning's own asks for loaders."""
+        """A description, without packing: Lightning's own asks for loaders."""
         opened = self.__dict__.get("indices", {})
         splits = {split: len(indices) for split, indices in opened.items()} or "not opened yet"
         return f"ImageData(dataset={self.dataset!r}, root={str(self.root)!r}, images={splits})"
 
     def write_report(self, path: Path) -> None:
-        """All there is to say about the data, with every file that was ignored, unreadable or equal to another.
+        """The full report on the data, with every file that was ignored, unreadable or equal to another.
 
         Raises:
             OSError: it cannot be written.
@@ -128,7 +128,7 @@ class ImageData(pl.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """Classes in the data; packs it first where that hasn't been done."""
+        """Number of classes in the data; packs it first if that has not been done."""
         return len(self.packed.classes)
 
     def prepare_data(self) -> None:
@@ -170,7 +170,7 @@ class ImageData(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _trainer_epoch(self) -> int:
-        """The epoch whose order and augmentation are drawn: the first, again and again, where the user overfits."""
+        """The epoch whose order and augmentation are drawn: always the first if the user overfits."""
         if self.trainer is None or self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set by a connector
             return 0
         return self.trainer.current_epoch
@@ -220,13 +220,13 @@ def open_source(dataset: Dataset, root: Path, stored_size: int | None, reading: 
 
 
 def native_size_only(dataset: Dataset, stored_size: int | None, native: int) -> None:
-    """Raise a DataError where a size is asked for that the data set does not come in."""
+    """Raise a DataError if a size is requested that the data set does not come in."""
     if stored_size not in (None, native):
         raise DataError(f"data.stored_size is {stored_size}, but {dataset} is stored at {native}; leave it out.")
 
 
 def split_indices(packed: PackedImages, val_fraction: float, seed: int) -> dict[str, torch.Tensor]:
-    """Row numbers of train, val and test; val is held out of train where the data has none of its own."""
+    """Row numbers of train, val and test; val is held out of train if the data has no val."""
     indices = {split: packed.indices(split) for split in ("train", "val", "test")}
     if val_fraction and not len(indices["val"]):
         train, names = indices["train"], packed.names()
@@ -236,7 +236,7 @@ def split_indices(packed: PackedImages, val_fraction: float, seed: int) -> dict[
 
 
 def check_share(**values: float) -> None:
-    """Raise a DataError for the first value that is no share of a whole."""
+    """Raise a DataError for the first value that is not a fraction."""
     for name, value in values.items():
         if not 0 <= value < 1:
             raise DataError(f"data.{name} is {value}; expected a share in [0, 1).")

@@ -1,4 +1,4 @@
-"""What a run says about its data at the start: a line for each split, and what was left out and why."""
+"""What a run prints about its data at the start: one line per split, and what was left out and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST = 3  # names that stand for the others
 
 
 def report_lines(packed: PackedImages, indices: dict[str, Tensor]) -> list[str]:
-    """What to log.
+    """The lines to log.
 
     Args:
         packed: the open cache.
@@ -31,7 +31,7 @@ def report_lines(packed: PackedImages, indices: dict[str, Tensor]) -> list[str]:
 
 
 def split_line(packed: PackedImages, split: str, indices: np.ndarray) -> str:
-    """Images, classes, fewest and most a class."""
+    """Images, classes, smallest and largest class."""
     counts = np.bincount(packed.labels[indices], minlength=len(packed.classes))
     least, most = int(counts.argmin()), int(counts.argmax())
     spread = f"{counts[least]:,} each"
@@ -60,7 +60,7 @@ def equal_counts(equal: Iterable[tuple[str, str, str, str]]) -> str:
 
 
 def some(names: list[str]) -> str:
-    """The first names, and a sign that there are more."""
+    """The first names, and a mark if there are more."""
     return ", ".join(names[:FIRST]) + (", ..." if len(names) > FIRST else "")
 
 

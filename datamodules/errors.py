@@ -1,4 +1,4 @@
-"""What goes wrong with the user's data."""
+"""Errors in the user's data."""
 
 from lightning_app.errors import UserError
 

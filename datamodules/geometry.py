@@ -1,7 +1,7 @@
 """Affine maps of a batch, and the one resampling that applies them.
 
-A map takes coordinates of the result to coordinates of the source, both in [-1, 1] over the image's
-area (`align_corners=False`), as `torch.nn.functional.affine_grid` has it.
+A map takes coordinates in the result to coordinates in the source, both in [-1, 1] over the image's area
+(`align_corners=False`), as in `torch.nn.functional.affine_grid`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from datamodules.constants import pixel_centers
 
 
 def shift(offset: Tensor) -> Tensor:
-    """Look `offset` [n, 2] (x, y) further on: float [n, 3, 3]."""
+    """Shift by `offset` [n, 2] (x, y): float [n, 3, 3]."""
     theta = identity(offset)
     theta[:, :2, 2] = offset
     return theta
 
 
 def crop(width: Tensor, height: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Enlarge a window of relative size (width, height) [n]; x and y in [0, 1] say where it lies."""
+    """Enlarge a window of relative size (width, height) [n]; x and y in [0, 1] give its position."""
     theta = identity(width)
     theta[:, 0, 0], theta[:, 1, 1] = width, height
     theta[:, 0, 2], theta[:, 1, 2] = (1 - width) * (2 * x - 1), (1 - height) * (2 * y - 1)
@@ -31,7 +31,7 @@ def crop(width: Tensor, height: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def flip(flipped: Tensor) -> Tensor:
-    """Mirror left and right where bool `flipped` [n] says so."""
+    """Mirror left and right where bool `flipped` [n] is true."""
     theta = identity(flipped, dtype=torch.float32)
     theta[:, 0, 0] = torch.where(flipped, -1.0, 1.0)
     return theta
@@ -59,7 +59,7 @@ def identity(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def affine_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
     """Resample images through their maps, bilinear, reflecting beyond the edge.
 
-    grid_sample has no antialiasing, so images larger than the result are reduced first.
+    grid_sample has no antialiasing, so images larger than the result are shrunk first.
 
     Args:
         images: float [n, 3, S, S].
@@ -74,10 +74,10 @@ def affine_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
 
 
 def straight_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
-    """`affine_resample` for maps that turn nothing: along x, then along y, by two small matrix products.
+    """`affine_resample` for maps without rotation: along x, then along y, by two small matrix products.
 
-    On a CPU, from 32 pixels to 224, they take a third of grid_sample's time; from 96 on, more than it. Arguments and
-    result as there.
+    On a CPU, from 32 pixels to 224, this takes a third of grid_sample's time; from 96 on, more than it. Arguments and
+    result are the same.
     """
     images = shrink(images, size)
     stored = images.shape[-1]
@@ -87,15 +87,15 @@ def straight_resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
 
 
 def bilinear_weights(scale: Tensor, offset: Tensor, stored: int, size: int) -> Tensor:
-    """What each of `size` points of a line takes of `stored` pixels, reflecting beyond the edge.
+    """The weight of each of `stored` pixels in each of `size` points on a line, reflecting beyond the edge.
 
     Args:
-        scale, offset: float [n], from coordinates of the result to those of the source.
+        scale, offset: float [n], from coordinates in the result to those in the source.
 
     Returns:
         float [n, size, stored]; a row sums up to 1.
     """
-    at = (scale[:, None] * pixel_centers(size, scale) + offset[:, None] + 1) * (stored / 2)  # pixel i lies at i + 0.5
+    at = (scale[:, None] * pixel_centers(size, scale) + offset[:, None] + 1) * (stored / 2)  # pixel i is at i + 0.5
     at = torch.remainder(at, 2 * stored)
     at = (torch.minimum(at, 2 * stored - at) - 0.5).clamp(0, stored - 1)
     pixels = torch.arange(stored, device=scale.device, dtype=scale.dtype)
@@ -106,7 +106,7 @@ def affine_grid(theta: Tensor, size: int) -> Tensor:
     """`F.affine_grid` for squares, [n, size, size, 2], by broadcast sums instead of a matrix product."""
     along_x, along_y = (theta[:, :, :2, None] * pixel_centers(size, theta)).unbind(2)
     along_y = along_y + theta[:, :, 2, None]
-    # x of all pixels, then y of all: as grid_sample reads them, and one sum over memory in order.
+    # x of all pixels, then y of all: grid_sample reads them in this order, and it is one sum over memory in order.
     return (along_x[:, :, None, :] + along_y[:, :, :, None]).permute(0, 2, 3, 1)
 
 
@@ -118,7 +118,7 @@ def resample(images: Tensor, size: int) -> Tensor:
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
-    """Reduce images that are larger than `size`, antialiased; leave others as they are."""
+    """Shrink images that are larger than `size`, antialiased; leave others unchanged."""
     if images.shape[-1] <= size:
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)

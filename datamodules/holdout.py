@@ -1,4 +1,4 @@
-"""Holding out part of a set so that every class keeps its share, and so that it stays when images come and go."""
+"""Holds out part of a set so that every class keeps its share, and stays stable when images come and go."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def held_out(labels: Sequence[int] | Sequence[str], names: Sequence[str], fraction: float, seed: str) -> np.ndarray:
-    """Which images are held out: of each class, those with the lowest hashes of seed and name.
+    """Which images are held out: in each class, those with the lowest hashes of seed and name.
 
-    An image that is added or removed changes the choice by one or two of its class, and by none of the others.
+    Adding or removing an image changes the choice for one or two images of its class, and for none of the others.
 
     Args:
         labels: N classes.

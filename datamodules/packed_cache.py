@@ -1,4 +1,4 @@
-"""The packed cache: one data set as memory-mapped arrays, built once and never half.
+"""The packed cache: one data set as memory-mapped arrays, built once and never incomplete.
 
 A cache is a folder `<dataset>-<fingerprint>/` with
 
@@ -8,7 +8,7 @@ A cache is a folder `<dataset>-<fingerprint>/` with
     report.json   what was decided, ignored, unreadable and equal while it was packed
     meta.json     classes, split sizes, checksums of the other files
 
-`packing` builds it.
+`cache_building` builds it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHECKED = ("images.npy", "labels.npy", "names.json", "report.json")
 
 
 class Meta(TypedDict):
-    """What meta.json holds."""
+    """The content of meta.json."""
 
     format: int
     dataset: str
@@ -43,13 +43,13 @@ class Meta(TypedDict):
 
 
 class Report(TypedDict):
-    """What report.json holds.
+    """The content of report.json.
 
     Attributes:
         notes: what was decided about the data, a sentence each.
-        ignored: (name, reason) of the files that are no rows.
-        unreadable: (name, reason) of the rows whose label is -1.
-        equal: (split, name, earlier split, name) of images that equal one of an earlier split, pixel by pixel.
+        ignored: (name, reason) for the files that are not rows.
+        unreadable: (name, reason) for the rows whose label is -1.
+        equal: (split, name, earlier split, name) for images that equal one in an earlier split, pixel by pixel.
     """
 
     notes: list[str]
@@ -75,7 +75,7 @@ class PackedImages:
     meta: Meta
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle: its place, not its pixels."""
+        """For pickle: its path, not its pixels."""
         return open_packed, (self.folder,)
 
     @property
@@ -84,7 +84,7 @@ class PackedImages:
 
     @property
     def content(self) -> str:
-        """A short name for what there is to learn: the same wherever it lies, and whenever it was packed.
+        """A short name for what there is to learn: the same wherever it is stored, and whenever it was packed.
 
         Names are part of it: they decide which images are held out.
         """
@@ -93,7 +93,7 @@ class PackedImages:
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def indices(self, split: str) -> np.ndarray:
-        """Row numbers of a split, ascending int64, without images that could not be read."""
+        """Row numbers of a split, ascending int64, without unreadable images."""
         sizes = self.meta["split_sizes"]
         start = sum(sizes[earlier] for earlier in list(sizes)[: list(sizes).index(split)])
         return start + np.flatnonzero(self.labels[start : start + sizes[split]] >= 0)
@@ -103,7 +103,7 @@ class PackedImages:
         return json.loads((self.folder / "names.json").read_text())
 
     def report(self) -> Report:
-        """What there is to say about the data."""
+        """The report on the data."""
         return json.loads((self.folder / "report.json").read_text())
 
 
@@ -115,7 +115,7 @@ def open_packed(folder: Path) -> PackedImages:
     """
     try:
         meta: Meta = json.loads((folder / "meta.json").read_text())
-        # Copy-on-write: torch wants memory that it may write to, the file stays as it is.
+        # Copy-on-write: torch wants writable memory; the file does not change.
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy")
         rows = sum(meta["split_sizes"].values())
@@ -151,7 +151,7 @@ def verify(packed: PackedImages) -> None:
 
 
 def unchanged(packed: PackedImages, name: str) -> bool:
-    """Whether a file of a cache can be read and is what was written."""
+    """Whether a file of a cache is readable and is what was written."""
     try:
         return sha256_of(packed.folder / name) == packed.meta["sha256"][name]
     except (OSError, KeyError):
@@ -168,7 +168,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_unreadable(packed: PackedImages, skip_bad: bool, log: Callable[[str], None]) -> None:
-    """Images that cannot be read: logged when they may be skipped, else one error that names them.
+    """Handle unreadable images: log them if they may be skipped, else raise one error that names them.
 
     Raises:
         DataError: they may not be skipped, or without them a class has no training image.
@@ -186,7 +186,7 @@ def check_unreadable(packed: PackedImages, skip_bad: bool, log: Callable[[str], 
 
 
 def unreadable_images(report: Report, total: int) -> str:
-    """Their number, and the first ones with the reasons."""
+    """Their number, and the first ones with reasons."""
     bad = report["unreadable"]
     names = "\n  ".join(f"{name}: {reason}" for name, reason in bad[:NAMES_IN_ERROR])
     more = f"\n  and {len(bad) - NAMES_IN_ERROR} more" if len(bad) > NAMES_IN_ERROR else ""
@@ -194,6 +194,6 @@ def unreadable_images(report: Report, total: int) -> str:
 
 
 def other_caches(packed: PackedImages) -> dict[Path, int]:
-    """The caches that lie beside this one, with their bytes: of other data, other options, or before a change."""
+    """The caches beside this one, with their bytes: from other data, other options, or before a change."""
     found = {path.parent for path in packed.folder.parent.glob("*/meta.json")} - {packed.folder}
     return {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in sorted(found)}

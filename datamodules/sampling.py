@@ -1,7 +1,7 @@
 """Which images a rank sees in a step: batches as positions, not as pixels.
 
-The order of an epoch is a function of (seed, epoch) alone and the batch size is that of the global
-batch, so 1, 2 or 64 ranks walk through the same batches, each taking its slice.
+The order of an epoch is a function of (seed, epoch) alone and the batch size is the global batch's, so 1, 2 or 64 ranks
+go through the same batches, each taking its slice.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Shard(NamedTuple):
     Attributes:
         split: train, val or test.
         epoch: decides the order and the random draws.
-        start, stop: positions in the order of the epoch; the same, where this rank has nothing to do.
+        start, stop: positions in the epoch's order; equal if this rank has no images.
         size: images to put into the batch, at least 1; those beyond `stop - start` are padding.
         global_size: images in the global batch, over all ranks.
-        first: position at which the global batch begins.
+        first: position at which the global batch starts.
     """
 
     split: str
@@ -38,14 +38,14 @@ class Shard(NamedTuple):
 
 
 class TrainShards:
-    """An epoch of training: global batches in order, the last one short, and of each this rank's slice.
+    """A training epoch: this rank's slices of the global batches, in order; the last batch is short.
 
     Args:
         num_images: images in the split.
         batch_size: of the global batch.
         rank, world_size: this process among those that share a batch.
-        epoch: called when an epoch starts, tells its number.
-        behind: called then too, tells how many of its batches are behind: of a run that is resumed.
+        epoch: called when an epoch starts; returns its number.
+        behind: called then too; returns how many of its batches are done, if the run is resumed.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class TrainShards:
             yield self.shard(epoch, first)
 
     def state_dict(self) -> dict[str, int]:
-        """Empty: the trainer counts the batches. That it is here tells Lightning that an epoch can be gone on with."""
+        """Empty, because the trainer counts the batches; its existence tells Lightning that an epoch can be resumed."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Nothing to do."""
 
     def shard(self, epoch: int, first: int) -> Shard:
-        """This rank's slice of the global batch that begins at position `first`."""
+        """This rank's slice of the global batch that starts at position `first`."""
         global_size = min(self.batch_size, self.num_images - first)
         start = first + self.rank * global_size // self.world_size
         stop = first + (self.rank + 1) * global_size // self.world_size
@@ -87,9 +87,9 @@ class TrainShards:
 class EvalShards:
     """Every image of a split once, in order, in chunks of one size dealt to the ranks in turn.
 
-    The last chunk is padded to the full size: logits differ in their last bits with the size of the
-    batch, and so could a count, if the chunks depended on the number of ranks. A rank without a chunk gets
-    one of padding only: Lightning skips an empty loader, and the other ranks would wait for it at the end.
+    The last chunk is padded to the full size: logits differ in their last bits with the size of the batch, and so could
+    a count if the chunks depended on the number of ranks. A rank without a chunk gets one of padding only: Lightning
+    skips an empty loader, and the other ranks would wait for it at the end.
     """
 
     def __init__(self, split: str, num_images: int, chunk_size: int, rank: int, world_size: int) -> None:
@@ -111,7 +111,7 @@ class EvalShards:
 
 
 class EpochDraws(NamedTuple):
-    """All that is random in an epoch, drawn at once so that no step has to.
+    """Everything random in an epoch, drawn at once so that no step has to.
 
     Attributes:
         order: int64 [N], positions to indices within the split.
@@ -127,8 +127,8 @@ def draw_epoch(num_images: int, seed: int, epoch: int, balanced: Tensor | None =
 
     Args:
         num_images: images in the split.
-        balanced: int64 [num_images], labels, for an order in which every class has the same share; None takes each
-            image once.
+        balanced: int64 [num_images], labels, for an order in which every class has the same share; None uses each image
+            once.
     """
     seeds = np.random.SeedSequence((seed, epoch)).generate_state(3, np.uint64)
     order, first, more = (torch.Generator().manual_seed(int(each >> 1)) for each in seeds)
@@ -143,9 +143,9 @@ def shuffle(num_images: int, generator: torch.Generator) -> Tensor:
 
 
 def balance(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """int64 [N], indices of which each class has N / classes, or one more.
+    """int64 [N], indices; each class has N / classes of them, or one more.
 
-    Within a class, every image comes before one comes twice, so that nothing is repeated more than it has to be.
+    Within a class, every image appears once before any appears twice, so that nothing repeats more than necessary.
     """
     classes = labels.unique()
     extra = torch.randperm(len(classes), generator=generator) < len(labels) % len(classes)

@@ -1,5 +1,5 @@
-"""The network, how it is trained and measured, and the artifact that training leaves behind.
+"""The network, how it is trained and evaluated, and the artifact that training produces.
 
-For the program, for serving, and for anybody's script. May import its kernels and the leaves of lightning_app; knows
-nothing of data sets or launchers.
+For the program, for serving, and for any script. May import its kernels and the leaves of lightning_app; knows nothing
+about data sets or launchers.
 """

@@ -1,8 +1,8 @@
-"""The artifact: what training leaves behind for everything that comes after.
+"""The artifact: what training leaves for all later steps.
 
-A folder with `weights.safetensors` (the backbone's tensors under torchvision's names), `model.json`
-(backbone, classes, sizes, normalisation, metrics, provenance) and, where there were test images, some
-of them below `examples/`. Neither Lightning nor the config is needed to load it.
+A folder with `weights.safetensors` (the backbone's tensors under torchvision's names), `model.json` (backbone, classes,
+sizes, normalisation, metrics, provenance) and, if there were test images, some of them in `examples/`. Loading it needs
+neither Lightning nor the config.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ EXAMPLES = "examples"
 def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     """Load a trained network, ready for inference, and its card.
 
-    The network takes pixels, float [n, 3, size, size] in [0, 1] with size = card["input_size"], and gives
-    logits [n, number of classes]. Its backbone is torchvision's own, so it can be traced, exported and quantised.
+    The network takes pixels, float [n, 3, size, size] in [0, 1] with size = card["input_size"], and returns logits [n,
+    number of classes]. Its backbone is torchvision's, so it can be traced, exported and quantised.
 
     Raises:
-        ModelError: no artifact there, a damaged one, one with links, one of a newer schema, or weights that are not
-            all finite.
+        ModelError: the artifact is missing, damaged, has links or a newer schema, or its weights are not all finite.
     """
     card = read_card(Path(folder))
     network = Network(card["backbone"], len(card["classes"]), card["mean"], card["std"], kernels=False)
@@ -50,13 +49,13 @@ def load_artifact(folder: str | Path) -> tuple[Network, dict[str, Any]]:
 def save_artifact(
     folder: Path, network: Network, card: dict[str, Any], pictures: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write an artifact; the folder appears when it is whole and on the disk.
+    """Write an artifact; the folder appears once it is complete and on disk.
 
     Args:
         folder: replaced if it exists.
-        network: its averaged weights, where there are any.
+        network: its averaged weights, if there are any.
         card: backbone, classes, input_size, stored_size, mean, std, metrics, provenance.
-        pictures: the content of files that the card speaks of, by their path inside the folder.
+        pictures: the content of files that the card names, by their path inside the folder.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -68,7 +67,7 @@ def save_artifact(
             (temporary / name).write_bytes(content)
         (temporary / CARD).write_text(json.dumps({"schema": SCHEMA, **card}, indent=1))
         save_file(state, temporary / WEIGHTS)
-        shutil.copymode(temporary / CARD, temporary / WEIGHTS)  # safetensors makes it the owner's alone
+        shutil.copymode(temporary / CARD, temporary / WEIGHTS)  # safetensors makes it readable only by the owner
         for path in (temporary, *temporary.rglob("*")):
             sync(path)
         put_in_place(temporary, folder)
@@ -77,7 +76,7 @@ def save_artifact(
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
-    """Rename a folder to its place; what was there is removed only afterwards."""
+    """Rename a folder to its destination; the previous one is removed only afterwards."""
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         os.rename(folder, old)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.errors import ModelError
 
-# Networks that give further answers while training, for losses of their own: they are built without.
+# Networks with auxiliary classifiers, for losses in training: they are built without.
 ONE_ANSWER = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
@@ -23,10 +23,10 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
     Args:
         name: as in `torchvision.models.list_models()`, for example mobilenet_v2.
         num_classes: width of the last layer.
-        dropout: rate before the last layer, for networks that take it; None is torchvision's own.
+        dropout: rate before the last layer, for networks that take it; None is torchvision's default.
 
     Raises:
-        ModelError: no network has this name, or it takes no dropout.
+        ModelError: no network has this name, or it does not take dropout.
     """
     from torchvision import models
 
@@ -39,7 +39,7 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
 
 
 def check_name(name: str) -> None:
-    """Raise a ModelError where no network has this name."""
+    """Raise a ModelError if no network has this name."""
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -50,7 +50,7 @@ def check_name(name: str) -> None:
 
 
 def head_name(network: nn.Module) -> str:
-    """The name of the classifier: the last linear layer, or the last convolution where there is none (SqueezeNet)."""
+    """The name of the classifier: the last linear layer, or the last convolution if there is none (SqueezeNet)."""
     modules = list(network.named_modules())
     for kind in (nn.Linear, nn.Conv2d):
         if names := [name for name, module in modules if isinstance(module, kind)]:
@@ -59,9 +59,9 @@ def head_name(network: nn.Module) -> str:
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put tensors that fit into a network, whatever they came from.
+    """Load tensors that fit into a network, whatever their origin.
 
-    With the versions of the network's own modules: files keep none, and MNASNet refuses a state without.
+    With the versions of the network's modules: files store none, and MNASNet refuses a state without.
     """
     state = network.state_dict()
     state.update(tensors)

@@ -1,4 +1,4 @@
-"""What a step takes: the DataModule's batches, which know the global batch, or anybody's (images, labels)."""
+"""What a step takes: the DataModule's batches, which know the global batch, or any (images, labels)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Batch(Protocol):
     """A rank's share of a global batch; `datamodules.batches.ImageBatch` is one.
 
     Attributes:
-        images: float [n, 3, size, size] in [0, 1]; normalising is the network's.
+        images: float [n, 3, size, size] in [0, 1]; the network normalises them.
         labels: int64 [n].
-        indices: int64 [n], where the images lie in their data set; None where nobody knows.
+        indices: int64 [n], positions of the images in their data set; None if unknown.
         num_valid: leading images that count; the rest is padding.
         global_size: images that count in the global batch, over all ranks.
-        mixed_labels: int64 [n], labels of the images that are mixed into these; None where nothing is mixed.
-        own_share: how much of an image is its own; the rest is mixed in.
+        mixed_labels: int64 [n], labels of the images mixed into these; None if nothing is mixed.
+        own_share: share of an image that is its own; the rest is mixed in.
     """
 
     @property
@@ -41,7 +41,7 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class PlainBatch:
-    """A batch of another DataLoader, all of which counts."""
+    """A batch from another DataLoader, all of which counts."""
 
     images: Tensor
     labels: Tensor
@@ -53,7 +53,7 @@ class PlainBatch:
 
 
 def as_batch(given: Any, world_size: int) -> Batch:
-    """A Batch as it is; (images, labels) as one that every rank has its like of, as DDP assumes.
+    """A Batch unchanged; (images, labels) as a batch of which every rank has an equal one, as DDP assumes.
 
     Raises:
         ModelError: it is neither.
@@ -68,7 +68,7 @@ def as_batch(given: Any, world_size: int) -> Batch:
 
 
 def images_of(given: Any) -> Tensor:
-    """The images of a batch that need have no labels: a Batch, a tensor, or a tuple that begins with one."""
+    """The images of a batch that may have no labels: a Batch, a tensor, or a tuple that starts with one."""
     if isinstance(given, Tensor):
         return given
     return given[0] if isinstance(given, (tuple, list)) and not hasattr(given, "images") else given.images

@@ -1,4 +1,4 @@
-"""The artifact's card, model.json: what the network is, and how it is to be fed; one schema for whoever opens it."""
+"""The artifact's card, model.json: what the network is, and how to feed it; one schema for every reader."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Scalar = str | int | FiniteFloat | bool | None
 
 
 def printable(name: str) -> str:
-    """A name without control characters; marks of direction are not among these."""
+    """A name without control characters; bidirectional marks do not count as such."""
     if any(unicodedata.category(character) == "Cc" for character in name):
         raise ValueError("it has a control character")
     return name
 
 
 def unique(names: list[str]) -> list[str]:
-    """Names of which none is there twice."""
+    """Names without duplicates."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{twice[0]!r} appears twice")
     return names
@@ -44,7 +44,7 @@ Name = Annotated[str, Field(min_length=1, max_length=500), Check(printable)]
 
 
 class Uncertain(BaseModel):
-    """Below which confidence a prediction is uncertain; see models.outcomes."""
+    """The confidence below which a prediction is uncertain; see models.metrics.confidence_threshold."""
 
     precision: Share
     threshold: Share | None
@@ -62,7 +62,7 @@ class Example(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """The content of model.json; more keys may be there."""
+    """The content of model.json; it may have more keys."""
 
     model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
 
@@ -86,7 +86,7 @@ def check_card(content: bytes) -> ModelCard:
     """The card in a file.
 
     Raises:
-        ValueError: it is none; one line says where, what was found and what was expected.
+        ValueError: it is invalid; one line says where, what was found and what was expected.
     """
     try:
         card = ModelCard.model_validate_json(content)
@@ -100,7 +100,7 @@ def check_card(content: bytes) -> ModelCard:
 
 
 def first_fault(error: ValidationError) -> str:
-    """One line of pydantic's many: what is missing, else the first value that is wrong."""
+    """One line from pydantic's many: what is missing, else the first wrong value."""
     faults = error.errors(include_url=False)
     missing = sorted(str(fault["loc"][0]) for fault in faults if fault["type"] == "missing" and len(fault["loc"]) == 1)
     if missing:
@@ -130,13 +130,13 @@ def read_card(folder: Path) -> dict[str, Any]:
         version = check_card(content).version
     except ValueError as error:
         raise ModelError(f"{folder / CARD} is not a valid model card: {error}.") from error
-    if version > SCHEMA:  # what is new in it is allowed for, what has changed its type is an error above
+    if version > SCHEMA:  # new keys are allowed; a changed type is an error above
         raise ModelError(f"{folder} has schema {version}, but this program reads up to {SCHEMA}; update the program.")
     return json.loads(content)
 
 
 def check_files(folder: Path) -> None:
-    """Raise a ModelError for a link, which would show any file of this machine, and for what cannot be read."""
+    """Raise a ModelError for a link, which would expose any file on this machine, and for what cannot be read."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ModelError(f"{path} is a link or not a regular file; copy the artifact with `cp -rL` and inspect it.")

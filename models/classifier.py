@@ -1,4 +1,4 @@
-"""The LightningModule: how an image classifier is trained and measured."""
+"""The LightningModule: how an image classifier is trained and evaluated."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class ImageClassifier(WithFactories):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False, ignore=FACTORIES)
-        if "_instantiator" in self.hparams:  # made by LightningCLI, which knows the factories as plain options
+        if "_instantiator" in self.hparams:  # created by LightningCLI, which knows the factories as plain options
             self.save_hyperparameters(logger=False)
         check_ranges(label_smoothing, head_lr_factor)
         pretrained = None if weights == "none" else read_pretrained(backbone, weights)
         self.backbone = backbone
         self.mean = tuple(mean or (pretrained and pretrained.mean) or IMAGENET_MEAN)
         self.std = tuple(std or (pretrained and pretrained.std) or IMAGENET_STD)
-        self.hparams.update(mean=list(self.mean), std=list(self.std))  # what weights said is not asked again
+        self.hparams.update(mean=list(self.mean), std=list(self.std))  # the weights have already decided it
         self.label_smoothing, self.freeze_backbone = label_smoothing, freeze_backbone
         self.optimizer, self.lr_scheduler, self.head_lr_factor = optimizer, lr_scheduler, head_lr_factor
         self.network = Network(backbone, num_classes, self.mean, self.std, dropout)
@@ -90,10 +90,10 @@ class ImageClassifier(WithFactories):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> ImageClassifier:
-        """Lightning's, which needs no initial weights: the checkpoint's replace them.
+        """Lightning's, but it needs no initial weights: the checkpoint replaces them.
 
-        Optimizer and schedule are those of the run, where the program's command line made them. Those of a script are
-        not in the checkpoint: to train on, give them again as `optimizer` and `lr_scheduler`.
+        If the program's command line created optimizer and schedule, they are the run's. A script's are not in the
+        checkpoint: to continue training, pass them again as `optimizer` and `lr_scheduler`.
         """
         return super().load_from_checkpoint(checkpoint_path, *args, **{"weights": "none", **kwargs})
 
@@ -125,7 +125,7 @@ class ImageClassifier(WithFactories):
         return self.network.backbone.get_submodule(head_name(self.network.backbone))
 
     def train(self, mode: bool = True) -> ImageClassifier:
-        """As in torch, but a frozen backbone keeps its batch statistics and drops nothing out."""
+        """As in torch, but a frozen backbone keeps its batch statistics and applies no dropout."""
         super().train(mode)
         if self.freeze_backbone:
             self.network.eval()
@@ -137,7 +137,7 @@ class ImageClassifier(WithFactories):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch, self.trainer.world_size)
-        # To compile for what is left at the end of an epoch would take as long as for all before it.
+        # Compiling for the last, smaller batch of an epoch would take as long as for all before it.
         left_over = self.compiled is not None and self.trainer.is_last_batch and self.trainer.num_training_batches > 1
         logits, labels = self._valid(batch, self.network.forward if left_over else None)
         loss = self.loss(logits, labels)
@@ -150,18 +150,18 @@ class ImageClassifier(WithFactories):
         return loss * self.trainer.world_size
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What is trained on, for a subclass to replace: the sum over the images, never their mean.
+        """The training loss, for a subclass to replace: the sum over the images, never their mean.
 
-        Training divides it by the size of the global batch, whose images the ranks share. Of mixed images it is asked
-        once for each of their two labels.
+        Training divides it by the size of the global batch, whose images the ranks share. For mixed images, it is
+        called once for each of their two labels.
         """
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the mean over all batches since the last log, accumulated ones too: no synchronisation in between."""
+        """Log the mean over all batches since the last log, including accumulated ones, without synchronising."""
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             mean = torch.stack(self.loss_since_log).mean()
-            # Not for the progress bar: from the first log on, Lightning would read it in every step.
+            # Not for the progress bar: from the first log on, Lightning would read it at every step.
             self.log("train/loss", mean, sync_dist=True, reduce_fx="sum", batch_size=1)
             self.loss_since_log.clear()
 
@@ -172,7 +172,7 @@ class ImageClassifier(WithFactories):
         self._measure(batch, self.test_metrics, self.test_images)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Class probabilities of the images that count; of a batch of ours also indices and labels."""
+        """Class probabilities of the images that count; for our batches, also indices and labels."""
         if not hasattr(batch, "global_size"):
             return {"probabilities": self(images_of(batch)).float().softmax(dim=-1)}
         logits, labels = self._valid(batch)
@@ -192,7 +192,7 @@ class ImageClassifier(WithFactories):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # So that whoever takes these weights later has the numbers that are theirs.
+        # So that later users of these weights have their metrics.
         checkpoint["results"] = self.results
         super().on_save_checkpoint(checkpoint)
 
@@ -212,10 +212,10 @@ class ImageClassifier(WithFactories):
         images.update(indices, logits, labels)
 
     def _finish(self, split: str, metrics: EvalMetrics, images: ImagePredictions) -> None:
-        """Sum up over ranks, log the scalars, and keep everything in `results`."""
+        """Sum over ranks, log the scalars, and keep everything in `results`."""
         results = metrics.compute_and_reset()
-        if not self.trainer.sanity_checking:  # those of a network that has not been trained are no result
-            # atleast_1d: torchmetrics makes scalars of what has one element.
+        if not self.trainer.sanity_checking:  # metrics of an untrained network are not a result
+            # atleast_1d: torchmetrics turns one-element tensors into scalars.
             found = {name: torch.atleast_1d(values) for name, values in images.compute().items()}
             self.results[split] = results | found
         reset(images)

@@ -1,4 +1,4 @@
-"""torch.compile for the network, a graph for each size of images."""
+"""torch.compile for the network, with one graph per image size."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ GRAPHS = 64  # training and evaluation at each size of a growing list; torch's o
 
 
 class CompiledNetwork:
-    """Calls a network through torch.compile. Its modules and the names of its tensors stay as they are.
+    """Calls a network through torch.compile. Its modules and tensor names do not change.
 
     Args:
-        network: compiled in place; its copies and what is pickled of it are not.
-        mode: torch.compile's, or the name of one of its backends for debugging.
+        network: compiled in place; copies and pickles of it are not compiled.
+        mode: torch.compile's, or the name of one of its debugging backends.
     """
 
     def __init__(self, network: nn.Module, mode: CompileMode) -> None:
@@ -35,7 +35,7 @@ class CompiledNetwork:
         network.compile(dynamic=False, **how)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float [n, 3, size, size] to logits; the first of each shape takes as long as it takes to compile."""
+        """float [n, 3, size, size] to logits; the first call for each shape compiles."""
         key = (self.network.training, *images.shape)
         if key in self.seen:
             return self.network(images)
@@ -47,7 +47,7 @@ class CompiledNetwork:
             size = f"{len(images)} images of {images.shape[-1]} pixels"
             log.info(f"compile: {purpose}, {size}: {seconds + more:.1f} s")
 
-        if logits.requires_grad:  # torch compiles the backward pass when it is first taken
+        if logits.requires_grad:  # torch compiles the backward pass the first time it runs
             time_backward(self.network, logits, tell)
         else:
             tell()

@@ -1,4 +1,4 @@
-"""What goes wrong with the user's model options and weights."""
+"""Errors in the user's model options and weights."""
 
 from lightning_app.errors import UserError
 

@@ -12,21 +12,21 @@ from models.kernels.batch_norm import fuse_batch_norms
 from models.kernels.depthwise import replace_depthwise
 from models.kernels.norm_depthwise import join_norm_depthwise
 
-# Channel means and deviations of ImageNet, which torchvision's weights were trained with.
+# ImageNet's channel means and standard deviations, with which torchvision's weights were trained.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):
-    """A backbone that normalises its own input, so that nobody else can do it differently.
+    """A backbone that normalises its input, so that nothing else can do it differently.
 
     Args:
         backbone: torchvision's name.
         num_classes: width of the classifier.
         mean, std: per channel, of pixels in [0, 1].
-        dropout: before the classifier; None is torchvision's own rate.
-        kernels: train by `models.kernels` where they apply; without, each module of the backbone is torchvision's own,
-            as tools that trace, convert or quantise expect it. Names and tensors are the same.
+        dropout: before the classifier; None is torchvision's default rate.
+        kernels: train with `models.kernels` where they apply; without, each module of the backbone is torchvision's, as
+            tools that trace, convert or quantise expect. Names and tensors are the same.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, num_classes, dropout).to(memory_format=torch.channels_last)
-        self.traced = not kernels  # by tools that follow no branch on a tensor
+        self.traced = not kernels  # by tools that do not follow a branch on a tensor
         if kernels:
             replace_depthwise(self.backbone)
             fuse_batch_norms(self.backbone)
@@ -57,7 +57,7 @@ class Network(nn.Module):
         return self.backbone(self.normalized(images.contiguous(memory_format=torch.channels_last)))
 
     def normalized(self, images: Tensor) -> Tensor:
-        """(pixels - mean) / std. Of bf16 or fp16 pixels computed in float32, and written in their type at once."""
+        """(pixels - mean) / std. For bf16 or fp16 pixels, computed in float32 and written in their type at once."""
         if self.traced:
             return torch.addcmul(self.offset, images, self.scale)
         narrow = images.dtype in (torch.bfloat16, torch.float16) and self.scale.dtype == torch.float32

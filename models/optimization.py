@@ -87,7 +87,7 @@ class WithFactories(pl.LightningModule):
 def make_optimizer(
     factory: Callable[[Any], Optimizer], trained: list[nn.Parameter], head: list[nn.Parameter], head_lr_factor: float
 ) -> Optimizer:
-    """The optimizer of what is trained; the head is a group of its own only where its rate is another one.
+    """The optimizer for the trained parameters; the head is a separate group only if its rate differs.
 
     Raises:
         ModelError: the factory refuses its options or these parameters.
@@ -106,10 +106,10 @@ def make_optimizer(
 
 
 def schedule_config(scheduler: Any, trainer: pl.Trainer, head_lr_factor: float) -> dict[str, Any]:
-    """A schedule as Lightning takes it, told the length of the run where it needs that.
+    """A schedule in Lightning's form, told the length of the run if it needs that.
 
     Raises:
-        ModelError: it does not go with the run, or nothing says how long that is.
+        ModelError: it does not fit the run, or the run's length is unknown.
     """
     if isinstance(scheduler, ReduceLROnPlateau):
         return {"scheduler": scheduler, "monitor": getattr(scheduler, "monitor", "val/loss")}  # Lightning's has one
@@ -145,11 +145,11 @@ def check_can_be_saved(scheduler: Any) -> None:
 def total_steps(trainer: pl.Trainer) -> int:
     """Optimizer steps of the whole run.
 
-    Our DataModule tells its batches. Lightning's `estimated_stepping_batches`, for all others, makes Lightning drop the
-    loader's state on resume (https://github.com/Lightning-AI/pytorch-lightning/issues/20550).
+    Our DataModule knows its batches. Lightning's `estimated_stepping_batches`, used for all others, makes Lightning
+    drop the loader's state on resume (https://github.com/Lightning-AI/pytorch-lightning/issues/20550).
 
     Raises:
-        ModelError: nothing says when the run ends.
+        ModelError: the end of the run is unknown.
     """
     data = getattr(trainer, "datamodule", None)
     batches = getattr(data, "steps_per_epoch", None)
@@ -169,7 +169,7 @@ def total_steps(trainer: pl.Trainer) -> int:
 
 
 def accumulation(trainer: pl.Trainer) -> list[tuple[int, int]]:
-    """From which epoch on, how many batches make a step."""
+    """How many batches make a step, by first epoch."""
     for callback in getattr(trainer, "callbacks", ()):
         if isinstance(callback, GradientAccumulationScheduler):
             return sorted(callback.scheduling.items())

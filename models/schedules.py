@@ -1,4 +1,4 @@
-"""Learning-rate schedules that count optimizer steps, and know how many the run has."""
+"""Learning-rate schedules that count optimizer steps, and know the length of the run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ AUTO = "auto"
 
 
 class OneCycle(LRScheduler):
-    """Up in a straight line to the optimizer's rate, down to zero along a cosine, once over the whole run.
+    """Linearly up to the optimizer's rate, then down to zero along a cosine, once over the whole run.
 
-    The length of the run is not an option: `set_total_steps` tells it before the first step.
+    The length of the run is not an option: `set_total_steps` sets it before the first step.
 
     Args:
         optimizer: its learning rate is the peak.
@@ -50,7 +50,7 @@ class OneCycle(LRScheduler):
 
 
 class PerStep(LRScheduler):
-    """Schedules of torch's that step with the optimizer: one, several in turn, or several at once.
+    """torch schedules that step with the optimizer: one, several in sequence, or several multiplied.
 
     Args:
         optimizer: its learning rate is the starting rate.
@@ -71,7 +71,7 @@ class PerStep(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, schedules: list[dict[str, Any]], milestones: list[float] | None = None
     ) -> None:
-        # Not LRScheduler's own: the schedules are made once the length of the run is known, and do the work.
+        # Not LRScheduler's constructor: the schedules are created once the length of the run is known, and do the work.
         self.optimizer, self.schedules, self.milestones = optimizer, schedules, milestones
         if not schedules:
             raise ModelError("model.lr_scheduler.schedules is empty; expected at least one schedule.")
@@ -82,7 +82,7 @@ class PerStep(LRScheduler):
             )
 
     def set_total_steps(self, total_steps: int) -> None:
-        """Make the schedules of a run of so many optimizer steps."""
+        """Create the schedules for a run of this many optimizer steps."""
         made = [make_schedule(self.optimizer, each, total_steps) for each in self.schedules]
         self.inner: LRScheduler | SequentialLR | ChainedScheduler = made[0]
         if self.milestones:
@@ -109,7 +109,7 @@ def make_schedule(optimizer: Optimizer, schedule: dict[str, Any], total_steps: i
     """A schedule from its class_path and init_args.
 
     Raises:
-        ModelError: there is no such class, or it takes no such arguments.
+        ModelError: the class does not exist, or does not accept these arguments.
     """
     class_path = schedule.get("class_path", "")
     module, _, name = class_path.rpartition(".")
@@ -129,13 +129,13 @@ def make_schedule(optimizer: Optimizer, schedule: dict[str, Any], total_steps: i
 def steps_of_run(
     batches: int, max_epochs: int | None, max_steps: int, accumulate: Sequence[tuple[int, int]] = ((0, 1),)
 ) -> int | None:
-    """Optimizer steps of a run; None where nothing says when it ends.
+    """Optimizer steps of a run; None if its end is unknown.
 
     Args:
-        batches: of an epoch.
+        batches: per epoch.
         max_epochs: None or -1 for no limit.
         max_steps: -1 for no limit.
-        accumulate: from which epoch on, how many batches make a step; ascending, from 0 on.
+        accumulate: (first epoch, batches per step), ascending, from 0 on.
     """
     limits = [max_steps] if max_steps >= 0 else []
     if max_epochs is not None and max_epochs >= 0:

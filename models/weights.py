@@ -17,15 +17,15 @@ from models.backbones import check_name, head_name, load_tensors
 from models.card import WEIGHTS, read_card
 from models.errors import ModelError
 
-IMAGENET = "imagenet"  # torchvision's first edition
+IMAGENET = "imagenet"  # torchvision's first ImageNet weights
 FIRST_EDITION = "IMAGENET1K_V1"
 EXPECTED = (
     "imagenet, none, or the path of a .safetensors, .pth or .ckpt file or of an artifact; or torchvision weights such "
     "as IMAGENET1K_V2"
 )
-# torchvision's builders turn ImageNet's normalisation into the one that these were trained with, (x - 0.5) / 0.5.
+# torchvision's builders turn ImageNet's normalisation into the one these were trained with, (x - 0.5) / 0.5.
 HALVED = ("googlenet", "inception_v3")
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # their further answers, which we build them without
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # their auxiliary classifiers, which we do not build
 IN_CHECKPOINT = "network.backbone."
 SHOWN = 5  # tensors to name in an error
 Normalisation = tuple[float, ...]
@@ -33,12 +33,12 @@ Normalisation = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Tensors to begin with.
+    """Initial tensors.
 
     Attributes:
         origin: what the user named.
         state: names to tensors, as in torchvision.
-        mean, std: how the pixels were normalised that they were trained with; None where nobody knows.
+        mean, std: how the pixels they were trained with were normalised; None if unknown.
     """
 
     origin: str
@@ -52,10 +52,10 @@ def read_pretrained(backbone: str, weights: str) -> Pretrained:
 
     Args:
         backbone: torchvision's name of the network that they are for.
-        weights: `imagenet`, an edition of torchvision's, a .safetensors, .pth or .ckpt file, or an artifact's folder.
+        weights: `imagenet`, other torchvision weights, a .safetensors, .pth or .ckpt file, or an artifact's folder.
 
     Raises:
-        ModelError: there is no such backbone, there are no weights, they cannot be read, or are of another backbone.
+        ModelError: the backbone or the weights do not exist, or the weights cannot be read or are for another backbone.
     """
     check_name(backbone)
     path = Path(weights)
@@ -73,7 +73,7 @@ def read_pretrained(backbone: str, weights: str) -> Pretrained:
 
 
 def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
-    """Put weights into a network; a classifier of another size keeps its random ones.
+    """Load weights into a network; a classifier of another size keeps its random weights.
 
     Args:
         network: changed in place.
@@ -82,7 +82,7 @@ def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
         A sentence about what was loaded, for the log.
 
     Raises:
-        ModelError: tensors that don't fit.
+        ModelError: the tensors do not fit.
     """
     state, own = pretrained.state, network.state_dict()
     head = [f"{head_name(network)}.{part}" for part in ("weight", "bias")]
@@ -98,7 +98,7 @@ def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
 
 
 def imagenet(backbone: str, name: str) -> Pretrained:
-    """An edition of torchvision's ImageNet weights, from its cache or the network."""
+    """One of torchvision's ImageNet weights, from its cache or the network."""
     edition = find_edition(backbone, name)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
@@ -124,7 +124,7 @@ def imagenet(backbone: str, name: str) -> Pretrained:
 
 
 def find_edition(backbone: str, name: str) -> Any:
-    """torchvision's record of an edition; DEFAULT is its best."""
+    """torchvision's record of a set of weights; DEFAULT is its best."""
     from torchvision import models
 
     editions = models.get_model_weights(backbone)
@@ -151,7 +151,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def of_checkpoint(origin: str, path: Path) -> Pretrained:
-    """The network of a checkpoint that a fit of this program left, averaged weights where there are any."""
+    """The network in a checkpoint that a fit of this program wrote, with averaged weights if there are any."""
     checkpoint = read_file(path)
     tensors = checkpoint.get("state_dict", {}) if isinstance(checkpoint, dict) else {}
     state = {name.removeprefix(IN_CHECKPOINT): t for name, t in tensors.items() if name.startswith(IN_CHECKPOINT)}
@@ -163,7 +163,7 @@ def of_checkpoint(origin: str, path: Path) -> Pretrained:
 
 
 def read_file(path: Path) -> Any:
-    """The content of a file of weights."""
+    """The content of a weights file."""
     if not path.is_file():
         raise ModelError(f"no weights at {path}: expected {EXPECTED}.")
     try:
@@ -172,12 +172,12 @@ def read_file(path: Path) -> Any:
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both loaders raise many kinds for a broken or hostile file
+    except Exception as error:  # both loaders raise many types for a broken or hostile file
         raise ModelError(f"cannot read weights from {path} ({error}).") from error
 
 
 def check_fit(own: dict[str, Tensor], state: dict[str, Tensor], replaced: set[str], weights: str) -> None:
-    """Raise a ModelError that names tensors which are missing, left over, or of another shape."""
+    """Raise a ModelError that names tensors which are missing, unexpected, or of another shape."""
     missing = [f"{name} {tuple(own[name].shape)} is missing" for name in own.keys() - state.keys() - replaced]
     extra = [f"{name} {tuple(state[name].shape)} is unexpected" for name in state.keys() - own.keys()]
     shapes = [

@@ -1,5 +1,5 @@
-"""The augmentations beside crop and flip: colour jitter, TrivialAugment, random erasing, mixup and CutMix.
+"""The augmentations besides crop and flip: colour jitter, TrivialAugment, random erasing, mixup and CutMix.
 
-Each is a function of the pixels and of draws that come in from outside, so that ranks and resumes cannot matter. May
-import geometry and constants.
+Each is a function of the pixels and of given draws, so that ranks and resumes cannot matter. May import geometry and
+constants.
 """

@@ -1,8 +1,8 @@
 """Colour jitter with one draw per sample.
 
-The four steps are those of torchvision's ColorJitter, which draws once per batch; always in the order
-brightness, contrast, saturation, hue (torchvision shuffles it). The tests hold each step against
-torchvision's functional form, sample by sample.
+The four steps are those of torchvision's ColorJitter, which draws once per batch; always in the order brightness,
+contrast, saturation, hue (torchvision shuffles it). The tests compare each step with torchvision's functional form,
+sample by sample.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights of R, G and B in a greysc
 
 
 class Jitter(NamedTuple):
-    """By how much the colours of n images change; None leaves a step out.
+    """How much the colours of n images change; None skips a step.
 
     Attributes:
         brightness, contrast, saturation: factors [n], 1 changes nothing.
@@ -38,7 +38,7 @@ def jitter(
     saturation: Tensor | None = None,
     hue: Tensor | None = None,
 ) -> Tensor:
-    """Change the colours of each image by its own amounts, those of a `Jitter`.
+    """Change the colours of each image by its amounts in a `Jitter`.
 
     Args:
         images: float [n, 3, H, W] in [0, 1].
@@ -58,7 +58,7 @@ def jitter(
 
 
 def blend(images: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """share * images + (1 - share) * other, with one share [n] per image, kept within [0, 1]."""
+    """share * images + (1 - share) * other, with one share [n] per image, clamped to [0, 1]."""
     return torch.lerp(other, images, share[:, None, None, None]).clamp_(0, 1)
 
 
@@ -73,7 +73,7 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     value = images.amax(dim=-3)
     chroma = value - images.amin(dim=-3)
     red, green, blue = images.unbind(-3)
-    # A masked_fill, as `where` makes a tensor of a number.
+    # A masked_fill, because `where` would make a tensor of a number.
     safe = chroma.masked_fill(chroma == 0, 1)
     sixths = torch.where(
         value == red,

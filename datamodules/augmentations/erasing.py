@@ -1,4 +1,4 @@
-"""Random erasing: a rectangle of an image is painted over.
+"""Random erasing: paints over a rectangle of an image.
 
 Zhong et al. 2017, https://arxiv.org/abs/1708.04896, with torchvision's shares and ratios.
 """
@@ -14,7 +14,7 @@ from datamodules.constants import constant
 
 AREA = (0.02, 0.33)  # share of the image
 RATIO = (0.3, 3.3)  # height over width
-# ImageNet's mean colour, which is 0 once the network has normalised it: torchvision erases after normalising.
+# ImageNet's mean colour, which becomes 0 when the network normalises it: torchvision erases after normalising.
 FILL = (0.485, 0.456, 0.406)
 
 
@@ -22,8 +22,8 @@ class Erasure(NamedTuple):
     """The rectangles of n images.
 
     Attributes:
-        first: float [n, 2], row and column of the first pixel that is painted over.
-        last: float [n, 2], row and column behind the last one; 0 in an image that stays as it is.
+        first: float [n, 2], row and column of the first erased pixel.
+        last: float [n, 2], row and column after the last one; 0 for an image that does not change.
     """
 
     first: Tensor
@@ -54,7 +54,7 @@ def erase(images: Tensor, erased: Erasure) -> Tensor:
 def rectangle(area: Tensor, ratio: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Height and width in pixels, as float [n], from two draws.
 
-    torchvision draws both until they fit, ten times at most; here the ratio is drawn from those that fit, so that each
+    torchvision draws both until they fit, at most ten times; here the ratio is drawn from those that fit, so that each
     image needs a fixed number of draws.
     """
     share = AREA[0] + (AREA[1] - AREA[0]) * area

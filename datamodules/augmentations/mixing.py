@@ -1,8 +1,8 @@
-"""mixup and CutMix: each image of a global batch is mixed with the one before it.
+"""mixup and CutMix: mix each image of a global batch with the one before it.
 
-Zhang et al. 2017, https://arxiv.org/abs/1710.09412, and Yun et al. 2019, https://arxiv.org/abs/1905.04899, as
-torchvision's v2 transforms have them: one draw for the whole batch, and a partner by position, which is any, for the
-batch is shuffled. So a rank needs one image besides its own, and nothing from another rank.
+Zhang et al. 2017, https://arxiv.org/abs/1710.09412, and Yun et al. 2019, https://arxiv.org/abs/1905.04899, as in
+torchvision's v2 transforms: one draw for the whole batch, and a partner by position, which is random because the batch
+is shuffled. So a rank needs one image besides its own, and nothing from another rank.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class Mix(NamedTuple):
     """How the images of a global batch are mixed.
 
     Attributes:
-        own_share: of each image, and of its label.
-        box: columns and rows (x1, y1, x2, y2) that are the partner's; None where the pixels are blended.
+        own_share: share of each image, and of its label, that is its own.
+        box: columns and rows (x1, y1, x2, y2) taken from the partner; None if the pixels are blended.
     """
 
     own_share: float
     box: tuple[int, int, int, int] | None = None
 
     def apply(self, images: Tensor, partners: Tensor) -> Tensor:
-        """Mix float [n, 3, S, S] with as many partners."""
+        """Mix float [n, 3, S, S] with equally many partners."""
         if self.box is None:
             return (partners * (1 - self.own_share)).add_(images * self.own_share)
         x1, y1, x2, y2 = self.box
@@ -36,18 +36,18 @@ class Mix(NamedTuple):
 
 
 def draw_mix(mixup: float, cutmix: float, entropy: tuple[int, int], position: int, size: int) -> Mix | None:
-    """How a global batch is mixed; None where it is not.
+    """How to mix a global batch; None if it is not mixed.
 
     Args:
-        mixup, cutmix: alpha of the Beta distribution that the share is drawn from; 0 switches it off. Where both are
-            on, each batch takes one or the other with equal chance.
+        mixup, cutmix: alpha of the Beta distribution from which the share is drawn; 0 switches it off. If both are on,
+            each batch uses one or the other with equal probability.
         entropy: seed and epoch.
-        position: at which the global batch begins in the epoch's order.
+        position: where the global batch starts in the epoch's order.
         size: side of the images.
     """
     if not (mixup or cutmix):
         return None
-    # A spawn key, for of numbers behind the seed and the epoch, a zero would be none.
+    # A spawn key, because a zero among the numbers after the seed and the epoch would count as none.
     random = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(position,)))
     which, x, y = random.random(3)
     if not cutmix or (mixup and which < 0.5):
@@ -56,7 +56,7 @@ def draw_mix(mixup: float, cutmix: float, entropy: tuple[int, int], position: in
 
 
 def cut(own_share: float, x: int, y: int, size: int) -> Mix:
-    """CutMix with a box about (x, y) that is 1 - own_share of the image, less what lies outside."""
+    """CutMix with a box around (x, y) that covers 1 - own_share of the image, minus what lies outside."""
     half = int(0.5 * math.sqrt(1 - own_share) * size)
     x1, x2 = max(x - half, 0), min(x + half, size)
     y1, y2 = max(y - half, 0), min(y + half, size)

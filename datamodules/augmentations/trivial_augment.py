@@ -1,8 +1,8 @@
-"""TrivialAugment (wide): for each image one operation, of a strength drawn from 31 levels.
+"""TrivialAugment (wide): one operation per image, of a strength drawn from 31 levels.
 
 Müller and Hutter 2021, https://arxiv.org/abs/2103.10158, with torchvision's operations and ranges. Sharpness and
-Equalize are left out: they need a pixel's neighbours or the image's histogram, and so passes of their own. The
-geometric operations become maps that are resampled together with all others, where torchvision resamples each.
+Equalize are left out: they need a pixel's neighbours or the image's histogram, and so separate passes. The geometric
+operations become maps that are resampled together with all others, where torchvision resamples each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datamodules.augmentations.color_jitter import Jitter, jitter
 from datamodules.geometry import identity, rotate
 
 LEVELS = 31
-# The greatest magnitude of each; None where there is nothing to choose or it is made from the level.
+# The largest magnitude of each; None if there is nothing to choose or it follows from the level.
 OPERATIONS = {
     "Identity": None,
     "ShearX": 0.99,
@@ -35,7 +35,7 @@ INDEX = {name: index for index, name in enumerate(OPERATIONS)}
 
 
 class Choice(NamedTuple):
-    """What is done to each image.
+    """The operation for each image.
 
     Attributes:
         operation: int64 [n], numbers of OPERATIONS.
@@ -76,13 +76,13 @@ def geometry(choice: Choice, stored_size: int) -> Tensor:
 
 
 class Recoloring(NamedTuple):
-    """The operations on the colours of n images.
+    """The colour operations of n images.
 
     Attributes:
-        colors: changes nothing where another operation was chosen.
+        colors: changes nothing if another operation was chosen.
         posterized, solarized, contrasted: bool [n, 1, 1, 1], whether that was chosen.
         levels: float [n, 1, 1, 1], of a posterized channel.
-        threshold: float [n, 1, 1, 1], from which on pixels are inverted.
+        threshold: float [n, 1, 1, 1], from which pixels are inverted.
     """
 
     colors: Jitter
@@ -94,7 +94,7 @@ class Recoloring(NamedTuple):
 
 
 def recoloring(choice: Choice) -> Recoloring:
-    """What is done to the colours of each image."""
+    """The colour changes of each image."""
     colors = Jitter(
         brightness=1 + choice.magnitude("Brightness"),
         contrast=1 + choice.magnitude("Contrast"),
@@ -122,7 +122,7 @@ def recolor(images: Tensor, how: Recoloring) -> Tensor:
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretch each channel of each image to [0, 1]; a channel of one value stays."""
+    """Stretch each channel of each image to [0, 1]; a constant channel does not change."""
     low, high = images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
     flat = low == high
     span = (high - low).masked_fill_(flat, 1)

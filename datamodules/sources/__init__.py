@@ -1,5 +1,5 @@
-"""Which images are there, of which class and split? And from the bytes of a file to its pixels.
+"""Which images are there, in which class and split? And how do a file's bytes become pixels?
 
-For whoever adds a data set or a format. Imports Pillow and NumPy, but neither torch nor Lightning: serving and
-labelling use the same rules. Of ours it imports datamodules.errors and datamodules.holdout.
+For anyone who adds a data set or a format. Imports Pillow and NumPy, but neither torch nor Lightning: serving and
+labelling use the same rules. Of our modules, it imports datamodules.errors and datamodules.holdout.
 """

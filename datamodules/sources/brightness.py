@@ -1,4 +1,4 @@
-"""Greyscale with more than 8 bits a pixel: which value is white? Pillow clips what is larger than 255 to white."""
+"""Greyscale with more than 8 bits per pixel: which value is white? Pillow clips values above 255 to white."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SIXTEEN_BITS, TWELVE_BITS, EIGHT_BITS = 65535, 4095, 255
 
 
 def to_eight_bits(image: Image.Image) -> np.ndarray:
-    """uint8 [height, width], by what the file says of its range, else by the range of its type.
+    """uint8 [height, width], scaled by the range that the file states, else by the range of its type.
 
-    A 16-bit image that uses 12 bits or fewer would be nearly black, and whether it is meant to be so is not said; to
-    scale each by its own brightest pixel would make images of one camera incomparable.
+    A 16-bit image that uses 12 bits or fewer would be nearly black, and the file does not say whether that is intended;
+    scaling each image by its brightest pixel would make images from one camera incomparable.
 
     Raises:
-        ValueError: the range cannot be told.
+        ValueError: the range is ambiguous.
     """
     values = np.asarray(image)
     if not np.isfinite(values).all():
@@ -43,7 +43,7 @@ def to_eight_bits(image: Image.Image) -> np.ndarray:
 
 
 def said_range(image: Image.Image) -> tuple[float, float] | None:
-    """What a TIFF says of black and white, if it does."""
+    """The black and white values that a TIFF states, if it does."""
     tags = getattr(image, "tag_v2", {})
     for low, high in RANGE_TAGS:
         if high in tags:

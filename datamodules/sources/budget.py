@@ -1,4 +1,4 @@
-"""How many bytes threads may work on at once."""
+"""Limits how many bytes threads may work on at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threading import Condition
 
 
 class Budget:
-    """Bytes that threads take and give back; one that wants more than there are works alone."""
+    """Bytes that threads take and give back; a thread that needs more than the total works alone."""
 
     def __init__(self, total: int) -> None:
         self.total = self.free = total
@@ -16,7 +16,7 @@ class Budget:
 
     @contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        """Wait until so much is free, and keep it for as long as the block takes."""
+        """Wait until this much is free, and hold it during the block."""
         amount = min(amount, self.total)
         with self._changed:
             self._changed.wait_for(lambda: self.free >= amount)

@@ -17,13 +17,13 @@ OFFICIAL_ARCHIVE = "cifar-10-python.tar.gz"
 
 
 class CIFAR10:
-    """The official edition, fetched and verified (MD5) by torchvision.
+    """The official edition, downloaded and verified (MD5) by torchvision.
 
     Args:
-        root: the folder that holds, or will hold, `cifar-10-batches-py/`.
+        root: the folder that contains, or will contain, `cifar-10-batches-py/`.
 
     Raises:
-        DataError: the files are not there and cannot be downloaded, from `listing` and `images`.
+        DataError: from `listing` and `images`: the files are missing and cannot be downloaded.
     """
 
     stored_size = SIZE

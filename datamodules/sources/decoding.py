@@ -1,4 +1,4 @@
-"""One file's bytes to one stored image. Packing and serving both decode here, so they cannot disagree."""
+"""From one file's bytes to one stored image. Packing and serving both decode here, so they cannot disagree."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from datamodules.sources.brightness import DEEP_MODES, to_eight_bits
 from datamodules.sources.budget import Budget
 
-# Pillow's names, the frequent ones first. Not among them: EPS, which starts Ghostscript, and documents and films.
+# Pillow's names, frequent ones first. Not included: EPS, which starts Ghostscript, and documents and films.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF", "ICO", "PCX", "TGA")
-# Pillow warns of half the size that it refuses, without a name and in every thread; too large is listed by name.
+# Pillow warns at half the size that it refuses, without a name and in every thread; we list too large images by name.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Metadata that cannot be read: without a name too, and no pixel depends on it.
+# Unreadable metadata: the warning has no name either, and no pixel depends on it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow reads, with HEIF where pillow-heif is installed."""
+    """Those of FORMATS that this Pillow reads, with HEIF if pillow-heif is installed."""
     with suppress(ImportError):
         from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
 
@@ -35,7 +35,7 @@ def readable_formats() -> tuple[str, ...]:
 
 @contextmanager
 def pixel_limit(megapixels: float | None) -> Iterator[None]:
-    """Let images have so many pixels, in all threads; None leaves Pillow's limit of 179 megapixels."""
+    """Set the pixel limit for images, in all threads; None keeps Pillow's limit of 179 megapixels."""
     before = Image.MAX_IMAGE_PIXELS
     if megapixels is not None:
         Image.MAX_IMAGE_PIXELS = int(megapixels * 1e6 / 2)  # Pillow refuses from twice this number on
@@ -53,8 +53,8 @@ def decode_image(
     Args:
         data: the file's bytes.
         size: side of the stored square, in pixels.
-        formats: Pillow's names of those that are taken; None takes all of FORMATS.
-        budget: of the bytes that may be decoded at once, by whoever shares it.
+        formats: Pillow's names of the accepted formats; None accepts all of FORMATS.
+        budget: for the bytes decoded at once, by all who share it.
 
     Returns:
         uint8 [3, size, size], RGB. Of an animation or a multi-page file, the first image.
@@ -69,26 +69,26 @@ def decode_image(
 
 
 def taken(budget: Budget | None, image: Image.Image) -> AbstractContextManager[None]:
-    """What decoding takes of a budget: four bytes a pixel, and as many for a copy that is turned or has no gaps."""
+    """The budget for decoding: four bytes per pixel, and as many for a rotated or contiguous copy."""
     width, height = image.size
     return budget.take(8 * width * height) if budget else nullcontext()
 
 
 def open_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image.Image:
-    """An image whose header has been read, and no pixel."""
+    """An image whose header has been read, but no pixels."""
     try:
         return Image.open(io.BytesIO(data), formats=formats or readable_formats())
-    except UnidentifiedImageError as error:  # its own words name our BytesIO
+    except UnidentifiedImageError as error:  # Pillow's message names our BytesIO
         raise UnidentifiedImageError("not an image in a supported format" if data else "empty") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB: EXIF rotation applied, more bits scaled to 8, transparency laid over white.
+    """Upright 8-bit RGB: EXIF rotation applied, more bits scaled to 8, transparency composited over white.
 
     Raises:
         ValueError: it has more than 8 bits, and nothing says which value is white.
     """
-    with suppress(Exception):  # metadata that cannot be read says nothing; the pixels are good
+    with suppress(Exception):  # unreadable metadata says nothing; the pixels are good
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode in DEEP_MODES:
         return Image.fromarray(to_eight_bits(image)).convert("RGB")
@@ -99,7 +99,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
-    """Scale the shorter side to `size` (antialiased) and cut the centre square."""
+    """Scale the shorter side to `size` (antialiased) and crop the centre square."""
     if image.size == (size, size):
         return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)

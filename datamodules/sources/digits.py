@@ -34,7 +34,7 @@ class Digits:
             yield row, image
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-        # Imported here: scikit-learn takes a second to import and only this source needs it.
+        # Imported here: scikit-learn takes a second to import, and only this source needs it.
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 

@@ -1,4 +1,4 @@
-"""Image files in a directory or an archive, their classes in the names of folders or in a table."""
+"""Image files in a directory or an archive, with classes from folder names or a table."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from datamodules.sources.source import SPLITS, Listing
 from datamodules.sources.table import table_fingerprint, table_layout
 
 LARGEST_SIZE = 256  # of stored photographs: enough for training at 224
-MEASURED = 100  # images whose size is looked at to choose the stored size
+MEASURED = 100  # images whose size is read to choose the stored size
 WAITING_BYTES = 64 << 20  # of files that are read and not yet decoded
 WAITING = 256  # such files
-DECODED_BYTES = 512 << 20  # of images while they are decoded, by all threads
+DECODED_BYTES = 512 << 20  # of images being decoded, over all threads
 log = logging.getLogger(__name__)
 Decoded = np.ndarray | Exception
 
@@ -41,9 +41,9 @@ class Reading:
     """How files become images and labels.
 
     Attributes:
-        table: a .csv of labels; None takes the names of folders.
-        test_fraction: share of each class that is split off for test where the data has no splits.
-        names_encoding: of the names in a .zip that are not said to be UTF-8.
+        table: a .csv of labels; None uses the names of folders.
+        test_fraction: share of each class that is split off for test if the data has no splits.
+        names_encoding: of the names in a .zip that are not marked as UTF-8.
         max_megapixels: above which an image is unreadable; None is Pillow's limit.
     """
 
@@ -58,7 +58,7 @@ DEFAULTS = Reading()
 
 @contextmanager
 def without_garbage_collector() -> Iterator[None]:
-    """Among some objects for each of 200,000 files it finds nothing, and takes as long as making them."""
+    """With objects for 200,000 files, it collects nothing, and takes as long as creating them."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -69,12 +69,12 @@ def without_garbage_collector() -> Iterator[None]:
 
 
 class ImageFolder:
-    """A directory, .zip or .tar of images; everything follows from one look at its files.
+    """A directory, .zip or .tar of images; everything follows from one listing of its files.
 
     Args:
         root: the directory or archive.
-        stored_size: side of the stored square in pixels; every image is scaled and cut to it. None takes the median of
-            the images' shorter sides, but no more than LARGEST_SIZE.
+        stored_size: side of the stored square in pixels; every image is scaled and cropped to it. None uses the median
+            of the images' shorter sides, but no more than LARGEST_SIZE.
         reading: a table of labels, and other options.
 
     Raises:
@@ -88,7 +88,7 @@ class ImageFolder:
 
     @cached_property
     def layout(self) -> Layout:
-        """The one look."""
+        """The single listing."""
         return self._look()
 
     @without_garbage_collector()
@@ -117,7 +117,7 @@ class ImageFolder:
         return min(LARGEST_SIZE, int(statistics.median_low(sizes))) if sizes else LARGEST_SIZE
 
     def fingerprint(self) -> dict[str, object]:
-        """By a look of this process, or of another of the machine that began after it."""
+        """From a listing by this process, or by another one on this machine that started after it."""
         if self._told is None:
             request = repr((self.root.resolve(), self.asked_size, self.reading))
             self._told = shared_look(request, self._own_fingerprint)
@@ -143,16 +143,16 @@ class ImageFolder:
         )
 
     def _check_told(self) -> None:
-        """What is packed has to be what was fingerprinted, maybe by another process.
+        """Check that what is packed is what was fingerprinted, perhaps by another process.
 
         Raises:
-            DataError: files came, went or were written in between.
+            DataError: files appeared, disappeared or were written in between.
         """
         if self._told not in (None, self._own_fingerprint()):
             raise DataError(f"the images in {self.root} changed while the job started; start it again.")
 
     def images(self) -> Iterator[tuple[int, Decoded]]:
-        """Read and decoded in a thread for each processor: Pillow and zlib let go of the interpreter lock."""
+        """Read and decoded in one thread per processor: Pillow and zlib release the interpreter lock."""
         entries = self._entries
         rows = {entry.name: row for row, entry in enumerate(entries)}
         yield from ((row, DataError(entry.problem)) for row, entry in enumerate(entries) if entry.problem)
@@ -172,7 +172,7 @@ class ImageFolder:
         self._tell_of_changes(seen)
 
     def _tell_of_changes(self, seen: dict[str, object]) -> None:
-        """Say so where files came, went or were written while they were packed."""
+        """Report if files appeared, disappeared or were written while they were packed."""
         try:
             now = self.files.fingerprint(lambda: [entry for _, _, entry in self._look().rows])
         except (DataError, OSError) as error:
@@ -186,7 +186,7 @@ class ImageFolder:
 
 
 def processors() -> int:
-    """Those that this process may use."""
+    """The number that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -199,7 +199,7 @@ def decode(load: Load, size: int, budget: Budget) -> Decoded:
 
 
 def shorter_side(load: Load) -> int:
-    """Of an image, in pixels; 0 where it cannot be told."""
+    """The shorter side of an image, in pixels; 0 if unknown."""
     try:
         with open_image(load()) as image:
             return min(image.size)

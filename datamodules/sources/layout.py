@@ -3,7 +3,7 @@
     train/<class>/*, test/<class>/* and perhaps val/<class>/*, under any of the names in SPLIT_NAMES
     <class>/* alone: test images are split off
 
-Either may lie in one outer folder, or several within each other, as archives often have it.
+Either may be inside one outer folder, or several nested ones, as is common in archives.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Layout:
     Attributes:
         rows: (split, class, file), ordered by split, class and name.
         notes: what was decided that a user should know, a sentence each.
-        ignored: names that are no rows, each with the reason.
+        ignored: names that are not rows, each with the reason.
     """
 
     rows: list[Row]
@@ -54,7 +54,7 @@ def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> L
     Args:
         root: for messages.
         entries: the one listing.
-        test_fraction: share of each class that is split off for test where there are no splits.
+        test_fraction: share of each class that is split off for test if there are no splits.
 
     Raises:
         DataError: the folders fit no layout, or more than one.
@@ -84,7 +84,7 @@ def sort_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def check_listed(root: Path, entries: Iterable[Entry], paths: list[str]) -> None:
-    """Raise a DataError for a folder below one of the paths that could not be listed: nobody knows what is missing."""
+    """Raise a DataError for a folder below one of the paths that could not be listed: files may be missing."""
     for entry in entries:
         if entry.name.endswith("/") and entry.problem not in ("", CIRCLE) and entry.name.startswith(tuple(paths)):
             raise DataError(
@@ -93,12 +93,12 @@ def check_listed(root: Path, entries: Iterable[Entry], paths: list[str]) -> None
 
 
 def is_ignored(entry: Entry) -> bool:
-    """Whether a name says that this is no image, and worth telling: a hidden folder is, another is not."""
+    """Whether a name is not an image's and is worth reporting: a hidden folder is, other folders are not."""
     return not is_image(entry.name) and (not entry.name.endswith("/") or why_not(entry.name) == "hidden")
 
 
 def splits_of(folder: Folder) -> dict[str, list[Folder]]:
-    """Split to the folders directly within that are named so and hold folders, as a split does."""
+    """Maps each split to the direct subfolders that have its name and contain folders."""
     found: dict[str, list[Folder]] = {}
     for name, within in folder.folders.items():
         if name.lower() in SPLIT_NAMES and within.folders and any(within.all_images()):
@@ -107,12 +107,12 @@ def splits_of(folder: Folder) -> dict[str, list[Folder]]:
 
 
 def holds_splits(root: Path) -> bool:
-    """Whether a directory has a folder named as a split is."""
+    """Whether a directory has a folder with a split's name."""
     return root.is_dir() and any(path.name.lower() in SPLIT_NAMES and path.is_dir() for path in root.iterdir())
 
 
 def find_base(root: Path, top: Folder) -> Folder:
-    """The folder whose folders are the splits, or the classes.
+    """The folder whose subfolders are the splits, or the classes.
 
     Raises:
         DataError: there is none, or more than one.
@@ -140,7 +140,7 @@ def split_paths(folder: Folder) -> list[str]:
 
 
 def read_splits(root: Path, splits: dict[str, list[Folder]], entries: Iterable[Entry]) -> Layout:
-    """train/<class>/*, test/<class>/*: what lies deeper in a class folder is of its class."""
+    """train/<class>/*, test/<class>/*: subfolders of a class folder belong to its class."""
     for split, folders in splits.items():
         if len(folders) > 1:
             raise DataError(f"{' and '.join(each.path for each in folders)} in {root} are both {split}; keep one.")
@@ -169,7 +169,7 @@ def paths_of(splits: dict[str, list[Folder]]) -> list[str]:
 
 
 def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
-    """<class>/* without splits: test images are chosen by a hash of their names, so that they stay when others come."""
+    """<class>/* without splits: test images are chosen by a hash of their names, so they stay when others are added."""
     folders = base.filled()
     if not folders:
         if base.path and base.name.lower() not in SPLIT_NAMES and not base.path.removesuffix("/").count("/"):
@@ -194,7 +194,7 @@ def read_classes(root: Path, base: Folder, test_fraction: float) -> Layout:
 
 
 def split_off_note(test_fraction: float) -> str:
-    """What is said where test images are chosen for the user."""
+    """The note for test images that are chosen for the user."""
     return (
         f"no test/ in the data: {test_fraction:.0%} of each class become test images, chosen by a hash of their names "
         "(data.test_fraction)"
@@ -202,7 +202,7 @@ def split_off_note(test_fraction: float) -> str:
 
 
 def class_name(folder: Folder) -> str:
-    """The class that a folder names: as it can be written anywhere, and one for the two ways to write an accent."""
+    """A folder's class name, writable everywhere; both Unicode forms of an accented letter give one name."""
     return displayable(unicodedata.normalize("NFC", folder.name))
 
 
@@ -213,12 +213,12 @@ def empty_folders(top: Folder) -> str:
 
 
 def of_train(rows: Iterable[Row]) -> list[Row]:
-    """What to check of splits that we made: a class of one image is in train alone."""
+    """What to check for splits that we made: a class with one image is only in train."""
     return [row for row in rows if row[0] == "train"]
 
 
 def check_classes(root: Path, rows: Iterable[Row]) -> None:
-    """Raise a DataError where splits have different classes, or there are fewer than two."""
+    """Raise a DataError if splits have different classes, or there are fewer than two."""
     found: dict[str, set[str]] = {}
     for split, label, _ in rows:
         found.setdefault(split, set()).add(label)
@@ -236,7 +236,7 @@ def check_classes(root: Path, rows: Iterable[Row]) -> None:
 
 
 def one_class(root: Path, name: str) -> DataError:
-    """The error for what needs no classifier."""
+    """The error for data that needs no classifier."""
     return DataError(
         f"only one class in {root}: {name}; a classifier needs two or more. Add a folder of images for each other "
         "class to every split, for example one for everything else."

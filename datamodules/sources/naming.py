@@ -1,4 +1,4 @@
-"""Which files are images, by their names: one rule for directories and archives, for packing, serving and labelling."""
+"""Which files are images, by name: one rule for directories and archives, for packing, serving and labelling."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ IMAGE_SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".pcx", ".avif", ".jp2", ".j2k", ".jpf", ".jpx"),
     *(HEIF_SUFFIXES if find_spec("pillow_heif") else ()),
 )
-# What cameras and programs write that Pillow does not read: worth a word of its own.
+# Formats of cameras and programs that Pillow does not read: worth an explanation.
 UNSUPPORTED = (*HEIF_SUFFIXES, ".svg", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raw", ".psd", ".eps")
 # Folders that macOS, network drives, Windows and file systems add.
 CLUTTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 HIDDEN = re.compile(
     rf"(?:^|/)(?:\.(?!/|$)|(?:{'|'.join(map(re.escape, CLUTTER))})(?:/|$))"
-)  # the start or all of a part
+)  # the start of a path component, or all of it
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path, or a folder on it, is hidden or clutter that no user made."""
+    """Whether a path, or a folder in it, is hidden or clutter that no user made."""
     return HIDDEN.search(name) is not None
 
 
 def is_image(name: str) -> bool:
-    """Whether a path is that of an image, and not of a folder."""
+    """Whether a path is an image's, and not a folder's."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
 
 
 def why_not(name: str) -> str:
-    """Why a path is not that of an image, in words that follow a count."""
+    """Why a path is not an image's, in words that follow a count."""
     suffix = PurePosixPath(name).suffix.lower()
     if is_hidden(name):
         return "hidden"
@@ -46,7 +46,7 @@ def why_not(name: str) -> str:
 
 
 def displayable(name: str) -> str:
-    """A name that any file, table or page can hold: bytes that are not UTF-8, and control characters, are escaped."""
+    """A name that any file, table or page can contain: invalid UTF-8 and control characters are escaped."""
     if name.isprintable():
         return name
     text = os.fsencode(name).decode("utf-8", "backslashreplace") if has_surrogates(name) else name

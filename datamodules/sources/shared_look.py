@@ -1,8 +1,8 @@
-"""One process of a machine looks at the files of a data set, the others of its job take its word.
+"""One process per machine checks the files of a data set, and the others in its job use its result.
 
-A job starts as many processes as it has ranks, and each wants to know whether the files are as they were packed: of
-200,000 files on a network drive, one look is enough. Which processes belong together need not be known: who finds a
-record of a look that began after its own start may take it, for what it says is younger than the job.
+A job starts as many processes as it has ranks, and each wants to know whether the files are as they were packed: for
+200,000 files on a network drive, one check is enough. We need not know which processes belong together: a process may
+use any record of a check that started after the process did, because that result is newer than the job.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from filelock import FileLock
 
 from lightning_app.files import replace_file
 
-IMPORTED = time.time()  # where the system does not tell when a process began
-own_looks: set[str] = set()  # what this process has asked for: the second time it looks for itself
+IMPORTED = time.time()  # if the system does not report when a process started
+own_looks: set[str] = set()  # what this process has asked for: the second time it checks itself
 
 
 def shared_look(request: str, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `look` says, or what it said in another process of this user on this machine since this one began.
+    """The result of `look`, from this process or from another one of this user on this machine since this one started.
 
     Args:
-        request: names what is looked at, in all processes alike.
-        look: gives something JSON-able; what it raises is raised.
+        request: names what is checked, the same in all processes.
+        look: returns something JSON-able; its exceptions are passed on.
     """
     first = request not in own_looks
     own_looks.add(request)
@@ -45,7 +45,7 @@ def shared_look(request: str, look: Callable[[], dict[str, Any]]) -> dict[str, A
             return told
         began = time.time()
         seen = look()
-        with suppress(OSError):  # then the others look for themselves
+        with suppress(OSError):  # then the others check for themselves
             replace_file(record, json.dumps({"began": began, "seen": seen}).encode())
         return seen
     finally:
@@ -53,7 +53,7 @@ def shared_look(request: str, look: Callable[[], dict[str, Any]]) -> dict[str, A
 
 
 def read_record(record: Path) -> dict[str, Any] | None:
-    """What was seen, if the look began after this process."""
+    """The recorded result, if its check started after this process."""
     try:
         found = json.loads(record.read_text())
         return found["seen"] if found["began"] > process_start() else None
@@ -62,10 +62,10 @@ def read_record(record: Path) -> dict[str, Any] | None:
 
 
 def private_folder() -> Path:
-    """A folder on this machine that is this user's alone.
+    """A folder on this machine that belongs to this user only.
 
     Raises:
-        OSError: it cannot be made, or is another's.
+        OSError: it cannot be created, or belongs to someone else.
     """
     folder = Path(tempfile.gettempdir()) / f"laptop-to-cluster-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -76,7 +76,7 @@ def private_folder() -> Path:
 
 
 def process_start() -> float:
-    """When this process began, in seconds since 1970."""
+    """When this process started, in seconds since 1970."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What a data set must offer to be packed."""
+"""The interface of a data set that can be packed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds, before a single image is decoded.
+    """What a source contains, before any image is decoded.
 
     Attributes:
         classes: class names; a label is an index into them.
         labels: int64 [N], rows ordered by split: train, val, test.
-        names: N names, for messages and predictions; with the seed they decide what is held out for validation.
+        names: N names, for messages and predictions; with the seed, they decide what is held out for validation.
         split_sizes: rows per split, adding up to N.
         notes: what was decided about them that a user should know, a sentence each.
-        ignored: names that are no rows, each with the reason.
+        ignored: names that are not rows, each with the reason.
     """
 
     classes: list[str]
@@ -35,7 +35,7 @@ class Listing:
 class Source(Protocol):
     """A data set that can be packed into a cache of square images.
 
-    It looks at its files once, and tells of what it saw then.
+    It checks its files once, and reports what it saw then.
     """
 
     @property
@@ -43,7 +43,7 @@ class Source(Protocol):
         """Side of the stored images, in pixels."""
 
     def fingerprint(self) -> dict[str, object]:
-        """JSON-able facts that change when the images do, or how they are stored. Cheap: it is asked at every start."""
+        """JSON-able facts that change when the images or their storage change. Cheap: it runs at every start."""
 
     def listing(self) -> Listing:
         """Classes, labels, names and splits."""

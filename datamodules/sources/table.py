@@ -1,4 +1,4 @@
-"""Labels in a table: a .csv with a path, a label and perhaps a split for each image."""
+"""Labels in a table: a .csv with a path, a label and optionally a split for each image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 
 
 class Line(NamedTuple):
-    """What the table says of an image; `split` is empty where it says nothing."""
+    """A table's entry for an image; `split` is empty if not given."""
 
     path: str
     label: str
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 def table_fingerprint(table: Path) -> str:
-    """A short name for all that a table says.
+    """A short name for the table's content.
 
     Raises:
         DataError: it cannot be read.
@@ -50,7 +50,7 @@ def read_table(table: Path) -> list[Line]:
         DataError: columns are missing, a split has no known name, or a path has two labels.
     """
     try:
-        text = read(table).decode("utf-8-sig")  # Excel begins with a mark
+        text = read(table).decode("utf-8-sig")  # Excel starts with a byte-order mark
     except UnicodeDecodeError as error:
         raise DataError(f"data.table {table} is not UTF-8 ({error}); save it as UTF-8.") from error
     reader = csv.DictReader(text.splitlines(), dialect=dialect_of(text))
@@ -83,12 +83,12 @@ def dialect_of(text: str) -> type[csv.Dialect]:
 
 
 def column_of(columns: dict[str, str], names: Iterable[str]) -> str | None:
-    """The first of some columns that is there."""
+    """The first of these columns that exists."""
     return next((columns[name] for name in names if name in columns), None)
 
 
 def check_line(line: Line, before: Line | None, where: str) -> None:
-    """Raise a DataError for a line that says too little, or another thing than an earlier one."""
+    """Raise a DataError for a line that is incomplete, or contradicts an earlier one."""
     if not line.path or not line.label:
         raise DataError(f"{where}: expected a path and a label, found {line.path!r} and {line.label!r}.")
     if line.split and line.split.lower() not in SPLIT_NAMES:
@@ -100,13 +100,13 @@ def check_line(line: Line, before: Line | None, where: str) -> None:
 
 
 def table_layout(root: Path, table: Path, entries: Iterable[Entry], test_fraction: float) -> Layout:
-    """Split and class of every image of a table.
+    """Split and class of every image in a table.
 
-    A path is relative to the root, and may leave out the ending. A file that is not there is listed as unreadable;
-    images that are not in the table are ignored.
+    A path is relative to the root, and may omit the extension. A missing file is listed as unreadable; images that are
+    not in the table are ignored.
 
     Raises:
-        DataError: as read_table, and where splits have different classes.
+        DataError: as in read_table; or splits have different classes.
     """
     entries = list(entries)
     lines = read_table(table)
@@ -137,11 +137,11 @@ MISSING = "in the table, but missing"
 
 
 def find(path: str, images: dict[str, Entry], short: dict[str, Entry]) -> Entry:
-    """The file that a table means."""
+    """The file that a table's path names."""
     path = path.replace("\\", "/").removeprefix("./")
     return images.get(path) or short.get(path) or Entry(path, problem=MISSING)
 
 
 def endings(name: str) -> list[str]:
-    """The ending of a name, if it is an image's."""
+    """A name's extension, if it is an image's."""
     return [suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)]

@@ -1,4 +1,4 @@
-"""The one place for speed: ratios measured side by side, never a number on its own."""
+"""The one place for speed: ratios measured side by side, never a single figure."""
 
 from lightning_app.bench.command import bench
 

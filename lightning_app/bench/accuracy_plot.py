@@ -1,4 +1,4 @@
-"""Accuracy over minutes: several recipes in one picture, from the TensorBoard logs of their runs.
+"""Accuracy over minutes: several recipes in one figure, from the TensorBoard logs of their runs.
 
     python -m lightning_app.bench.accuracy_plot docs/images/recipes.png "at 160=runs/cifar10/version_0" ...
 
@@ -26,7 +26,7 @@ class Recipe:
 
     Attributes:
         name: in the legend.
-        curves: minutes and images right in percent, of VALIDATION and TEST.
+        curves: minutes and accuracy in percent, for VALIDATION and TEST.
     """
 
     name: str
@@ -37,7 +37,7 @@ def read_recipe(named: str) -> Recipe:
     """From NAME=FOLDER.
 
     Raises:
-        UsageError: no such run, or nothing was validated in it.
+        UsageError: the run does not exist, or has no validation.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -62,7 +62,7 @@ def read_recipe(named: str) -> Recipe:
 
 
 def draw(recipes: list[Recipe], path: Path) -> None:
-    """Curves told apart by mark and dash, so also in grey."""
+    """Curves that differ in marker and dash, so that greyscale is enough."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""A measured program as a process of its own that ends when we do, however we end."""
+"""A measured program in a separate process that ends when we do, however we end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 from lightning_app.errors import UsageError
 from lightning_app.sessions import end_session
 
-PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a child gets when its parent dies, by SIGKILL too
+PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a child gets when its parent dies, even by SIGKILL
 ENDED_BY = (signal.SIGTERM, signal.SIGHUP)  # SIGINT is a KeyboardInterrupt already
 
 
 def run_module(arguments: Sequence[str], timeout: float) -> dict[str, Any] | None:
-    """Run `python -m arguments`, whose last line is JSON; None where it took longer than `timeout` seconds.
+    """Run `python -m arguments`, whose last line is JSON; None if it took longer than `timeout` seconds.
 
     Raises:
         UsageError: it failed.
@@ -41,7 +41,7 @@ def run_module(arguments: Sequence[str], timeout: float) -> dict[str, Any] | Non
 
 
 def die_with_parent() -> Any:
-    """What a child has to call before it becomes its program, on Linux."""
+    """On Linux, a child has to call this before it becomes its program."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
@@ -50,7 +50,7 @@ def die_with_parent() -> Any:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Within it, a signal that asks us to end raises SystemExit, so that children are ended on the way out."""
+    """Inside it, a signal that asks us to stop raises SystemExit, so that children are ended on the way out."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -1,8 +1,8 @@
-"""bench: the speed of the program's parts, each beside what it is compared to, in turn.
+"""bench: the speed of the program's parts, each alternating with its baseline.
 
 Step, data path and loop alternate within one process, a few steps each, so that a noisy machine slows them alike; so do
-ranks and independent processes, and the paths of serving. The original loop runs in a process of its own, without our
-memory policy, as it did. Where bf16 is fast, the program's part is measured in bf16 and in fp32, each with its name.
+ranks and independent processes, and the paths of serving. The original loop runs in a separate process, without our
+memory policy, as it did. If bf16 is fast, the program's part is measured in bf16 and in fp32, each labelled.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def check_compile_mode(mode: str) -> None:
-    """Raise a UsageError where torch.compile has no such mode; imports torch, which --help does not need."""
+    """Raise a UsageError if torch.compile has no such mode; imports torch, which --help does not need."""
     from models.compiled import CompileMode
 
     if mode not in get_args(CompileMode):
@@ -111,7 +111,7 @@ class Measured:
     """What was measured, and sentences about what was not.
 
     Attributes:
-        rounds: images/s by contestant, by precision; "" has those of parts with their own.
+        rounds: images/s by contestant, by precision; "" has those of parts with a precision of their own.
     """
 
     rounds: list[dict[str, Figures]] = field(default_factory=list)
@@ -124,13 +124,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rounds of parts within a time.
+    """Rounds of parts within a time limit.
 
-    Each part gets its share of what is left of the time, and takes as many steps as its first ones let it expect; a
-    part that is not done by the end of all time is ended.
+    Each part gets its share of the remaining time, and takes as many steps as its first ones suggest will fit; a part
+    that is still running when all time is over is stopped.
 
     Attributes:
-        seconds: for all.
+        seconds: for everything.
         clock, run: for tests.
     """
 
@@ -168,7 +168,7 @@ class Schedule:
         return measured
 
     def _measure_part(self, number: int, index: int, left: float) -> Figures | None:
-        """None where there is no time for it."""
+        """None if there is no time for it."""
         if left <= 0:
             return None
         rest, every = sum(part.share for part in self.parts[index:]), sum(part.share for part in self.parts)

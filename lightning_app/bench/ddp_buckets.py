@@ -1,9 +1,9 @@
-"""What DDP's buckets cost: one step of MobileNetV2 under several settings in turn, on the ranks of a launcher.
+"""The cost of DDP's buckets: one step of MobileNetV2 under several settings, alternating, on a launcher's ranks.
 
     mpirun -np 2 python -m lightning_app.bench.ddp_buckets
 
-The settings alternate, a few steps each, so that a noisy machine slows all; rank 0 prints ratios of times, round by
-round, to DDP's own setting (buckets of 25 MB, gradients copied).
+The settings alternate every few steps, so that a noisy machine slows all; rank 0 prints time ratios, round by round, to
+DDP's default setting (buckets of 25 MB, gradients copied).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "2 MB, view": {"gradient_as_bucket_view": True, "bucket_cap_mb": 2},
     "1 MB, view": {"gradient_as_bucket_view": True, "bucket_cap_mb": 1},
 }
-STEPS = 4  # in turn
+STEPS = 4  # per turn
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def stepper(setting: dict[str, Any] | None, plan: Plan, options: argparse.Namesp
 
 
 def seconds(step: Callable[[], None]) -> float:
-    """Of a few steps, all ranks starting together."""
+    """Seconds of a few steps, with all ranks starting together."""
     distributed.barrier()
     started = time.perf_counter()
     for _ in range(STEPS):
@@ -85,7 +85,7 @@ def seconds(step: Callable[[], None]) -> float:
 
 
 def table(rounds: list[dict[str, float]]) -> str:
-    """Median, least and largest ratio of each setting to DDP's own."""
+    """Median, smallest and largest ratio of each setting to DDP's default."""
     rows = [f"{'time of a step / that with ' + OWN:<44}{'median':>8}{'min':>8}{'max':>8}"]
     for name in SETTINGS:
         ratios = [figures[name] / figures[OWN] for figures in rounds]

@@ -1,4 +1,4 @@
-"""The parts of bench: which program measures each, in which precision, and how much of a round's time it gets."""
+"""The parts of bench: the program for each, its precision, and its share of a round's time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_app.trainer.plan import choose_precision
 
 CONTESTANTS = "lightning_app.bench.contestants"
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
-# Of a round's time. The program has five contestants that take turns.
+# Of a round's time. The program has five contestants that alternate.
 SHARES = {"original": 1.0, "program": 4.0, "compiled": 4.0, "ranks": 2.0, "serving": 1.0}
 NAMES = tuple(SHARES)
 ON_REQUEST: dict[str, set[str]] = {"cpu": {"compiled"}, "gpu": set()}  # a CPU compiles for minutes, and was slower then
@@ -21,7 +21,7 @@ ON_REQUEST: dict[str, set[str]] = {"cpu": {"compiled"}, "gpu": set()}  # a CPU c
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured: steps at most, the batch, and torch.compile's mode."""
+    """What is measured: the maximum of steps, the batch, and torch.compile's mode."""
 
     steps: int
     original_steps: int
@@ -32,10 +32,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Part:
-    """A program that is run once a round.
+    """A program that runs once per round.
 
     Attributes:
-        precision: of the program's steps; empty for the other parts, which have their own.
+        precision: of the program's steps; empty for the other parts, which choose theirs.
         device: cpu or gpu.
     """
 
@@ -52,17 +52,17 @@ class Part:
         return SHARES[self.name]
 
     def most_steps(self, shape: Shape) -> int | None:
-        """Counted steps that are asked for; None of a part whose steps are its own."""
+        """Requested counted steps; None for a part that chooses its steps."""
         return {"original": shape.original_steps, "program": shape.steps, "compiled": shape.steps}.get(self.name)
 
     def figures(self, measured: dict[str, Any]) -> Figures:
-        """images/s by contestant, and the counted steps where the part has counted some."""
-        if self.name == "original":  # which tells compare more
+        """images/s by contestant, and the counted steps if the part has counted some."""
+        if self.name == "original":  # they tell compare more
             return {"original": measured["images_per_second"], "counted_steps": measured["counted_steps"]}
         return measured
 
     def command(self, shape: Shape, seconds: float) -> list[str]:
-        """What follows `python -m`; it measures as many steps as fit into the seconds, and at least some."""
+        """The arguments of `python -m`; it measures as many steps as fit into the seconds, and at least some."""
         size = ["--batch_size", str(shape.batch_size), "--image_size", str(shape.image_size)]
         timed = ["--seconds", f"{seconds:.1f}", "--device", self.device]
         if self.name == "original":
@@ -85,15 +85,15 @@ class Part:
 
 
 def choose_parts(names: Sequence[str] | None, device: str, precision: str, machine: Machine) -> list[Part]:
-    """The parts that this machine can measure; what it cannot is printed with the reason.
+    """The parts that this machine can measure; prints the others with the reason.
 
     Args:
-        names: None for all but those that take minutes there.
+        names: None for all except those that take minutes there.
         device: auto, cpu or gpu.
-        precision: one of Lightning's names, or auto: the fastest and 32-true; the fastest alone for torch.compile.
+        precision: one of Lightning's names, or auto: the fastest and 32-true; only the fastest for torch.compile.
 
     Raises:
-        UsageError: the device is not there, or no part is left.
+        UsageError: the device is missing, or no part is left.
     """
     gpus = len(machine.gpus)
     if device == "gpu" and not gpus:
@@ -115,7 +115,7 @@ def choose_parts(names: Sequence[str] | None, device: str, precision: str, machi
 
 
 def why_not(name: str, device: str, gpus: int) -> str:
-    """Why a part cannot be measured; empty where it can."""
+    """Why a part cannot be measured; empty if it can."""
     if name == "ranks" and gpus and device == "cpu":
         return "because ranks would use the GPUs"
     if name == "ranks" and gpus == 1:

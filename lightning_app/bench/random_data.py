@@ -1,4 +1,4 @@
-"""Random pictures in the shape of CIFAR-10: the speed of a step does not depend on what is to be seen."""
+"""Random images in the shape of CIFAR-10: the speed of a step does not depend on their content."""
 
 from __future__ import annotations
 

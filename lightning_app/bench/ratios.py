@@ -1,11 +1,11 @@
-"""The ratios of what was measured in one round, and their spread over the rounds."""
+"""The ratios measured in one round, and their spread over the rounds."""
 
 from __future__ import annotations
 
 import statistics
 
-Figures = dict[str, float]  # images/s by contestant; of serving, the ratio itself
-# What is divided by what, and what it tells.
+Figures = dict[str, float]  # images/s by contestant; for serving, the ratio itself
+# What is divided by what, and what the ratio says.
 RATIOS = {
     "the program / the original loop": ("program_original_augment", "original"),
     "the step: our model / torchvision's, channels_last": ("fixed_batch", "plain"),
@@ -17,14 +17,14 @@ RATIOS = {
     "serving / plain eager fp32, one image": ("one picture", None),
     "serving / plain eager fp32, batches": ("batches", None),
 }
-# With a precision of ours.
+# In a precision that we choose.
 CONTESTANTS = ("program", "program_original_augment", "bare_loop", "fixed_batch", "plain", "compiled", "eager")
 
 
 def ratios(rounds: list[dict[str, Figures]]) -> dict[str, Figures]:
     """Median, min and max over the rounds that measured both, by name.
 
-    A ratio of the program's contestants is named with their precision; the original loop's is always fp32.
+    A ratio between the program's contestants includes their precision in its name; the original loop's is always fp32.
     """
     found: dict[str, Figures] = {}
     for name, (above, below) in RATIOS.items():

@@ -1,10 +1,10 @@
-"""How close each layer of a training step comes to what the processor can do, as a picture.
+"""A figure of how close each layer of a training step comes to the processor's limits.
 
     python -m lightning_app.bench.roofline --to docs/images/roofline.png
 
-Measures the memory's bandwidth and the peak of bf16 matrix products here, then each convolution and batch norm of
-MobileNetV2 by itself, forward and backward. A layer's bytes are those of its large tensors, read or written once:
-what it could not do without if its kernel kept everything else in the cache (Williams et al. 2009, Roofline).
+Measures the memory bandwidth and the peak of bf16 matrix products here, then each convolution and BatchNorm of
+MobileNetV2 separately, forward and backward. A layer's bytes are those of its large tensors, read or written once: the
+minimum if its kernel kept everything else in the cache (Williams et al. 2009, Roofline).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Point(NamedTuple):
 
 
 def main() -> None:
-    """Measure, print the sums by kind of layer, and draw."""
+    """Measure, print the totals by layer type, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--image_size", type=int, default=224)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def median_seconds(work: Callable[[], Any]) -> float:
-    """Of several times, after one to warm up."""
+    """The median of several runs, after one to warm up."""
     work()
     found = []
     for _ in range(REPEATS):
@@ -69,7 +69,7 @@ def median_seconds(work: Callable[[], Any]) -> float:
 
 
 def measure_bandwidth() -> float:
-    """Bytes per second of a copy that fits no cache, read and written."""
+    """Bytes per second, read and written, of a copy that does not fit any cache."""
     source = torch.ones(BANDWIDTH_ELEMENTS, dtype=torch.bfloat16)
     target = torch.empty_like(source)
     return 2 * source.nbytes / median_seconds(lambda: target.copy_(source))
@@ -82,7 +82,7 @@ def measure_peak() -> float:
 
 
 def layers(options: argparse.Namespace) -> list[tuple[nn.Module, torch.Size]]:
-    """Each convolution and batch norm of the network, with the shape of its input."""
+    """Each convolution and BatchNorm of the network, with its input shape."""
     network = Network("mobilenet_v2", CLASSES).train()
     found: list[tuple[nn.Module, torch.Size]] = []
     for module in network.modules():
@@ -94,7 +94,7 @@ def layers(options: argparse.Namespace) -> list[tuple[nn.Module, torch.Size]]:
 
 
 def measure(layer: nn.Module, shape: torch.Size) -> list[Point]:
-    """The layer forward and backward, on random numbers; the first layer's input needs no gradient."""
+    """Run the layer forward and backward on random numbers; the first layer's input needs no gradient."""
     images = torch.randn(shape, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     images.requires_grad_(shape[1] > 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -109,7 +109,7 @@ def measure(layer: nn.Module, shape: torch.Size) -> list[Point]:
 
 
 def kind_and_flops(layer: nn.Module, output: Tensor) -> tuple[str, float]:
-    """What a layer is called, and its operations forward."""
+    """A layer's name, and its forward operations."""
     if not isinstance(layer, nn.Conv2d):
         return "batch norm + ReLU6", 8.0 * output.numel()
     kind = "depthwise" if layer.groups > 1 else "pointwise" if layer.kernel_size == (1, 1) else "first"
@@ -117,7 +117,7 @@ def kind_and_flops(layer: nn.Module, output: Tensor) -> tuple[str, float]:
 
 
 def table(points: list[Point], bandwidth: float, peak: float) -> str:
-    """Milliseconds by kind and direction, and as a share of what bandwidth and peak allow."""
+    """Milliseconds by layer type and direction, and as a share of what bandwidth and peak allow."""
     rows = [f"{cpu_name()}, {torch.get_num_threads()} threads: {bandwidth / 1e9:.1f} GB/s, {peak / 1e9:.0f} GFLOP/s"]
     rows.append(f"{'':<34}{'ms':>8}{'possible':>10}")
     for kind, direction in dict.fromkeys((point.kind, point.direction) for point in points):

@@ -1,6 +1,6 @@
-"""How long it is from a command to its first training step, alone and under a launcher.
+"""The time from a command to its first training step, alone and under a launcher.
 
-Both fit the quickstart in turn, for one step; it counts when rank 0 has taken it.
+Both fit the quickstart for one step, alternating; the clock stops when rank 0 has taken it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SAID = "first step taken "
 FIT = ["-m", "lightning_app", "fit", "--config", "configs/quickstart.yaml"]
 SHORT = ["--trainer.max_steps=1", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
 CALLBACK = "--trainer.callbacks+=lightning_app.bench.startup.FirstStep"
-# What the time goes to, each until a moment that FirstStep notes.
+# Where the time goes; each phase ends at a moment that FirstStep records.
 PHASES = ("start Python, import", "build model and data, rendezvous", "set up training", "first step")
 
 
 class FirstStep(pl.Callback):
-    """Prints the ends of PHASES, as time.time(), when a step has been taken."""
+    """Prints the ends of PHASES, as time.time(), after the first step."""
 
     def __init__(self) -> None:
         self.ends = [time.time()]
@@ -54,7 +54,7 @@ class FirstStep(pl.Callback):
 def main(launcher: list[str], plot: Path | None) -> None:
     """Print medians, ranges and the ratio."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds([], folder)  # packs the digits, and warms the cache of files
+        seconds([], folder)  # packs the digits, and warms the file cache
         rounds = [(seconds([], folder), seconds(launcher, folder)) for _ in range(ROUNDS)]
     alone, launched = ([each[index] for each in rounds] for index in (0, 1))
     for number, phase in enumerate(PHASES):
@@ -83,7 +83,7 @@ def spread(values: list[float]) -> str:
 
 
 def draw(found: dict[str, list[list[float]]], path: Path) -> None:
-    """A bar for each command, of its phases' medians, and the range of the whole."""
+    """A bar per command with its phases' medians, and the range of the total."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.2), layout="constrained")

@@ -1,7 +1,7 @@
-"""The costliest kernels of ten steps of the whole program, the share of time in which a GPU waits, and the floor.
+"""The most expensive kernels in ten steps of the whole program, the GPU's idle time, and the floor.
 
-The floor is the time that memory needs for what no kernel can do without: the input and the output of each convolution
-and batch norm, once forward and twice backward.
+The floor is the time it takes to move the minimum through memory: the input and output of each convolution and
+BatchNorm, once in the forward pass and twice in the backward pass.
 
     python -m lightning_app.bench.step_profile --batch_size 256 --to profile.txt
 """
@@ -26,7 +26,7 @@ from models.classifier import ImageClassifier
 from models.normalized_network import Network
 
 WARMUP, STEPS = 5, 10
-COPIED = {"cuda": 1 << 30, "cpu": 1 << 26}  # bytes, of which no cache holds many
+COPIED = {"cuda": 1 << 30, "cpu": 1 << 26}  # bytes, too many for any cache
 COPIES = 10
 ROWS = 25  # kernels in the table
 
@@ -35,7 +35,7 @@ class ProfileSteps(pl.Callback):
     """Profiles whole steps: batch, forward, backward, optimizer and callbacks.
 
     Attributes:
-        seconds: of the profiled steps together, on the clock.
+        seconds: wall time of all profiled steps.
     """
 
     def __init__(self, device: str) -> None:
@@ -64,7 +64,7 @@ def busy_seconds(spans: list[tuple[float, float]]) -> float:
 
 
 def step_bytes(batch_size: int, image_size: int, bytes_per_value: int) -> int:
-    """What the convolutions and batch norms of a step have to read and write at least."""
+    """The minimum that the convolutions and BatchNorms of a step have to read and write."""
     values = 0
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
@@ -92,7 +92,7 @@ def bandwidth(device: str) -> float:
 
 
 def floor(needed: int, possible: float, taken: float) -> str:
-    """How far a step is from it, in words; bytes, bytes per second, and seconds."""
+    """How far a step is from the floor, in words; from bytes, bytes per second, and seconds."""
     least = needed / possible
     return (
         f"floor of a step: {needed / 1e9:.3g} GB at {possible / 1e9:.0f} GB/s, {1000 * least:.3g} ms; a step takes "
@@ -101,7 +101,7 @@ def floor(needed: int, possible: float, taken: float) -> str:
 
 
 def report(steps: ProfileSteps, device: str) -> str:
-    """The table, and on a GPU how long it had nothing to do."""
+    """The table, and on a GPU its idle time."""
     table = steps.profile.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=ROWS)
     lines = [table, f"{STEPS} steps in {steps.seconds:.3f} s"]
     if device == "cuda":

@@ -1,4 +1,4 @@
-"""Seconds until a test accuracy: of a recorded run of ours, and of the original loop at the speed measured here."""
+"""Seconds until a test accuracy: for a recorded run of ours, and for the original loop at the speed measured here."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VALIDATION, TEST = "val/acc", "test/acc"
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run's TensorBoard log tells.
+    """What a run's TensorBoard log contains.
 
     Attributes:
-        points: (step, seconds since the first log, accuracy) of validations and tests, in the order of time.
+        points: (step, seconds since the first log, accuracy) of validations and tests, in order of time.
         accuracy: of the final test.
         seconds: from the first log to the final test.
         batch_size: global.
@@ -31,7 +31,7 @@ class RecordedRun:
     batch_size: int
 
     def images_to(self, accuracy: float) -> int | None:
-        """Images trained on until a validation or test first has this accuracy; None if none has."""
+        """Images trained on until a validation or test first reaches this accuracy; None if none does."""
         return next((step * self.batch_size for step, _, found in self.points if found >= accuracy), None)
 
 
@@ -39,7 +39,7 @@ def read_run(folder: Path) -> RecordedRun:
     """From runs/<name>/<version>.
 
     Raises:
-        UsageError: it is no run that was tested.
+        UsageError: it is not a run with a test.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -59,13 +59,13 @@ def read_run(folder: Path) -> RecordedRun:
 
 
 def time_to_accuracy(original: Path, ours: Path, original_rates: Sequence[float]) -> str:
-    """One sentence: how much sooner our run had its test accuracy than the original loop would."""
+    """One sentence: how much sooner our run reached its test accuracy than the original loop would."""
     run = read_run(ours)
     return sentence(run, read_run(original).images_to(run.accuracy), statistics.median(original_rates))
 
 
 def sentence(run: RecordedRun, images: int | None, rate: float) -> str:
-    """`images` are those of the original's recipe, `rate` the original loop's images/s."""
+    """`images` is the number that the original recipe needs, `rate` the original loop's images/s."""
     ours = f"{100 * run.accuracy:.2f}% test accuracy: ours after {run.seconds:,.0f} s"
     if images is None:
         return f"{ours}; the original recipe never reached it in its recorded run."

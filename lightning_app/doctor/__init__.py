@@ -1,1 +1,1 @@
-"""doctor: what each rank thinks it is, whether the ranks can add numbers together, and what would go wrong."""
+"""doctor: what each rank detects, whether the ranks can add numbers together, and what would go wrong."""

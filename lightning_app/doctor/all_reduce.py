@@ -16,13 +16,13 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Reduction:
-    """What came of it.
+    """The result.
 
     Attributes:
         backend: gloo or nccl.
         right: every number is the sum over the ranks.
         milliseconds: median of ROUNDS.
-        slowest_ms: of them.
+        slowest_ms: the slowest of them.
     """
 
     backend: str
@@ -32,10 +32,10 @@ class Reduction:
 
 
 def reduce_numbers(backend: str, device: torch.device, group: Any = None) -> Reduction:
-    """Sum rank + 1 over all ranks, in every position; called by all of them together."""
+    """Sum rank + 1 over all ranks, in every position; all ranks call it together."""
     size = dist.get_world_size()
     seconds, right = [], True
-    for _ in range(ROUNDS + 1):  # the first makes connections
+    for _ in range(ROUNDS + 1):  # the first opens connections
         numbers = torch.full((NUMBERS,), dist.get_rank() + 1.0, device=device)
         synchronize(device)
         start = time.perf_counter()
@@ -48,6 +48,6 @@ def reduce_numbers(backend: str, device: torch.device, group: Any = None) -> Red
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what was asked of a GPU."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,7 +1,7 @@
-"""doctor: what each rank thinks it is, an all-reduce, and what would go wrong.
+"""doctor: what each rank detects, an all-reduce, and what would go wrong.
 
-Each rank looks around by itself; then they meet, and rank 0 reports for all. If they do not meet, each that is there
-says what it knows.
+Each rank examines its machine; then they meet, and rank 0 reports for all. If the rendezvous fails, each rank that is
+there reports what it knows.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from lightning_app.rendezvous.waiting import connect_timeout
 if TYPE_CHECKING:
     from torch.distributed import Store
 
-COMMUNICATION_SECONDS = 25.0  # from the moment that all ranks have come: connections, and an all-reduce on each backend
+COMMUNICATION_SECONDS = 25.0  # once all ranks have connected: connections, and an all-reduce on each backend
 OTHERS_WAIT_SECONDS = 5.0  # for rank 0, which has the table to print
-LAST_WORD_SECONDS = 1.0  # before the exit of one rank makes the launcher end the others
+LAST_WORD_SECONDS = 1.0  # before the exit of one rank makes the launcher kill the others
 
 
 def doctor(args: list[str]) -> None:
-    """Look, meet, add, report. The exit code is 1 where a fit would not start."""
+    """Examine, meet, add, report. The exit code is 1 if a fit would not start."""
     options = parse(args)
     own = rank_facts(options.cache_dir, options.runs_dir)
     diagnosis = Diagnosis([own])
@@ -47,7 +47,7 @@ def doctor(args: list[str]) -> None:
         watchdog.daemon = True
         try:
             consult(diagnosis, own, options.timeout or connect_timeout(), watchdog.start)
-        except (UsageError, RuntimeError) as error:  # torch's own errors of connections are the latter
+        except (UsageError, RuntimeError) as error:  # torch's own connection errors are RuntimeErrors
             diagnosis.failed = f"rank {own.rank} on {own.host}: {error}"
         watchdog.cancel()
     finish(options, diagnosis, own)
@@ -68,13 +68,13 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def keep_stdout_for_the_report() -> None:
-    """What libraries print there from now on goes to stderr: torch 2.10's gloo greets, NCCL tells its version."""
+    """Redirect what libraries print to stderr: torch 2.10's gloo prints a greeting, NCCL its version."""
     sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), 1)
 
 
 def consult(diagnosis: Diagnosis, own: Facts, timeout: float, all_have_come: Callable[[], None]) -> None:
-    """Meet the other ranks, hear what they know, and add numbers with them.
+    """Meet the other ranks, exchange facts, and add numbers with them.
 
     Args:
         timeout: seconds to wait for the other ranks, which may still be importing.
@@ -108,15 +108,15 @@ def consult(diagnosis: Diagnosis, own: Facts, timeout: float, all_have_come: Cal
     if own.gpu is not None and all(rank.gpu is not None for rank in diagnosis.ranks):
         torch.cuda.set_device(own.gpu)
         device = torch.device("cuda", own.gpu)
-        # Through a group of its own: the default one speaks gloo, for ranks without a GPU.
+        # Through a separate group: the default one uses gloo, for ranks without a GPU.
         diagnosis.reductions.append(reduce_numbers("nccl", device, dist.new_group(backend="nccl")))
 
 
 def wait_for_all(store: Store, own: Facts, timeout: float) -> None:
-    """Until each rank has reached the store: under torchrun, nothing has waited for them before.
+    """Wait until each rank has reached the store: under torchrun, nothing has waited for them before.
 
     Raises:
-        UsageError: some have not; most often they are still importing.
+        UsageError: some have not; usually they are still importing.
     """
     from torch.distributed import DistStoreError
 
@@ -134,7 +134,7 @@ def wait_for_all(store: Store, own: Facts, timeout: float) -> None:
 
 
 def give_up(options: argparse.Namespace, diagnosis: Diagnosis) -> None:
-    """From the watchdog's thread: say what is known, and end the process."""
+    """From the watchdog's thread: report what is known, and end the process."""
     own = diagnosis.ranks[0]
     what = "adding numbers" if diagnosis.rendezvous_seconds else "connecting to each other"
     diagnosis.failed = (
@@ -147,9 +147,9 @@ def give_up(options: argparse.Namespace, diagnosis: Diagnosis) -> None:
 
 
 def finish(options: argparse.Namespace, diagnosis: Diagnosis, own: Facts) -> None:
-    """Report, and exit with 1 where something failed."""
+    """Report, and exit with 1 if something failed."""
     if own.world_size > 1 and diagnosis.failed:
-        attempt(lambda: show(options, diagnosis, own))  # a launcher that was killed or stopped reads nothing
+        attempt(lambda: show(options, diagnosis, own))  # a killed or stopped launcher reads nothing
         time.sleep(LAST_WORD_SECONDS if own.rank == 0 else OTHERS_WAIT_SECONDS)
         end_others(this_launch())
         hard_exit(1)
@@ -159,7 +159,7 @@ def finish(options: argparse.Namespace, diagnosis: Diagnosis, own: Facts) -> Non
 
 
 def show(options: argparse.Namespace, diagnosis: Diagnosis, own: Facts) -> None:
-    """Print: rank 0 for all, the others only where they could not tell it."""
+    """Print: rank 0 for all, the others only if they could not send it their facts."""
     if own.rank and not diagnosis.failed:
         return
     if options.json:

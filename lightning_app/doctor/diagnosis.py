@@ -1,4 +1,4 @@
-"""All that doctor knows in the end."""
+"""Everything that doctor knows in the end."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Diagnosis:
-    """What the ranks said and did.
+    """The ranks' facts and results.
 
     Attributes:
-        ranks: of which something is known.
+        ranks: those with known facts.
         rendezvous_seconds: until all ranks had found each other; None if they have not.
         failed: why they did not, or could not add.
-        reductions: one for each backend.
+        reductions: one per backend.
     """
 
     ranks: list[Facts]

@@ -1,4 +1,4 @@
-"""What a host has: memory, shared memory, file systems, its own address."""
+"""A host's properties: memory, shared memory, file systems, its own address."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs
 
 
 def free_mib(path: Path) -> int:
-    """Free space, in MiB; 0 where there is no such folder."""
+    """Free space, in MiB; 0 if the folder does not exist."""
     return shutil.disk_usage(path).free >> 20 if path.exists() else 0
 
 
 def memory_gib() -> float:
-    """The host's memory, or the limit of this process's control group where that is less."""
+    """The host's memory, or the limit of this process's control group if that is less."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return 0.0
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -27,7 +27,7 @@ def memory_limits(own: Path, root: Path) -> list[int]:
     """Limits of this process's control group and of all above it, in bytes.
 
     Args:
-        own: which group that is, in the kernel's words: a line `0::/path` for version 2, `9:memory:/path` for 1.
+        own: its group, as the kernel prints it: a line `0::/path` for version 2, `9:memory:/path` for 1.
         root: where the groups are mounted.
     """
     found = []
@@ -43,7 +43,7 @@ def memory_limits(own: Path, root: Path) -> list[int]:
 
 
 def resolve(host: str) -> str:
-    """The address of a name, or empty where nobody knows it."""
+    """The address of a name, or empty if it does not resolve."""
     try:
         return socket.gethostbyname(host)
     except OSError:
@@ -51,7 +51,7 @@ def resolve(host: str) -> str:
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The kind of file system that a folder, or its nearest parent that exists, lies on."""
+    """The type of the file system that holds a folder, or its nearest existing parent."""
     if not mounts.exists():
         return ""
     target = folder.resolve()

@@ -1,4 +1,4 @@
-"""What would go wrong, from what all ranks know: a pure function of their facts."""
+"""Problems, from the facts of all ranks: a pure function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAME_EVERYWHERE = ("python", "laptop-to-cluster", "torch", "torchvision", "light
 
 
 def problems(ranks: Sequence[Facts]) -> list[str]:
-    """One line for each thing that would fail, or cost much, and how to mend it."""
+    """One line for each thing that would fail, or cost much, and how to fix it."""
     found = [line for check in CHECKS for line in check(ranks)]
     return list(dict.fromkeys(found))
 
@@ -51,7 +51,7 @@ def bound_to_one_core(ranks: Sequence[Facts]) -> list[str]:
 
 
 def more_cores(here: Sequence[Facts]) -> str:
-    """What to tell the launcher of the ranks of a host."""
+    """The launcher option that gives a host's ranks more cores."""
     spec = SPECS.get(here[0].launcher, env.SPEC)
     return spec.more_cores(here[0].variables, max(2, here[0].host_cores // len(here)))
 
@@ -72,7 +72,7 @@ def shared_gpus(ranks: Sequence[Facts]) -> list[str]:
 
 
 def uneven_gpus(ranks: Sequence[Facts]) -> list[str]:
-    """Some ranks on GPUs and some not cannot meet in one backend."""
+    """Ranks with and without GPUs cannot use one backend."""
     without = [rank for rank in ranks if rank.gpu is None]
     if not without or len(without) == len(ranks):
         return []
@@ -102,7 +102,7 @@ def unusable_gpus(ranks: Sequence[Facts]) -> list[str]:
 
 
 def runs_on(capability: str, archs: Sequence[str]) -> bool:
-    """Code for sm_80 also runs on sm_86, not on sm_90; compute_80 is compiled for whatever is newer."""
+    """Code for sm_80 also runs on sm_86, but not on sm_90; compute_80 can be compiled for anything newer."""
     wanted = int(capability.removeprefix("sm_"))
     for arch in archs:
         kind, _, number = arch.partition("_")
@@ -113,7 +113,7 @@ def runs_on(capability: str, archs: Sequence[str]) -> bool:
 
 
 def differing_versions(ranks: Sequence[Facts]) -> list[str]:
-    """Nodes with environments of their own."""
+    """Nodes with different environments."""
     found = []
     for name in SAME_EVERYWHERE:
         known = defaultdict(list)
@@ -187,7 +187,7 @@ CHECKS: Sequence[Callable[[Sequence[Facts]], list[str]]] = (
 
 
 def by_host(ranks: Sequence[Facts]) -> dict[str, list[Facts]]:
-    """The ranks of each host."""
+    """The ranks on each host."""
     groups: dict[str, list[Facts]] = defaultdict(list)
     for rank in ranks:
         groups[rank.host].append(rank)

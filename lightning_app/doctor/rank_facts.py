@@ -1,4 +1,4 @@
-"""What one rank knows by itself, before the rendezvous."""
+"""What one rank knows before the rendezvous."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_app.provenance import GPU, cuda_archs, nvidia_driver, versions, v
 from lightning_app.trainer.machine import Machine, this_machine
 from lightning_app.trainer.plan import plan_run
 
-# Beside the launcher's own, what decides which network and which devices are used.
+# Besides the launcher's variables, these decide which network and which devices are used.
 TELLING = re.compile(
     r"^(MASTER_|(CUDA|ROCR|HIP)_VISIBLE_DEVICES$|ROCR_|NCCL_|GLOO_|OMP_|SLURM_CPU_BIND$|SLURM_(STEP_|JOB_)?GPUS|UCX_"
     r"|I_MPI_PIN|LIGHTNING_APP_)"
@@ -30,21 +30,21 @@ class Facts:
 
     Attributes:
         rank, world_size, local_rank, local_world_size, node_rank, num_nodes: what the launcher gave it.
-        launcher, reason: who, and why we believe it.
+        launcher, reason: which one, and why we trust it.
         sources: for each of these numbers, the variable and its value.
         variables: all others that bear on launch, network and devices.
         host, pid: where it runs.
-        cores: processors that it may use; host_cores: that the host has; bound: these cores are its alone.
+        cores: processors that it may use; host_cores: that the host has; bound: these cores belong to it only.
         gpus: visible to it; gpu: the one it would use.
-        device, precision, threads: what a fit would use, or empty where it would not run.
+        device, precision, threads: what a fit would use, or empty if it would not run.
         refused: why a fit would not run.
         versions: of everything that matters.
         cuda_archs: GPU generations that this PyTorch is built for.
-        nvidia_driver: of the host, as the kernel tells; empty without one.
+        nvidia_driver: of the host, from the kernel; empty without one.
         shm_mib: free in /dev/shm; memory_gib: what the job's memory limit or the host leaves.
         own_address: what the host's own name resolves to.
-        packed: packed data sets in the folder of a fit's default.
-        runs_file_system: that runs/ would be written to.
+        packed: packed data sets in a fit's default folder.
+        runs_file_system: the one that runs/ would be written to.
     """
 
     rank: int
@@ -79,7 +79,7 @@ class Facts:
 
 
 def rank_facts(cache_dir: Path, runs_dir: Path) -> Facts:
-    """Everything that this process can tell alone."""
+    """Everything that this process can find out alone."""
     machine = this_machine()
     launch, unclear = launch_or_alone()
     gpus = visible_gpus()
@@ -111,7 +111,7 @@ def rank_facts(cache_dir: Path, runs_dir: Path) -> Facts:
 
 
 def launch_or_alone() -> tuple[Launch, str]:
-    """The launch; where its variables make no sense, a process of its own, and why a fit would refuse them."""
+    """The launch; if its variables are inconsistent, a single process, and why a fit would refuse them."""
     try:
         return this_launch(), ""
     except UsageError as error:
@@ -127,12 +127,12 @@ def launch_facts(launch: Launch) -> dict:
 
 
 def machine_facts(machine: Machine) -> dict:
-    """The part of Facts that Machine knows."""
+    """The part of Facts from Machine."""
     return {"cores": machine.cores, "host_cores": os.cpu_count() or 1, "bound": machine.bound}
 
 
 def is_telling(name: str) -> bool:
-    """Whether a variable belongs into a report. No others: they may hold secrets."""
+    """Whether a variable belongs in a report. No others: they may hold secrets."""
     return name in KNOWN_VARIABLES or bool(TELLING.search(name))
 
 
@@ -144,5 +144,5 @@ def device_name(gpu: int | None, gpus: list[GPU], refused: str) -> str:
 
 
 def to_facts(said: dict) -> Facts:
-    """From what another rank sent as JSON."""
+    """From the JSON that another rank sent."""
     return Facts(**said | {"gpus": [GPU(**gpu) for gpu in said["gpus"]]})

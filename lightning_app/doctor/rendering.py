@@ -12,7 +12,7 @@ COLUMNS = ("rank", "host", "node", "local", "device", "cores", "threads", "preci
 
 
 def full_report(diagnosis: Diagnosis) -> str:
-    """Everything, as rank 0 tells it."""
+    """Everything, as rank 0 reports it."""
     ranks = diagnosis.ranks
     first = ranks[0]
     lines = [table(ranks), "", f"launcher: {first.launcher}, {first.reason}"]
@@ -29,7 +29,7 @@ def full_report(diagnosis: Diagnosis) -> str:
 
 
 def short_report(rank: Facts, failed: str) -> str:
-    """What a rank that could not reach rank 0 says of itself: one line, and why."""
+    """What a rank that could not reach rank 0 reports about itself: one line, and why."""
     sources = ", ".join(rank.sources.values())
     return f"{row_text(rank)}; {rank.launcher}: {sources}\n  {failed}"
 
@@ -40,7 +40,7 @@ def row_text(rank: Facts) -> str:
 
 
 def table(ranks: Sequence[Facts]) -> str:
-    """One row a rank."""
+    """One row per rank."""
     rows = [COLUMNS, *(row(rank) for rank in ranks)]
     widths = [max(len(each[column]) for each in rows) for column in range(len(COLUMNS))]
     return "\n".join("  ".join(map(str.ljust, each, widths)).rstrip() for each in rows)
@@ -61,13 +61,13 @@ def row(rank: Facts) -> tuple[str, ...]:
 
 
 def others(rank: Facts) -> list[str]:
-    """Variables that were not the launcher's answer, but may explain something."""
+    """Variables that did not decide the launch, but may explain something."""
     used = set(rank.sources.values())
     return [pair for name, value in rank.variables.items() if (pair := f"{name}={value}") not in used]
 
 
 def gpus(rank: Facts) -> str:
-    """What rank 0 sees."""
+    """The GPUs that rank 0 sees."""
     if not rank.gpus:
         return f"none visible; NVIDIA driver: {rank.nvidia_driver or 'none'}"
     seen = ", ".join(f"{gpu.name} ({gpu.capability}, {gpu.memory_gib} GiB)" for gpu in rank.gpus)
@@ -75,7 +75,7 @@ def gpus(rank: Facts) -> str:
 
 
 def rendezvous(diagnosis: Diagnosis) -> list[str]:
-    """How the ranks came together, and what their sum was."""
+    """How the ranks met, and whether their sum was right."""
     if diagnosis.ranks[0].world_size == 1:
         return ["all-reduce: not tried with one process; put mpirun, srun or torchrun before the command."]
     if diagnosis.rendezvous_seconds is None:

@@ -1,5 +1,5 @@
-"""What torch does slowly on a CPU, in C: each kernel's Python beside its source. Imports nothing of the other rooms.
+"""Operations that torch does slowly on a CPU, in C: each kernel's Python beside its source. Imports no other rooms.
 
-They are compiled on first use. `LAPTOP_TO_CLUSTER_KERNELS=0` in the environment leaves everything to torch;
+They are compiled on first use. `LAPTOP_TO_CLUSTER_KERNELS=0` in the environment switches them off;
 `in_use.kernels_in_use()` says which of them run here.
 """

@@ -1,9 +1,9 @@
-"""Batch norm and its activation in one, for training on a CPU.
+"""BatchNorm and its activation in one operation, for training on a CPU.
 
-torch reads and writes the whole tensor thirteen times for batch norm and ReLU6, forward and backward, and that was 0.45
-of MobileNetV2's step at 224, bound by memory traffic. models/kernels/batch_norm.c does it in eight passes. Parameters,
-buffers and results are those of torch's modules, which do everything else: evaluation, GPUs, torch.compile, other types
-and layouts, and machines without a C compiler.
+torch reads and writes the whole tensor thirteen times for BatchNorm and ReLU6, forward and backward, which was 0.45 of
+MobileNetV2's step at 224, bound by memory traffic. models/kernels/batch_norm.c does it in eight passes. Parameters,
+buffers and results are those of torch's modules, which handle everything else: evaluation, GPUs, torch.compile, other
+types and layouts, and machines without a C compiler.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ UNBOUNDED = (-math.inf, math.inf)
 
 
 class FusedBatchNorm(nn.BatchNorm2d):
-    """A BatchNorm2d that, where the kernel can, applies the activation behind it too.
+    """A BatchNorm2d that also applies the activation after it, if the kernel can.
 
     Args:
         norm: its parameters and buffers are taken over.
-        bounds: between which the activation behind it clamps.
+        bounds: the activation after it clamps to these.
 
     Attributes:
-        activated: whether the last forward has clamped. `ActivationBehind` asks, so a conversion that puts another
-            batch norm in this place (as SyncBatchNorm's does) loses no activation.
+        activated: whether the last forward pass has clamped. `ActivationBehind` asks, so a conversion that replaces
+            this BatchNorm (as SyncBatchNorm's does) loses no activation.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, bounds: tuple[float, float] = UNBOUNDED) -> None:
@@ -45,7 +45,7 @@ class FusedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """float [n, C, H, W] to the same."""
-        decays = self.momentum is not None  # else the running statistics are cumulative means
+        decays = self.momentum is not None  # otherwise the running statistics are cumulative means
         if not (self.training and decays and self.weight.dtype == torch.float32 and takes(images)):
             return super().forward(images)
         normalised, mean, var = _BatchNorm.apply(images, self.weight, self.bias, self.eps, *self.bounds)
@@ -54,7 +54,7 @@ class FusedBatchNorm(nn.BatchNorm2d):
         return normalised
 
     def track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Move the running statistics, as torch does: their variance is the unbiased one."""
+        """Update the running statistics, as torch does: their variance is the unbiased one."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -65,11 +65,11 @@ class FusedBatchNorm(nn.BatchNorm2d):
 
 
 class ActivationBehind(nn.Module):
-    """An activation that is left out where the batch norm before it has just applied it.
+    """An activation that is skipped if the BatchNorm before it has just applied it.
 
     Args:
         activation: ReLU6 or ReLU.
-        norm: what comes before; held, but no submodule.
+        norm: the preceding module; referenced, but not a submodule.
     """
 
     def __init__(self, activation: nn.Module, norm: FusedBatchNorm) -> None:
@@ -146,20 +146,20 @@ class _BatchNorm(torch.autograd.Function):
 
 
 def takes(images: Tensor) -> bool:
-    """Whether the kernel takes these images."""
+    """Whether the kernel accepts these images."""
     return (
         images.device.type == "cpu"
         and images.dtype in compiling.BITS
-        and images.numel() > images.shape[1]  # of a single value, torch complains
+        and images.numel() > images.shape[1]  # for a single value, torch raises an error
         and not torch.compiler.is_compiling()
         and compiling.load(SOURCE, *compiling.element(images)) is not None
     )
 
 
 def fuse_batch_norms(network: nn.Module) -> None:
-    """Exchange a network's batch norms, in place, each with the ReLU6 or ReLU that a Sequential has behind it.
+    """Replace a network's BatchNorms, in place, each with the ReLU6 or ReLU that follows it in a Sequential.
 
-    Names, parameters and buffers stay.
+    Names, parameters and buffers do not change.
     """
     for parent in list(network.modules()):
         children = list(parent.named_children())
@@ -175,7 +175,7 @@ def fuse_batch_norms(network: nn.Module) -> None:
 
 
 def is_plain(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    """Whether it is torch's own batch norm with weights, and running statistics that decay."""
+    """Whether it is torch's BatchNorm with weights, and running statistics that decay."""
     return (
         type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats and module.momentum is not None
     )

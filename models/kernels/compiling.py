@@ -22,10 +22,10 @@ from lightning_app.files import cache_folder
 
 log = logging.getLogger(__name__)
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC", "-std=gnu11")
-X86_FLAGS = ("-mprefer-vector-width=512",)  # gcc 12 takes 256 bits also where 512 are as quick
+X86_FLAGS = ("-mprefer-vector-width=512",)  # gcc 12 uses 256 bits even where 512 are as fast
 SECONDS = 60.0  # a second is enough
-SWITCH = "LAPTOP_TO_CLUSTER_KERNELS"  # environment variable: 0 leaves everything to torch
-BITS = {torch.bfloat16: 16, torch.float32: 32}  # of the element types that the kernels are compiled for
+SWITCH = "LAPTOP_TO_CLUSTER_KERNELS"  # environment variable: 0 switches the kernels off
+BITS = {torch.bfloat16: 16, torch.float32: 32}  # of the element types for which the kernels are compiled
 
 
 def element(tensor: Tensor) -> tuple[str]:
@@ -35,7 +35,7 @@ def element(tensor: Tensor) -> tuple[str]:
 
 @functools.cache
 def load(source: Path, *options: str) -> ctypes.CDLL | None:
-    """The library of a C file; None, and a line in the log, where kernels are switched off or cannot be compiled."""
+    """The library for a C file; None, with a log line, if kernels are switched off or cannot be compiled."""
     if os.environ.get(SWITCH) == "0":
         log.info(f"kernels: using torch's instead of {source.name} ({SWITCH}=0)")
         return None
@@ -56,7 +56,7 @@ def load(source: Path, *options: str) -> ctypes.CDLL | None:
 
 
 def compile_to(library: Path, command: list[str]) -> None:
-    """Compile to a temporary file and rename it: the ranks of a node do so at the same time."""
+    """Compile to a temporary file and rename it, because the ranks of a node do this at the same time."""
     library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         compiled = Path(folder) / library.name
@@ -65,14 +65,14 @@ def compile_to(library: Path, command: list[str]) -> None:
 
 
 def fingerprint(source: Path, compiler: list[str], flags: list[str]) -> str:
-    """A hash of all that decides the result: nodes with other processors may share a home."""
+    """A hash of everything that decides the result: nodes with different processors may share a home directory."""
     sources = [each.read_text() for each in sorted(source.parent.glob("*.[ch]"))]  # one may include another
     known = [*sources, *compiler, *flags, platform.machine(), processor()]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
 
 def processor() -> str:
-    """The processor's model and instructions, as Linux tells them."""
+    """The processor's model and instructions, from Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
@@ -81,10 +81,10 @@ def processor() -> str:
 
 
 def call(source: Path, options: tuple[str, ...], function: str, *arguments: Any) -> None:
-    """Call a function of a C file with tensors, numbers, and last this process's number of threads.
+    """Call a function of a C file with tensors, numbers, and finally this process's number of threads.
 
     Raises:
-        MemoryError: the function found no memory for its sums.
+        MemoryError: the function could not allocate memory for its sums.
     """
     library = load(source, *options)
     assert library is not None, f"load {source} first"
@@ -93,7 +93,7 @@ def call(source: Path, options: tuple[str, ...], function: str, *arguments: Any)
 
 
 def c_argument(value: Any) -> Any:
-    """A tensor as its address, int as long, float as float; ctypes' own as they are."""
+    """A tensor as its address, int as long, float as float; ctypes' own types unchanged."""
     if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())
     if isinstance(value, float):

@@ -1,11 +1,11 @@
-"""Depthwise convolutions whose backward is not slow in bf16 on a CPU.
+"""Depthwise convolutions whose backward pass is not slow in bf16 on a CPU.
 
 For the gradient of the input at stride 2, oneDNN 3.x (torch 2.14) picks `brgconv_strided` in bf16, which takes ten
-times as long as float32 does: four of them were a third of MobileNetV2's whole step (docs/performance.md has the
-command). models/kernels/depthwise.c computes it; for large images also the gradient of the weights, where oneDNN walks
-through memory channel by channel, and for results smaller than the kernel, where it takes 60 to 90 times as long. Where
-the kernel does not apply, the gradient of the input is a depthwise convolution of stride 1, which is fast: of the
-output's gradient, spread out with zeros in between, with the kernel turned by 180 degrees (Dumoulin and Visin 2016,
+times as long as float32: four of them took a third of MobileNetV2's whole step (docs/performance.md has the command).
+models/kernels/depthwise.c computes it. For large images it also computes the gradient of the weights, where oneDNN
+walks through memory channel by channel; and it handles results smaller than the kernel, where oneDNN takes 60 to 90
+times as long. If the kernel does not apply, the gradient of the input is a depthwise convolution of stride 1, which is
+fast: of the output's gradient, spread out with zeros, with the kernel rotated by 180 degrees (Dumoulin and Visin 2016,
 https://arxiv.org/abs/1603.07285, 4.5).
 """
 
@@ -23,14 +23,14 @@ from models.kernels import compiling
 
 SOURCE = Path(__file__).with_name("depthwise.c")
 STRIDES = ((1, 1), (2, 2))
-LANES = 16  # channels that the kernel takes at once
+LANES = 16  # channels that the kernel processes at once
 KERNEL = (3, 3)
-LARGE = 1 << 18  # elements of an image from which on our gradient of the weights is the quicker one in bf16
-SMALL = 3  # side of the result below which it is, too
+LARGE = 1 << 18  # elements of an image from which our weight gradient is the faster one in bf16
+SMALL = 3  # side of the result below which it is faster too
 
 
 class Depthwise(nn.Conv2d):
-    """A Conv2d that `is_depthwise`, of the same parameters and results; for its backward alone."""
+    """A Conv2d that `is_depthwise`, with the same parameters and results; only its backward pass differs."""
 
     def forward(self, images: Tensor) -> Tensor:
         """float [n, C, H, W] to [n, C, ceil(H / stride), ceil(W / stride)]."""
@@ -49,12 +49,12 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        # Autocast converted them on the way forward, and it is off on the way back.
+        # Autocast converted them in the forward pass, and is off in the backward pass.
         images, weight = (saved.to(grad.dtype) for saved in ctx.saved_tensors)
         of_images, of_weight = ctx.needs_input_grad[:2]
         kernel = has_kernel(images, weight)
         quicker = kernel and is_quicker(images, grad)
-        slow = of_images and ctx.stride == (2, 2) and grad.dtype == torch.bfloat16  # in float32, oneDNN's is quick
+        slow = of_images and ctx.stride == (2, 2) and grad.dtype == torch.bfloat16  # in float32, oneDNN's is fast
         for_images, for_weight, _ = torch.ops.aten.convolution_backward(
             *(grad, images, weight, None, ctx.stride, half(weight), (1, 1), False, (0, 0), len(weight)),
             [of_images and not slow, of_weight and not quicker, False],
@@ -67,9 +67,9 @@ class _Depthwise(torch.autograd.Function):
 
 
 def is_quicker(images: Tensor, grad: Tensor) -> bool:
-    """Whether our gradient of the weights takes less time than oneDNN's.
+    """Whether our weight gradient takes less time than oneDNN's.
 
-    In float32 it does at every layer of MobileNetV2 at 224 (1.1 to 4 times, one thread of an AMD EPYC with AVX2).
+    In float32 it does for every layer of MobileNetV2 at 224 (1.1 to 4 times, one thread of an AMD EPYC with AVX2).
     """
     return images.dtype == torch.float32 or images[0].numel() >= LARGE or min(grad.shape[2:]) < SMALL
 
@@ -85,7 +85,7 @@ def has_kernel(images: Tensor, weight: Tensor) -> bool:
 
 
 def weight_gradient(grad: Tensor, images: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The gradient of the weights [C, 1, 3, 3], float32, from that of the output."""
+    """The gradient of the weights [C, 1, 3, 3], float32, from the output's."""
     images, grad = (each.contiguous(memory_format=torch.channels_last) for each in (images, grad))
     taps = torch.empty(9, len(weight))
     n, channels, height, width = images.shape
@@ -96,7 +96,7 @@ def weight_gradient(grad: Tensor, images: Tensor, weight: Tensor, stride: int) -
 
 
 def images_gradient(grad: Tensor, images: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of the input [n, C, H, W] from that of the output, at stride 2."""
+    """The gradient of the input [n, C, H, W] from the output's, at stride 2."""
     grad = grad.contiguous(memory_format=torch.channels_last)
     of_images = torch.empty_like(images, memory_format=torch.channels_last)
     taps = weight.float().reshape(len(weight), 9).t().contiguous()
@@ -108,7 +108,7 @@ def images_gradient(grad: Tensor, images: Tensor, weight: Tensor) -> Tensor:
 
 
 def spread_gradient(grad: Tensor, images: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of the input, [n, C, H, W], from that of the output."""
+    """The gradient of the input, [n, C, H, W], from the output's."""
     spread = torch.zeros_like(images)
     spread[:, :, ::2, ::2] = grad
     return F.conv2d(spread, weight.flip(2, 3), None, padding=half(weight), groups=len(weight))
@@ -133,7 +133,7 @@ def is_depthwise(module: nn.Module) -> bool:
 
 
 def replace_depthwise(network: nn.Module) -> None:
-    """Exchange a network's depthwise convolutions, in place; names and parameters stay."""
+    """Replace a network's depthwise convolutions, in place; names and parameters do not change."""
     for name, module in list(network.named_modules()):
         if is_depthwise(module):
             faster = Depthwise(

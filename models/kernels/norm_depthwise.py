@@ -1,11 +1,11 @@
-"""The middle of an inverted residual in one operation, for training in float32 on a CPU.
+"""The middle of an inverted residual as one operation, for training in float32 on a CPU.
 
-MobileNetV2's step is bound by memory traffic, and most of it lies between the two dense convolutions of a block: batch
-norm, ReLU6, depthwise convolution, batch norm, ReLU6. models/kernels/norm_depthwise.c does all of that in 14 passes
-over memory, forward and backward, where the separate kernels take 22, and keeps one tensor less for the backward pass.
+MobileNetV2's step is bound by memory traffic, most of it between the two dense convolutions of a block: BatchNorm,
+ReLU6, depthwise convolution, BatchNorm, ReLU6. models/kernels/norm_depthwise.c does all of that in 14 passes over
+memory, forward and backward, where the separate kernels take 22, and keeps one tensor less for the backward pass.
 
-Modules, names, parameters, buffers and results stay as they are. The separate modules are used for everything else:
-evaluation, GPUs, torch.compile, other types, frozen or odd layers, and where there is no C compiler.
+Modules, names, parameters, buffers and results do not change. The separate modules handle everything else: evaluation,
+GPUs, torch.compile, other types, frozen or unusual layers, and machines without a C compiler.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NormDepthwise(nn.Sequential):
     def forward(self, images: Tensor) -> Tensor:
         """float [n, C, H, W], as the children one after the other."""
         expand, depthwise, *rest = self
-        # By place: a conversion, to SyncBatchNorm say, may have put another norm there.
+        # By position: a conversion, for example to SyncBatchNorm, may have put another norm there.
         (convolution, first, *behind), (middle, second, *_) = expand.children(), depthwise.children()
         images = convolution(images)
         if takes(images, first, middle, second):
@@ -47,7 +47,7 @@ class NormDepthwise(nn.Sequential):
 
 
 def apply(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Module) -> Tensor:
-    """The norms with their activations and the convolution between them; moves the running statistics."""
+    """The norms with their activations and the convolution between them; updates the running statistics."""
     assert isinstance(first, FusedBatchNorm)
     assert isinstance(depthwise, Depthwise)
     assert isinstance(second, FusedBatchNorm)
@@ -126,7 +126,7 @@ class _NormDepthwise(torch.autograd.Function):
 
 
 def takes(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Module) -> bool:
-    """Whether the kernel takes these: training in float32 on a CPU, with gradients for all of it."""
+    """Whether the kernel accepts these: training in float32 on a CPU, with gradients for everything."""
     if not (isinstance(first, FusedBatchNorm) and isinstance(depthwise, Depthwise)):
         return False
     if not isinstance(second, FusedBatchNorm):
@@ -139,7 +139,7 @@ def takes(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Mod
         and images.requires_grad
         and all(each.requires_grad and each.dtype == torch.float32 for each in parameters)
         and all(norm.training and norm.momentum is not None for norm in (first, second))
-        and images.numel() > images.shape[1] * 4  # of a single value, torch complains
+        and images.numel() > images.shape[1] * 4  # for a single value, torch raises an error
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and compiling.load(SOURCE, *compiling.element(images)) is not None
@@ -147,7 +147,7 @@ def takes(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Mod
 
 
 def join_norm_depthwise(network: nn.Module) -> None:
-    """Exchange, in place, each Sequential that begins as NormDepthwise expects; names and parameters stay."""
+    """Replace, in place, each Sequential that starts as NormDepthwise expects; names and parameters do not change."""
     for name, module in list(network.named_modules()):
         if name and type(module) is nn.Sequential and begins_so(list(module)):
             network.set_submodule(name, NormDepthwise(OrderedDict(module.named_children())))

@@ -1,4 +1,4 @@
-"""How good are the answers? Counts over all ranks, and the confidence above which answers can be relied on.
+"""How good are the predictions? Counts over all ranks, and the confidence above which predictions are reliable.
 
-For the LightningModule and the model card. May import torch and torchmetrics, and nothing of ours.
+For the LightningModule and the model card. May import torch and torchmetrics, and none of our modules.
 """

@@ -1,4 +1,4 @@
-"""The confidence below which an answer is called uncertain; `serve.classifier` applies it."""
+"""The confidence below which a prediction is called uncertain; `serve.classifier` applies it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Accuracies that a threshold may ensure: it is the first of them that the model does not reach without one.
+# Accuracies that a threshold may ensure: the first of them that the model does not reach without one.
 PRECISIONS = (0.95, 0.99, 0.995, 0.999)
 
 
 def confidence_threshold(
     confidence: Tensor, right: Tensor, precisions: Sequence[float] = PRECISIONS
 ) -> dict[str, float | int | None]:
-    """The lowest confidence at or above which answers have the wanted accuracy.
+    """The lowest confidence at or above which predictions have the wanted accuracy.
 
     Args:
-        confidence: float [N], of images that were not trained on.
-        right: bool [N], whether the answer was right.
+        confidence: float [N], for images that were not trained on.
+        right: bool [N], whether the prediction was correct.
         precisions: ascending; the first one above the accuracy over all images is wanted.
 
     Returns:

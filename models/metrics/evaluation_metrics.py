@@ -1,4 +1,4 @@
-"""What is measured on a validation or test set."""
+"""The metrics of a validation or test set."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class EvalMetrics(nn.Module):
         self.loss = MeanMetric()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: float [n, C] and int64 [n]; n is 0 for a rank that has nothing to do."""
+        """Count a batch: float [n, C] and int64 [n]; n is 0 for a rank without images."""
         if not len(labels):
             return
         self.collection.update(logits, labels)
         self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
 
     def compute_and_reset(self) -> dict[str, Tensor]:
-        """Results over all ranks, and a fresh start.
+        """Results over all ranks; resets the counts.
 
         Returns:
             Scalars acc, top3, ece, loss, balanced_acc and f1 (the mean over classes); per_class and per_class_f1 [C];
@@ -62,7 +62,7 @@ class ImagePredictions(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, indices: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Note a batch: int64 [n], float [n, C] and int64 [n]; n may be 0, and has to come where it is."""
+        """Record a batch: int64 [n], float [n, C] and int64 [n]; a rank with n = 0 has to call it too."""
         confidence, predicted = logits.softmax(dim=-1).max(dim=-1)
         found = {"indices": indices, "labels": labels, "predicted": predicted, "confidence": confidence}
         for name, values in found.items():
@@ -76,14 +76,14 @@ class ImagePredictions(Metric):
 
 
 def reset(*metrics: Metric | MetricCollection) -> None:
-    """Start afresh, with states that training may change too: those made in Lightning's inference mode may not be."""
+    """Reset, with states that training may change too: those created in Lightning's inference mode may not be."""
     with torch.inference_mode(False):
         for metric in metrics:
             metric.reset()
 
 
 def class_balance(confusion: Tensor) -> dict[str, Tensor]:
-    """How well each class is told apart, whatever its share of the images.
+    """How well each class is recognised, whatever its share of the images.
 
     Args:
         confusion: int64 [C, C], row = truth.
@@ -102,11 +102,11 @@ def class_balance(confusion: Tensor) -> dict[str, Tensor]:
 
 
 def majority_share(confusion: Tensor) -> float:
-    """The accuracy of always answering the class that has most images; confusion is int64 [C, C], row = truth."""
+    """The accuracy of always predicting the largest class; confusion is int64 [C, C], row = truth."""
     images = confusion.sum(1)
     return float(images.max() / images.sum())
 
 
 def scalars(results: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those results that are one number."""
+    """The results that are single numbers."""
     return {name: value for name, value in results.items() if value.ndim == 0}

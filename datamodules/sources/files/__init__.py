@@ -1,4 +1,4 @@
-"""What lies in a directory, an archive or .parquet files, and what are its bytes? One way to list and read them all."""
+"""The files in a directory, an archive or .parquet files, and their bytes: one way to list and read them all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNPACK_FIRST = {".7z": "7z x", ".rar": "unrar x", ".gz": "gunzip", ".xz": "unxz"
 
 
 def names_an_archive(root: Path) -> bool:
-    """Whether a path, of a file that may not be there, is that of an archive."""
+    """Whether a path, even of a missing file, is an archive's."""
     return root.name.lower().endswith((ZIP_SUFFIX, *TAR_SUFFIXES))
 
 
@@ -37,11 +37,11 @@ def open_files(root: Path, names_encoding: str | None = None) -> Files:
     """Open a directory or an archive.
 
     Args:
-        root: where it lies.
-        names_encoding: of the names in a .zip that are not said to be UTF-8; None takes UTF-8 where they are.
+        root: its path.
+        names_encoding: of the names in a .zip that are not marked as UTF-8; None assumes UTF-8 where they are valid.
 
     Raises:
-        DataError: nothing is there, or it is neither a directory nor an archive we read, or pyarrow is missing.
+        DataError: nothing is there, or it is neither a directory nor a supported archive, or pyarrow is missing.
     """
     if root.is_dir():
         return ParquetFiles(tables) if (tables := tables_in(root)) else Directory(root)

@@ -17,9 +17,9 @@ Identity = tuple[int, int]  # device and inode
 
 
 class Directory:
-    """Links are followed, to files and to folders, but not in a circle; hidden folders are named and not entered.
+    """Follows links to files and folders, except in a circle; hidden folders are listed and not entered.
 
-    By os.scandir: Path.rglob follows no link to a folder, and is ten times slower on 200,000 files.
+    Uses os.scandir: Path.rglob follows no links to folders, and is ten times slower on 200,000 files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -31,7 +31,7 @@ class Directory:
         return sorted(found)
 
     def _walk(self, folder: str, above: tuple[Identity, ...], found: list[Entry]) -> None:
-        """Append a folder and what lies in it."""
+        """Append a folder and its contents."""
         place = self.root / folder
         try:
             status = os.stat(place)
@@ -61,9 +61,9 @@ class Directory:
         return ((name, (self.root / name).read_bytes) for name in names)
 
     def fingerprint(self, images: Callable[[], list[Entry]]) -> dict[str, object]:
-        """Names, sizes and times of change of all images, and the first bytes of some.
+        """Names, sizes and modification times of all images, and the first bytes of some.
 
-        Copying a directory, or unpacking it again, may keep all of the former whatever the pixels.
+        Copying a directory, or unpacking it again, may preserve all of the former whatever the pixels.
         """
         found = images()
         sampled = [each.name for each in found[:: max(len(found) // SAMPLES, 1)] if not each.problem]
@@ -79,13 +79,13 @@ def entry_of(child: os.DirEntry[str], name: str) -> Entry:
         found = child.stat()
     except OSError as error:
         return Entry(name, problem=error.strerror or str(error))
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait forever
         return Entry(name, problem="not a regular file")
     return Entry(name, found.st_size, found.st_mtime_ns)
 
 
 def first_bytes(root: Path, name: str) -> bytes:
-    """Of a file that may have gone by now."""
+    """The first bytes of a file that may be gone by now."""
     try:
         with open(root / name, "rb") as file:
             return file.read(SAMPLE_BYTES)

@@ -1,4 +1,4 @@
-"""What a directory and an archive have in common."""
+"""What directories and archives have in common."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from datamodules.errors import DataError
 
 Load = Callable[[], bytes]
-SAMPLES = 16  # blocks of an archive, or files of a directory, that are looked at for its fingerprint
+SAMPLES = 16  # blocks of an archive, or files of a directory, that are sampled for its fingerprint
 SAMPLE_BYTES = 4096
 
 
@@ -18,9 +18,9 @@ class Entry(NamedTuple):
 
     Attributes:
         name: its path with forward slashes; a folder's ends in one.
-        size: bytes of an image; 0 for what is none.
-        stamp: when an image was changed, in nanoseconds; 0 in an archive, which is fingerprinted as a whole.
-        problem: why it cannot be read or listed; empty where it can.
+        size: bytes of an image; 0 for other files.
+        stamp: modification time of an image, in nanoseconds; 0 in an archive, which is fingerprinted as a whole.
+        problem: why it cannot be read or listed; empty if it can.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Files(Protocol):
         """
 
     def loads(self, names: Iterable[str]) -> Iterator[tuple[str, Load]]:
-        """Functions that give the bytes of the files, in the order in which reading is fastest.
+        """Functions that return the bytes of the files, in the order in which reading is fastest.
 
-        They may be called in any thread, and raise what says why a file cannot be read.
+        They may be called in any thread, and raise an error that says why a file cannot be read.
 
         Raises:
-            DataError: the rest cannot be reached.
+            DataError: the rest cannot be read.
         """
 
     def fingerprint(self, images: Callable[[], list[Entry]]) -> dict[str, object]:
@@ -53,7 +53,7 @@ class Files(Protocol):
 
 
 def archive_fingerprint(path: Path) -> dict[str, object]:
-    """Name, size, time of change and a sample of the bytes; hashing all of them would cost more than packing."""
+    """Name, size, modification time and a sample of the bytes; hashing all of them would cost more than packing."""
     stat = path.stat()
     places = range(0, stat.st_size, max(stat.st_size // SAMPLES, 1)) if stat.st_size else ()
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Images and labels in .parquet files, as Hugging Face's datasets have them, told as files in class folders."""
+"""Images and labels in .parquet files, like Hugging Face data sets, presented as files in class folders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BATCH_ROWS, BATCH_BYTES = 64, 16 << 20  # that are read at once
 
 
 class ParquetFiles:
-    """Each row is an image in a folder of its class, below folders that are the words of the file's name.
+    """Each row is an image in its class's folder, below folders named by the words of the file's name.
 
-    So train-00000-of-00002.parquet has train/<class>/*, and what is done with them is as for folders. The rows are
-    named by file and number.
+    So train-00000-of-00002.parquet has train/<class>/*, which is treated like folders. Rows are named by file and
+    number.
 
     Args:
-        tables: files of one folder.
+        tables: files in one folder.
 
     Raises:
         DataError: pyarrow is missing.
@@ -43,7 +43,7 @@ class ParquetFiles:
 
     @contextmanager
     def _open(self, table: Path) -> Iterator[Any]:
-        """A ParquetFile, whose errors are one kind."""
+        """A ParquetFile, whose errors are of one type."""
         try:
             with self._arrow.parquet.ParquetFile(table) as file:
                 yield file
@@ -79,11 +79,11 @@ class ParquetFiles:
 
 
 def tables_in(root: Path) -> list[Path]:
-    """The .parquet files of a folder that holds no folders, or holds one alone, in which they are."""
+    """The .parquet files of a folder without subfolders, or with a single one that contains them."""
     try:
         with os.scandir(root) as scan:
             visible = [child for child in scan if not is_hidden(child.name)]
-    except OSError:  # which is for Directory to tell
+    except OSError:  # Directory reports that
         return []
     folders = [child.path for child in visible if child.is_dir()]
     tables = sorted(Path(child.path) for child in visible if child.name.endswith(SUFFIX))
@@ -93,23 +93,23 @@ def tables_in(root: Path) -> list[Path]:
 
 
 def folder_of(table: Path) -> str:
-    """The words of a file's name without the number of its part: cifar-test-00001-of-00002.parquet is cifar/test/."""
+    """The words of a file's name without its part number: cifar-test-00001-of-00002.parquet is cifar/test/."""
     words = re.split(r"[-_.]", re.sub(r"-\d+-of-\d+.*", "", table.stem))
     return "".join(f"{word}/" for word in words if word and not word.isdigit())
 
 
 def class_folder(value: Any, names: list[str] | None) -> str:
-    """The folder of a class; none of a row without a label, which Hugging Face writes as -1."""
+    """The folder of a class; none for a row without a label, which Hugging Face writes as -1."""
     if value is None or (names is not None and not 0 <= value < len(names)):
         return ""
     return str(value if names is None else names[value]).replace("/", "\N{DIVISION SLASH}") + "/"
 
 
 def columns_of(table: Path, schema: Any) -> tuple[str, str, list[str] | None]:
-    """The columns of images and of labels, and the names of the classes where the file has them.
+    """The columns of images and of labels, and the names of the classes if the file has them.
 
     Raises:
-        DataError: there is not one of each.
+        DataError: there is not exactly one of each.
     """
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     names = {name: each["names"] for name, each in features.items() if each.get("_type") == "ClassLabel"}
@@ -125,13 +125,13 @@ def columns_of(table: Path, schema: Any) -> tuple[str, str, list[str] | None]:
 
 
 def image_bytes(metadata: Any) -> int:
-    """The mean size of a row, which is that of its image."""
+    """The mean size of a row, which is about its image's size."""
     total = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     return max(1, total // max(metadata.num_rows, 1))
 
 
 def content(image: Any) -> bytes:
-    """The bytes of an image, which may lie beside the path of the file that it was."""
+    """The bytes of an image, which may be stored beside the path of its original file."""
     found = image.as_py()
     found = found["bytes"] if isinstance(found, dict) else found
     if found is None:

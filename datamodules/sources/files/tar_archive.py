@@ -18,14 +18,14 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """Takes a broken or missing header for damage; tarfile takes it for the end, and the rest would be missing."""
+    """Treats a broken or missing header as damage; tarfile treats it as the end, and the rest would be missing."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the mark of the end
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the end mark
                 raise
             raise tarfile.ReadError(str(error)) from error
 
@@ -33,8 +33,8 @@ class StrictTarInfo(tarfile.TarInfo):
 class TarArchive:
     """Read front to back: seeking in a compressed .tar starts over.
 
-    Links are read as the files that they lead to, where those are in the archive. Of members with one name the last
-    counts, as it does when the archive is unpacked.
+    Links are read as the files that they lead to, if those are in the archive. If several members have one name, the
+    last counts, as when the archive is unpacked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class TarArchive:
         return f"a link to {self._links[name]}, which is not in the archive" if gone and is_image(name) else ""
 
     def _source(self, name: str) -> str:
-        """Where the bytes of a name lie, through as many links as there are."""
+        """The member that holds the bytes of a name, through any number of links."""
         seen = {name}
         while name in self._links and self._links[name] not in seen:
             name = self._links[name]
@@ -86,19 +86,19 @@ class TarArchive:
                     yield member.name.removeprefix("./") + "/" * member.isdir(), member, archive
         except DataError:
             raise
-        except Exception as error:  # each decompressor has errors of its own
+        except Exception as error:  # each decompressor has its own errors
             raise damaged(self.path, error) from error
 
 
 def target_of(name: str, member: tarfile.TarInfo) -> str:
-    """What a link leads to: a hard link names a member, a symbolic one a place beside it."""
+    """What a link leads to: a hard link names a member, a symbolic link a path relative to it."""
     target = member.linkname if member.islnk() else posixpath.join(posixpath.dirname(name), member.linkname)
     return posixpath.normpath(target)
 
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[tarfile.TarFile]:
-    """A .tar from front to back, whatever compressed it."""
+    """A .tar from front to back, with any compression."""
     if not path.name.lower().endswith(ZSTD_SUFFIXES):
         with tarfile.open(path, "r|*", tarinfo=StrictTarInfo) as archive:
             yield archive
@@ -108,10 +108,10 @@ def open_stream(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def open_zstd(path: Path):
-    """The bytes of a Zstandard file, by Python 3.14's own module or by the package zstandard.
+    """The bytes of a Zstandard file, from Python 3.14's module or the package zstandard.
 
     Raises:
-        DataError: neither is there.
+        DataError: neither is available.
     """
     try:
         from compression import zstd  # type: ignore[import-not-found]  # Python 3.14

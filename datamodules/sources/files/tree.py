@@ -11,11 +11,11 @@ from datamodules.sources.naming import is_hidden, is_image
 
 @dataclass
 class Folder:
-    """A folder with what lies in it.
+    """A folder with its contents.
 
     Attributes:
         path: from the root, ending in a slash; empty for the root.
-        folders: those within, by name.
+        folders: its subfolders, by name.
         images: those directly in it.
     """
 
@@ -29,22 +29,22 @@ class Folder:
         return self.path.removesuffix("/").rpartition("/")[2]
 
     def below(self) -> Iterator[Folder]:
-        """This folder and all within, however deep."""
+        """This folder and all below it, at any depth."""
         yield self
         for folder in self.folders.values():
             yield from folder.below()
 
     def all_images(self) -> Iterator[Entry]:
-        """Those in this folder and in all within."""
+        """The images in this folder and all below it."""
         return (image for folder in self.below() for image in folder.images)
 
     def filled(self) -> list[Folder]:
-        """The folders directly within that have images, however deep."""
+        """The direct subfolders that have images at any depth."""
         return [folder for folder in self.folders.values() if any(folder.all_images())]
 
 
 def tree_of(entries: Iterable[Entry]) -> Folder:
-    """The folders, without those that are hidden, and their images."""
+    """The folders, without hidden ones, and their images."""
     top = Folder("")
     places = {"": top}
 

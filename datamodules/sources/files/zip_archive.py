@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 
 def is_told(info: zipfile.ZipInfo) -> bool:
-    """Whether there is no doubt about a member's name."""
+    """Whether a member's name is unambiguous."""
     return bool(info.flag_bits & UTF8_NAME) or info.filename.isascii()
 
 
 class ZipArchive:
-    """Names that are not marked as UTF-8 are taken for UTF-8 where they can be, else for `names_encoding`.
+    """Names that are not marked as UTF-8 are read as UTF-8 if valid, else in `names_encoding`.
 
     The file stays open between listing and reading, so that both see the same one.
     """
@@ -46,7 +46,7 @@ class ZipArchive:
 
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        """By name; of those with one name the last counts."""
+        """By name; if several have one name, the last counts."""
         infos = [info for info in self._archive.infolist() if self._readable(info)]
         names = [self._name(info) for info in infos]
         if guessed := sum(name == info.filename and not is_told(info) for name, info in zip(names, infos, strict=True)):
@@ -55,7 +55,7 @@ class ZipArchive:
                 "wrong. data.names_encoding sets it (for example shift_jis, gbk or cp1252)."
             )
         if any("\\" in name for name in names) and not any("/" in name for name in names):
-            names = [name.replace("\\", "/") for name in names]  # by programs for Windows that do not know better
+            names = [name.replace("\\", "/") for name in names]  # by Windows programs that use backslashes
         return {name.removeprefix("./"): info for name, info in zip(names, infos, strict=True)}
 
     def entries(self) -> list[Entry]:
@@ -71,7 +71,7 @@ class ZipArchive:
         """True.
 
         Raises:
-            DataError: zipfile cannot read it, though it is whole.
+            DataError: zipfile cannot read it, though it is intact.
         """
         if info.flag_bits & ENCRYPTED:
             raise DataError(f"{self.path} is encrypted: unpack it with its password, and set data.root to the folder.")
@@ -88,7 +88,7 @@ class ZipArchive:
     def _name(self, info: zipfile.ZipInfo) -> str:
         if is_told(info):
             return info.filename
-        raw = info.filename.encode("cp437")  # as which zipfile has read it
+        raw = info.filename.encode("cp437")  # zipfile has read it in this encoding
         for encoding in filter(None, (self.names_encoding, "utf-8")):
             try:
                 return raw.decode(encoding)

@@ -1,1 +1,1 @@
-"""What bench measures in turn: each a program that prints images/s as its last line, in JSON."""
+"""What bench measures, alternating: each is a program whose last line is its images/s, in JSON."""

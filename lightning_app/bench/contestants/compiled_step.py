@@ -1,4 +1,4 @@
-"""A training step of our model as it is and under torch.compile, on one fixed batch, a few steps each in turn."""
+"""A training step of our model, eager and with torch.compile, on one fixed batch, alternating every few steps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def training_step(mode: CompileMode | None, options: argparse.Namespace) -> Callable[[], None]:
-    """Forward, backward and optimizer on one batch, as the program takes them."""
+    """Forward, backward and optimizer on one batch, as in the program."""
     device = torch.device("cuda" if options.device == "gpu" else "cpu")
     torch.manual_seed(0)
     model = ImageClassifier(CLASSES, weights="none", compile=mode).to(device).train()
@@ -78,7 +78,7 @@ def measure(steps: dict[str, Callable[[], None]], most: int, seconds: float) -> 
 
 
 def block_seconds(step: Callable[[], None]) -> float:
-    """Of some steps in a row."""
+    """Seconds of several steps in a row."""
     started = clock()
     for _ in range(BLOCK):
         step()

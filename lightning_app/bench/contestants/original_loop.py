@@ -1,7 +1,7 @@
-"""A plain loop in the manner of the original study, as the yardstick.
+"""A plain loop like the original study's, as the baseline.
 
-PIL transforms at the full size in a DataLoader with two workers, fp32, NCHW, Adam, `.item()` in every
-step. Nothing of ours is used, the memory policy neither.
+PIL transforms at full size in a DataLoader with two workers, fp32, NCHW, Adam, `.item()` in every step. It uses nothing
+of ours, not even the memory policy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WARMUP_STEPS = 1
 
 
 class Pictures(Dataset):
-    """Pillow images with the original's transforms."""
+    """Pillow images with the original transforms."""
 
     def __init__(self, images: int, image_size: int) -> None:
         pixels, self.labels = noise(images)

@@ -1,9 +1,9 @@
-"""Two ranks of one run beside two independent ones: what they have to wait for each other.
+"""Two ranks of one run beside two independent ones: how long they wait for each other.
 
     torchrun --standalone --nproc-per-node 2 -m lightning_app.bench.contestants.rank_scaling
 
-Each process has an equal part of the cores and of the batch, and takes steps in turn with and without DDP around the
-same model; both start every turn together. Rank 0 prints JSON: images/s of all processes, by contestant.
+Each process has an equal part of the cores and of the batch, and takes steps alternately with and without DDP around
+the same model; both start every turn together. Rank 0 prints JSON: images/s of all processes, by contestant.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def turns_that_fit(most: int, seconds: float, device: torch.device) -> Iterator[int]:
-    """Numbers of turns, at least one that counts, until the next would end after `seconds`; all ranks agree."""
+    """The number of turns, at least one that counts, until the next would end after `seconds`; all ranks agree."""
     began = last = time.perf_counter()
     for number in range(most):
         now = time.perf_counter()

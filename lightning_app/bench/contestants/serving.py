@@ -1,4 +1,4 @@
-"""The served path beside plain eager fp32, by serve.bench, on a model and pictures made for it."""
+"""The serving path beside plain eager fp32, by serve.bench, on a model and images made for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAID = re.compile(r"served / plain: median ([\d.]+) times as fast, batches ([\d.
 
 
 def main() -> None:
-    """Print, as JSON, how many times as fast it is."""
+    """Print the speed ratio as JSON."""
     parser = argparse.ArgumentParser(prog="python -m lightning_app.bench.contestants.serving", description=__doc__)
     parser.parse_args()
     try:
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def measure() -> dict[str, float]:
-    """How many times as fast: one picture, and batches.
+    """The speed ratios: one image, and batches.
 
     Raises:
         UsageError: serve.bench failed.
@@ -52,7 +52,7 @@ def measure() -> dict[str, float]:
 
 
 def make_model(folder: Path) -> None:
-    """An artifact of random weights, which take as long as others."""
+    """An artifact with random weights, which take as long as others."""
     torch.manual_seed(0)
     classes = [f"class {number}" for number in range(CLASSES)]
     card = {"backbone": "mobilenet_v2", "classes": classes, "input_size": SIZE, "stored_size": 32}

@@ -1,4 +1,4 @@
-"""The whole program, a bare loop, the model on one fixed batch, and torchvision's model: a few steps each in turn."""
+"""The whole program, a bare loop, the model on one fixed batch, and torchvision's model, in turns of a few steps."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from lightning_app.trainer.trainer import Trainer
 from models.backbones import build_backbone
 from models.classifier import ImageClassifier
 
-BLOCK = 3  # steps in turn
+BLOCK = 3  # steps per turn
 WARMUP_ROUNDS = 1
 AUGMENTS = {"program": Augment(crop_scale=0.7, pad_crop=0), "program_original_augment": original_augment()}
 
 
 class AlternatingData(NoiseData):
-    """Noise whose augmentation changes between two batches.
+    """Noise whose augmentation switches between two batches.
 
     Attributes:
-        augmented: name of the one that is in use.
+        augmented: name of the augmentation in use.
     """
 
     def __init__(self, images: int, batch_size: int, image_size: int) -> None:
@@ -54,7 +54,7 @@ class AlternatingData(NoiseData):
 
 
 class StepsInBetween(pl.Callback):
-    """Times blocks of the program's own steps, and after each as many steps of the other contestants.
+    """Times blocks of the program's steps, and after each, equally many steps of the other contestants.
 
     Attributes:
         seconds: of each block, by contestant: `program`, with the augmentation of cifar10.yaml;
@@ -90,7 +90,7 @@ class StepsInBetween(pl.Callback):
         self._started = clock()
 
     def _next_would_be_late(self) -> bool:
-        """Whether another round of all contestants would end after the deadline; one that counts is always taken."""
+        """Whether another round of all contestants would end after the deadline; one that counts always runs."""
         began, self._round_began = self._round_began, clock()
         counted = len(self.seconds["plain"]) - WARMUP_ROUNDS
         return counted > 0 and self._round_began + (self._round_began - began) > self._deadline
@@ -121,7 +121,7 @@ class StepsInBetween(pl.Callback):
 
 
 def step(trainer: pl.Trainer, forward: Callable[[], Tensor], labels: Tensor, optimizer: Any) -> None:
-    """What no program can do without: forward, backward, optimizer."""
+    """The minimum of any program: forward, backward, optimizer."""
     with trainer.precision_plugin.forward_context():
         loss = F.cross_entropy(forward(), labels)
     loss.backward()
@@ -130,7 +130,7 @@ def step(trainer: pl.Trainer, forward: Callable[[], Tensor], labels: Tensor, opt
 
 
 def clock() -> float:
-    """Seconds, when the device has done all it was given."""
+    """Seconds, once the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -152,7 +152,7 @@ def main() -> None:
     data = AlternatingData(rounds * BLOCK * len(AUGMENTS) * options.batch_size, options.batch_size, options.image_size)
     timing = StepsInBetween(data, ema, options.seconds)
     trainer = Trainer(
-        strategy=options.device or ("gpu" if torch.cuda.is_available() else "cpu"),  # one, as what it is compared to
+        strategy=options.device or ("gpu" if torch.cuda.is_available() else "cpu"),  # one, like its baseline
         precision=options.precision,
         max_epochs=1,
         callbacks=[Reseed(0), ema, LossWatch(), Throughput(), timing],
