@@ -77,11 +77,11 @@ clean:
 	rm -rf $(VENV) $(VENV)-oldest-* .pytest_cache .ruff_cache .mypy_cache build dist
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, found " + sys.version.split()[0] + "; set PYTHON=python3.11, say")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, found " + sys.version.split()[0] + "; set PYTHON=python3.11, for example")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV): some minutes and 6 GB, most of it CUDA (smaller ones: README.md, Requirements)"
+	@echo "Installing into $(VENV): a few minutes and 6 GB, most of it CUDA (for a smaller install, see README.md, Requirements)"
 	$(PIP) install -q -c constraints.txt $(PIP_ARGS) -e ".[serve]"
 	touch $@
 

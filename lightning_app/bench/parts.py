@@ -57,7 +57,7 @@ class Part:
 
     def figures(self, measured: dict[str, Any]) -> Figures:
         """images/s by contestant, and the counted steps if the part has counted some."""
-        if self.name == "original":  # they tell compare more
+        if self.name == "original":  # its other values are for compare
             return {"original": measured["images_per_second"], "counted_steps": measured["counted_steps"]}
         return measured
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LOOKS = 60  # per hang limit
 LONGEST_PAUSE_SECONDS = 1.0  # between two checks
-TIMES_LONGEST = 3  # times the longest step so far that a step may take
+TIMES_LONGEST = 3  # a step may take this many times the longest so far
 UNWATCHED_STEPS = 2  # of an attempt: compiling may take any time
 ANSWER_SECONDS = 10.0  # in which the thread of a live rank answers
 FRAMES = 12

@@ -71,8 +71,7 @@ class Trainer(pl.Trainer):
             kwargs["strategy"] = SingleDeviceStrategy(plan.device)
             kwargs["plugins"] = [*plugins, environment]
         if launch.external:
-            # Nobody can know it yet, so this is a guess for Lightning's log, right if all nodes have equally many
-            # ranks.
+            # Not known yet, so a guess for Lightning's log; right if all nodes have equally many ranks.
             kwargs["num_nodes"] = launch.num_nodes or -(-launch.world_size // launch.local_world_size)
         super().__init__(accelerator=plan.accelerator, devices=plan.devices, precision=plan.precision, **kwargs)  # type: ignore[arg-type]  # as above
 
