@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import pytest
 
 from lightning_app.launchers.detection import this_launch
 
-# Before torch is imported: the tests share the machine with each other, one thread each.
+# Before torch is imported: the tests share the machine, one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The programs that tests start use every core; where those are busy, waiting must not spin.
+# Programs that tests start use every core; if those are busy, waiting must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Programs that tests start are those beside the tests, and not an installed package.
+# Programs that tests start run the code beside the tests, not an installed package.
 REPOSITORY = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(autouse=True)
 def _launch_is_asked_again() -> None:
-    """A process asks once who started it; each test may be another process."""
+    """A process asks once what started it; each test may be another process."""
     this_launch.cache_clear()
 
 
-# Fixtures that start the whole program, a page or a fit: `make quick` leaves out the tests that ask for one.
+# Fixtures that start the whole program, a page or a fit: `make quick` skips the tests that use one.
 PROCESS_FIXTURES = {
     *("program", "fit", "run_folder", "short", "wheel", "installed", "server", "here", "digits_run", "demo"),
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+@pytest.hookimpl(tryfirst=True)  # before -m is evaluated
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that run the whole program."""
     for item in items:
@@ -61,7 +61,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture
 def read_only(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A directory that cannot be written to; root may write everywhere but on a read-only file system."""
+    """A directory that is not writable; root may write anywhere except to a read-only file system."""
     if os.geteuid() == 0:
         return request.getfixturevalue("mount")("ro")
     (tmp_path / "locked").mkdir(mode=0o555)

@@ -43,7 +43,7 @@ def different_states(first: Path, second: Path) -> list[str]:
 
 
 def curves(run: Path) -> list[dict[str, str]]:
-    """What metrics.csv says; of measurements of time, where they are."""
+    """The content of metrics.csv; for time measurements, only where they are."""
     return [logged(row) for row in csv.DictReader((run / "metrics.csv").read_text().splitlines())]
 
 
@@ -53,7 +53,7 @@ def logged(row: dict[str, str]) -> dict[str, str]:
 
 
 def events(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows; of measurements of time, at which steps."""
+    """What TensorBoard shows; for time measurements, only at which steps."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()

@@ -1,4 +1,4 @@
-"""Results of a comparison that nobody has run, with numbers whose consequences are known."""
+"""Results of an invented comparison, with figures whose consequences are known."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(part: str, mode: str, number: int, ranks: list[dict[str, Any]], **change
 
 
 def rank(step: float, threads: int = 1, batch_size: int = BATCH, **changes: Any) -> dict[str, Any]:
-    """What a process leaves, whose every step takes as long."""
+    """What a process writes, with equally long steps."""
     return {
         "rank": 0,
         "threads": threads,
@@ -96,7 +96,7 @@ def all_reduce_timing(mode: str, latency: float, bandwidth: float, ranks: int) -
 
 
 def whole(mode: str, seed: int, correct: int, seconds: float = 100.0) -> dict[str, Any]:
-    """A run to its end: a fifth of its time passes before training, a tenth after it."""
+    """A complete run: a fifth of its time passes before training, a tenth after it."""
     began = 1000.0
     times = {
         "imported": began + 0.1 * seconds,
@@ -116,7 +116,7 @@ def whole(mode: str, seed: int, correct: int, seconds: float = 100.0) -> dict[st
 
 
 def everything() -> dict[str, Any]:
-    """A comparison with all there can be."""
+    """A comparison with everything that can occur."""
     runs = [
         *rounds("original", {"steps": [6.0, 6.1, 5.9], "batch_size": BATCH, "threads": 2, "device": "cpu"}),
         *rounds("cpu:1", rank(2.0)),

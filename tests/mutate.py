@@ -1,8 +1,8 @@
-"""Put small mistakes into one room, one at a time, and see whether its tests notice: `make mutate ROOM=launchers`.
+"""Make small mistakes in one room, one at a time, and see whether its tests notice: `make mutate ROOM=launchers`.
 
-Runs mutmut over a copy of the checkout, so the files that you are editing stay as they are. mutmut changes one
-operator, constant, argument or condition of one function at a time, and forks a pytest that has already imported
-everything. What survives is printed as diffs: write the test that it lacks, or a reason in docs/testing.md.
+Runs mutmut on a copy of the checkout, so the files that you are editing do not change. mutmut changes one operator,
+constant, argument or condition of one function at a time, and forks a pytest that has already imported everything.
+Survivors are printed as diffs: write the missing test, or a reason in docs/testing.md.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ def lines(values: list[str] | tuple[str, ...]) -> str:
 
 
 def mutants(copy: Path, part: str) -> list[str]:
-    """The names of all mutants: a run of one that does not exist makes them and tries none."""
+    """The names of all mutants: running one that does not exist creates them and tries none."""
     subprocess.run([*MUTMUT, "run", "no.such.mutant"], cwd=copy, check=False, stdout=subprocess.DEVNULL)
     return sorted(name for name in statuses(copy) if part in name)
 
 
 def statuses(copy: Path) -> dict[str, str]:
-    """What became of each mutant."""
+    """The outcome for each mutant."""
     shown = subprocess.run([*MUTMUT, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=True)
     return {match[1]: match[2] for match in map(STATUS.match, shown.stdout.splitlines()) if match}
 

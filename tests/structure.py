@@ -1,4 +1,4 @@
-"""Print how the code is laid out: `python tests/structure.py`. The numbers in docs/design.md come from here."""
+"""Print how the code is laid out: `python tests/structure.py`. The figures in docs/design.md come from here."""
 
 from __future__ import annotations
 

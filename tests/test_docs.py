@@ -1,4 +1,4 @@
-"""What the documents point to is there, and their examples run."""
+"""What the documents refer to exists, and their examples run."""
 
 from __future__ import annotations
 

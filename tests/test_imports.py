@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("lightning_app", "models", "datamodules", "serve")
-# What each room may import, beside itself and the leaves that every room may import. An arrow that is not here fails.
+# What each room may import, besides itself and the leaves that every room may import. Any other arrow fails.
 LEAVES = {
     "lightning_app",
     "lightning_app.downloads",
@@ -63,14 +63,14 @@ def name_of(path: Path) -> str:
 
 @cache
 def imports(path: Path) -> set[str]:
-    """What a file of ours imports of ours when it runs, also in functions."""
+    """What one of our files imports from our code when it runs, also in functions."""
     tree = ast.parse(path.read_text())
     found = {name for node in running(tree) for name in imported(node)}
     return {name for name in found if name.split(".")[0] in PACKAGES}
 
 
 def running(node: ast.AST) -> Iterator[ast.AST]:
-    """All below a node but what is for type checkers only."""
+    """All nodes below a node, except those for type checkers only."""
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
             yield child

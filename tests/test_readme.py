@@ -1,8 +1,8 @@
-"""The documents' commands: each of the README is run in the nearest form that needs no cluster, network or minutes.
+"""The documents' commands: each one in the README runs in the nearest form without a cluster, network or minutes.
 
-Options are parsed by the parsers that would parse them; what a launcher starts is looked at without the launcher, which
-`tests/cluster` runs for real, as `tests/test_walk_through.py` does the fit, the demo and the labelling. A command of a
-kind that is not known here fails.
+The program's parsers parse the options; a launcher's command is checked without the launcher, which `tests/cluster`
+runs for real, as `tests/test_walk_through.py` does the fit, the demo and the labelling. A command of an unknown kind
+fails.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ README = (REPOSITORY / "README.md").read_text()
 PROGRAMS = ("make", "python", "mpirun", "torchrun", "srun", "sbatch", "tensorboard", "ssh", "pip")
 COMMAND = re.compile(rf"(?:\w+=\S+ )?(?:{'|'.join(PROGRAMS)}) .+")
 
-# Of the other documents, what the program's own parsers take, behind any launcher.
+# In the other documents: what the program's own parsers take, behind any launcher.
 DOCUMENTS = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
 STARTED = re.compile(r"^(?:\$ )?(?:(?:\w+=\S+ )?(?:python|mpirun|srun|torchrun) .*?)(-m (?:lightning_app|serve) .+)")
 SUBMITTED = re.compile(r"^sbatch (?:.* )?(slurm/.+)")
@@ -49,9 +49,9 @@ def indented() -> list[str]:
 
 
 def commands() -> list[str]:
-    """All commands, of blocks, tables and sentences; `...` begins what goes on like the one above, N is a number.
+    """All commands in blocks, tables and sentences; `...` continues like the previous one, N is a number.
 
-    A program with options alone, or a launcher that launches nothing, is no command but is spoken of.
+    A program with only options, or a launcher that launches nothing, is a mention, not a command.
     """
     found = [line.split("  #")[0].strip() for line in indented() if COMMAND.match(line)]
     whole = "python -m lightning_app fit --config configs/cifar10.yaml"
@@ -61,7 +61,7 @@ def commands() -> list[str]:
 
 
 def documented() -> list[str]:
-    """Commands of the other documents, of blocks and sentences; a word in capitals is a number."""
+    """Commands in the other documents' blocks and sentences; a word in capitals is a number."""
     found = []
     for document in DOCUMENTS:
         text = document.read_text().replace("\\\n", "")
@@ -73,7 +73,7 @@ def documented() -> list[str]:
 
 
 def check(command: str) -> None:
-    """Fail where a command could not be run as it is written."""
+    """Fail if a command could not run as written."""
     words = shlex.split(command)
     while "=" in words[0]:
         words.pop(0)
@@ -94,7 +94,7 @@ def check_python(words: list[str]) -> None:
 
 
 def check_verb(verb: str, *options: str) -> None:
-    """Let a verb's own parser take its options."""
+    """Let a verb's own parser parse its options."""
     assert verb in VERBS
     if verb in ("fit", "prepare"):
         own = (VERIFY, CLEAN) if verb == "prepare" else ()
@@ -184,7 +184,7 @@ def test_a_command_that_is_not_as_the_program_takes_it_is_found() -> None:
 
 
 def test_the_oldest_versions_have_an_environment_for_each_python() -> None:
-    python = Path(sys.executable)  # by PATH: a checkout may lie below a folder with a space in its name
+    python = Path(sys.executable)  # by PATH: a checkout may be below a folder with a space in its name
     environ = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
     make = ["make", "--dry-run", "test-oldest", f"PYTHON={python.name}"]
     said = subprocess.run(make, cwd=REPOSITORY, env=environ, check=True, capture_output=True, text=True).stdout
@@ -194,7 +194,7 @@ def test_the_oldest_versions_have_an_environment_for_each_python() -> None:
 def test_no_command_is_left_out() -> None:
     assert {command.split()[0] for command in commands()} >= {*CHECKS} - {"pip"}
     in_blocks = [line for line in indented() if not COMMAND.match(line)]
-    # What is no command: what the program answers, and two programs in Python, which are run elsewhere.
+    # Not commands: the program's output, and two Python programs, which run elsewhere.
     python = ("from ", "client", "answer", "print", "network")
     assert [line for line in in_blocks if not line.startswith(("Test accuracy", *python))] == []
 

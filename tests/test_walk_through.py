@@ -50,7 +50,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_the_page(program: str) -> list[str]:
-    """The words of the one command of the page that begins so."""
+    """The words of the page's one command that starts like this."""
     (found,) = re.findall(rf"^{program}.*$", PAGE, flags=re.MULTILINE)
     return shlex.split(found)[1:]
 
@@ -65,7 +65,7 @@ def python(here: Path, words: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def model(here: Path) -> Path:
-    """What the page's fit leaves."""
+    """The artifact that the page's fit writes."""
     said = python(here, [*of_the_page("python -m lightning_app fit"), *shlex.split(QUICKER)])
     assert f"of {len(COLORS) * TEST} held-out images" in said
     return here / "runs/image_folder/version_0/model"

@@ -1,4 +1,4 @@
-"""What it costs ranks to agree at a boundary, apart from waiting for each other.
+"""The cost for ranks to agree at a boundary, without the time they wait for each other.
 
 python -m torch.distributed.run --nproc-per-node 2 tests/cluster/agreement_cost.py
 """

@@ -17,7 +17,7 @@ from lightning_app.checkpointing.preemption import job_deadline, requeue, show_j
 
 
 def main() -> None:
-    """Leave what this attempt saw in `TASK-RESTARTS.json`."""
+    """Write what this attempt saw to `TASK-RESTARTS.json`."""
     folder, task = Path(sys.argv[1]), int(os.environ["SLURM_ARRAY_TASK_ID"])
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     if task == 3 and restarts == 0:
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def wait_for(*files: Path) -> None:
-    """Poll until all are there; the job's time limit is the end."""
+    """Poll until all are there; the job's time limit ends it."""
     while not all(file.exists() for file in files):
         time.sleep(0.1)
 

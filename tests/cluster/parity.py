@@ -1,4 +1,4 @@
-"""What parity_program.py writes must not depend on launcher and ranks."""
+"""The output of parity_program.py must not depend on launcher and ranks."""
 
 from __future__ import annotations
 

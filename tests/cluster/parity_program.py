@@ -1,4 +1,4 @@
-"""Trains with everything that depends on the rank frozen, and writes logged losses and counts, for three cases.
+"""Trains with everything frozen that depends on the rank, and writes logged losses and counts, for three cases.
 
 wide: shards of many images. narrow: one or two images a rank, and for one of four ranks
 none. accumulated: as wide, with a step for every two batches.
@@ -64,7 +64,7 @@ class FrozenStatistics(ImageClassifier):
         with torch.no_grad():
             self(some_digits())
         for norm in norms:
-            # Channels that were constant would blow up every rounding error, by 300 in each of 52 layers.
+            # Constant channels would amplify every rounding error, by 300 in each of 52 layers.
             norm.running_var.clamp_(min=LEAST_VARIANCE)
         self.train()  # Lightning keeps the modes that it finds
 
@@ -77,7 +77,7 @@ class FrozenStatistics(ImageClassifier):
 
 
 class LoggedLosses(Logger):
-    """Keeps what is logged as train/loss."""
+    """Keeps the values logged as train/loss."""
 
     name, version = "losses", 0
 
@@ -99,9 +99,9 @@ def some_digits() -> Tensor:
 
 
 def train(case: Case, cache_dir: Path, processes: int | None) -> dict[str, Any]:
-    """Train one epoch and test; what must not depend on the ranks."""
+    """Train one epoch and test; returns what must not depend on the ranks."""
     pl.seed_everything(0)
-    torch.set_num_threads(1)  # or the statistics depend on what the Trainer before has set
+    torch.set_num_threads(1)  # or the statistics depend on what the previous Trainer set
     model = FrozenStatistics()
     data = ImageData(
         dataset="digits",

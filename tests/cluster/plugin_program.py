@@ -1,4 +1,4 @@
-"""Lightning's own Trainer with our plugin: counts the rows that the ranks have seen, and writes what it found.
+"""Lightning's Trainer with our plugin: counts the rows that the ranks have seen, and writes its findings.
 
 Run under a launcher: python plugin_program.py OUTPUT.json DEVICES
 """
@@ -37,7 +37,7 @@ class Sum(pl.LightningModule):
 
 def main(output: Path, devices: int) -> None:
     """Fit twice, with two Trainers."""
-    # As where it is not installed: nothing on one node needs it.
+    # As if it were not installed: nothing on one node needs it.
     sys.modules["mpi4py"] = None  # type: ignore[assignment]  # how Python marks a module that cannot be imported
     model = Sum()
     for _ in range(2):

@@ -2,9 +2,9 @@
 
     python tests/cluster/predicted_steps.py 100 300 1000
 
-Two hosts made of network namespaces, a token bucket (tc tbf) at each end of the cable between them, and 2, 3 and 4
-ranks, the first half on one host; all share the cores of one machine. What a step computes is measured in turn with
-what it takes, by leaving out the exchange of gradients.
+Two hosts made of network namespaces, with a token bucket (tc tbf) at each end of the cable between them, and 2, 3 and 4
+ranks, the first half on one host; all share the cores of one machine. Computing time is measured alternately with step
+time, by skipping the exchange of gradients.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Checked:
 
     @property
     def error(self) -> float:
-        """Of the prediction, as a share of what was measured."""
+        """Of the prediction, relative to the measurement."""
         return self.predicted / self.measured - 1
 
 
 def mpirun(hosts: Hosts, launcher: Sequence[str], placed: str, ranks: int) -> list[str]:
-    """The words of a launch whose ranks have a core each, in turn; it hands on what Python needs."""
+    """The words of a launch whose ranks have one core each, in turn; it passes on what Python needs."""
     words = [word for word in launcher if word != "--oversubscribe"]
     agent = ["--prtemca", "plm_ssh_agent", str(hosts.agent)]
     exported = ["-x", f"PYTHONPATH={REPOSITORY}", "-x", "OMP_WAIT_POLICY=passive"]
@@ -102,7 +102,7 @@ def check(hosts: Hosts, launcher: Sequence[str], counts: Sequence[int], megabits
 
 
 def table(found: Sequence[Checked]) -> str:
-    """As it is in the docs."""
+    """The table as in the docs."""
     rows = ["| Mbit/s | ranks | predicted (ms) | measured (ms) | off by |", "| --- | --- | --- | --- | --- |"]
     for each in found:
         times = f"{1000 * each.predicted:.0f} | {1000 * each.measured:.0f}"

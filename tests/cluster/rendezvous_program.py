@@ -1,4 +1,4 @@
-"""Meets the other ranks by the plugin alone, adds up their numbers through gloo, and writes down what it knows.
+"""Meets the other ranks using only the plugin, adds up their numbers through gloo, and writes what it knows.
 
 Run under any launcher: python rendezvous_program.py FOLDER [interface]
 """
@@ -34,7 +34,7 @@ def main(folder: Path, interface: str | None) -> None:
         "mpi": "mpi4py.MPI" in sys.modules,
     }
     (folder / f"rank-{rank}.json").write_text(json.dumps(found))
-    distributed.destroy_process_group()  # else gloo's threads may outlive what they stand on
+    distributed.destroy_process_group()  # otherwise gloo's threads may outlive what they depend on
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The program with steps that take as long as those of a larger network, but leave the processor to others.
+"""The program with steps as slow as those of a larger network, but without using the processor.
 
 python slow_fit.py SECONDS_PER_STEP SECONDS_PER_TEST_BATCH fit ...
 """
@@ -18,7 +18,7 @@ training_step, test_step = ImageClassifier.training_step, ImageClassifier.test_s
 
 
 def slow_step(module: ImageClassifier, batch: Any, batch_idx: int) -> Any:
-    """A training step that takes its time, and says when it begins."""
+    """A training step that takes its time, and says when it starts."""
     print("slow step", flush=True)
     time.sleep(float(sys.argv[1]))
     return training_step(module, batch, batch_idx)

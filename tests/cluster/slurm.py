@@ -1,9 +1,9 @@
-"""A real SLURM of two nodes, n1 and n2, on this host, for as long as a `with` block lasts.
+"""A real SLURM with two nodes, n1 and n2, on this host, for the duration of a `with` block.
 
     with running_slurm(folder) as slurm:
         slurm.run("srun", "--nodes=2", "hostname")
 
-Everything it writes lies in `folder`, with munge's key and socket: a SLURM that this host may have is left alone.
+Everything it writes is in `folder`, including munge's key and socket: it leaves alone a SLURM that this host may have.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Slurm:
         return outer | {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def run(self, *command: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run a client command; its exit status is the caller's to judge."""
+        """Run a client command; the caller judges its exit status."""
         return subprocess.run(
             command,
             env=self.environ,
@@ -96,7 +96,7 @@ class Slurm:
 
 
 def why_no_slurm() -> str | None:
-    """Why a cluster cannot be started here, or None where it can."""
+    """Why a cluster cannot be started here, or None if it can."""
     missing = [program for program in PROGRAMS if not shutil.which(program, path=search_path())]
     if missing:
         return f"no {', '.join(missing)}: apt-get install slurm-wlm munge"
@@ -107,7 +107,7 @@ def why_no_slurm() -> str | None:
 
 @contextmanager
 def running_slurm(folder: Path, extra: str = "") -> Iterator[Slurm]:
-    """Start munge, the controller and two nodes; stop them, and the jobs that are left, at the end.
+    """Start munge, the controller and two nodes; at the end, stop them and any remaining jobs.
 
     Args:
         folder: an empty one; its path has to be short (a socket's name has 107 bytes at most).
@@ -143,7 +143,7 @@ def configure(folder: Path, extra: str) -> None:
         for name, port in zip(NODES, node_ports, strict=True)
     ]
     text = CONF.format(
-        cluster=folder.name.lower(),  # its own: two clusters on one host number their jobs alike
+        cluster=folder.name.lower(),  # its own: two clusters on one host give jobs the same numbers
         host=host,
         controller_port=controller_port,
         folder=folder,
@@ -187,12 +187,12 @@ def running_daemon(command: Sequence[str], slurm: Slurm) -> Iterator[None]:
 
 
 def node_states(slurm: Slurm) -> set[str]:
-    """What sinfo says of the nodes; nothing while the controller does not answer."""
+    """What sinfo reports about the nodes; empty while the controller does not answer."""
     return set(slurm.run("sinfo", "--noheader", "--Node", "--format=%t").stdout.split())
 
 
 def cancel_jobs(slurm: Slurm) -> None:
-    """End what a test left behind, so that no slurmstepd outlives its slurmd."""
+    """End a test's leftovers, so that no slurmstepd outlives its slurmd."""
     jobs = slurm.run("squeue", "--noheader", "--format=%i").stdout.split()
     if jobs:
         slurm.run("scancel", *jobs)
@@ -200,7 +200,7 @@ def cancel_jobs(slurm: Slurm) -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str, folder: Path) -> None:
-    """Poll until something is so, or show the logs."""
+    """Poll until a condition holds, or show the logs."""
     deadline = time.monotonic() + limit(START_TIMEOUT_S)
     while not condition():
         if time.monotonic() > deadline:

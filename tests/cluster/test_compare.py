@@ -1,4 +1,4 @@
-"""compare where its ranks are not processes of one machine: steps of SLURM's, and hosts with a slow link."""
+"""compare with ranks that are not processes of one machine: SLURM steps, and hosts with a slow link."""
 
 from __future__ import annotations
 

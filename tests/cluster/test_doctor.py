@@ -1,4 +1,4 @@
-"""Under real launchers: every rank is in the table, the sum is right, and ranks that do not come are named."""
+"""Under real launchers: every rank is in the table, the sum is right, and missing ranks are named."""
 
 from __future__ import annotations
 

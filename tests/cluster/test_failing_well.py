@@ -1,4 +1,4 @@
-"""A rank raises, is killed, or never starts: the job ends soon, says the first error last, leaves nothing behind."""
+"""A rank raises, is killed, or never starts: the job ends soon, prints the first error last, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from slurm import Slurm
 
 PROGRAM = Path(__file__).with_name("failing_program.py")
 REPOSITORY = Path(__file__).parents[2]
-SECONDS = 15  # from the fault to the end of the job, on an idle machine; others get as much more as they are slower
+SECONDS = 15  # from the fault to the end of the job, on an idle machine; slower machines get proportionally more
 CONNECT_SECONDS = 5
-IMPORT_SECONDS = 20  # until the other rank begins to wait
+IMPORT_SECONDS = 20  # until the other rank starts to wait
 HOST = socket.gethostname()
 NOWHERE = "http://127.0.0.1:9"  # a proxy where nobody listens
 ROUNDS = int(os.environ.get("TESTS_SOAK_ROUNDS", "10"))
@@ -42,10 +42,10 @@ class Failed:
 
     Attributes:
         code: its exit code.
-        lines: all that its processes and its launcher printed.
-        said: what the program's own processes printed, in the order in which they did.
+        lines: everything that its processes and its launcher printed.
+        said: what the program's own processes printed, in order.
         fault, ended: when, in seconds since the epoch.
-        orphans: command lines of processes that are still there.
+        orphans: command lines of processes that still exist.
     """
 
     code: int
@@ -79,7 +79,7 @@ def fail(folder: Path, launcher: Sequence[str], fault: str, rank: int, environ: 
     except subprocess.TimeoutExpired as error:
         pytest.fail(f"not ended after {error.timeout:.0f} s:\n{(error.output or b'').decode()}")
     finally:
-        job.kill()  # else a job that hangs keeps its CPUs from the next test
+        job.kill()  # otherwise a job that hangs keeps its CPUs from the next test
         orphans = end_marked(mark)
     lines = printed.decode().splitlines()
     return Failed(job.returncode, lines, said.read_text().splitlines(), float(when.read_text()), ended, orphans)
@@ -106,7 +106,7 @@ def fit_options(folder: Path) -> list[str]:
 
 
 def end_marked(mark: str) -> list[str]:
-    """Kill the processes that have outlived their job by more than their grace, and tell their command lines."""
+    """Kill processes that have outlived their job by more than the grace period; returns their command lines."""
     deadline = time.monotonic() + GRACE_SECONDS + 1
     while (left := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -123,7 +123,7 @@ def marked(mark: str) -> dict[int, str]:
             if entry.name.isdigit() and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
                 found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has exited meanwhile
     return found
 
 
@@ -261,7 +261,7 @@ def test_the_job_ends_with_the_first_error_every_time(
     for attempt in range(ROUNDS):
         (folder := tmp_path / str(attempt)).mkdir()
         failed = fail(folder, words(launcher, request), fault, rank, environment(launcher, request))
-        if (launcher, fault) == ("mpich", "kill"):  # MPICH kills the others, mostly before they can speak
+        if (launcher, fault) == ("mpich", "kill"):  # MPICH kills the others, usually before they can print
             assert failed.code != 0
             assert failed.orphans == []
             assert failed.seconds < limit(SECONDS)

@@ -1,4 +1,4 @@
-"""A rank that is stopped dies of nothing and closes nothing: the others say who does not come."""
+"""A rank that is stopped does not die and closes nothing: the others say which rank is missing."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def test_a_job_that_is_told_to_ends_when_a_rank_hangs_and_leaves_none_behind(tmp
         os.kill(second, signal.SIGSTOP)
         lines_until(program, "error: no progress for ")
         assert program.wait() == 1
-        while state(second) not in ("", "Z"):  # a zombie is init's to bury
+        while state(second) not in ("", "Z"):  # a zombie is init's to reap
             time.sleep(0.05)

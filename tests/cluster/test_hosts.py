@@ -1,7 +1,7 @@
 """Two hosts with their own addresses, two ranks on the first and one on the second.
 
-Each host's own name stands for 127.0.1.1 in its /etc/hosts, and the launchers reach the second by an agent that,
-like ssh, hands on none of the variables.
+Each host's own name resolves to 127.0.1.1 in its /etc/hosts, and the launchers reach the second host through an agent
+that, like ssh, passes on none of the variables.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_another_mpi_than_mpirun_s_ends_the_job_with_the_way_out(
 
 
 def test_ranks_of_torchrun_on_two_hosts_use_the_network_between_them(hosts: Hosts, tmp_path: Path) -> None:
-    # By name: torch would not know an address as its own on a host whose name stands for 127.0.1.1.
+    # By name: torch would not recognise an address as its own on a host whose name resolves to 127.0.1.1.
     agent = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "one:29511", "--rdzv-id", "tests"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *agent]
     second = subprocess.Popen(

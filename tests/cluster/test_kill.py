@@ -1,4 +1,4 @@
-"""A run that is killed with SIGKILL at any moment, and started again, ends with the bits of one that was not."""
+"""A run that is killed with SIGKILL at any moment and started again ends with the bits of one that was not."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def moment(kind: str, run: Path, draw: random.Random) -> Moment:
 
 
 def attempt(kind: str, launcher: list[str], folder: Path, cache: Path, draw: random.Random) -> int:
-    """Start the run in a folder, or go on with it; returns its exit status, -9 if it was killed."""
+    """Start the run in a folder, or resume it; returns its exit status, -9 if it was killed."""
     return run_until(fit(folder, launcher, cache), moment(kind, folder / RUN, draw), folder)
 
 
 def assert_same(folder: Path, whole: Path) -> None:
-    """What a killed run left is what the other one left, and nothing but that."""
+    """A killed run left exactly what the other one left."""
     killed = folder / RUN
     assert "Traceback" not in (folder / "output").read_text()
     assert [path.name for path in killed.parent.iterdir()] == ["version_0"]
@@ -96,7 +96,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 
 
 def assert_complete(run: Path) -> None:
-    """What the options ask for, so that two runs that are wrong alike are not taken for right."""
+    """What the options ask for, so that two runs that are wrong in the same way do not pass."""
     assert last_checkpoint(run)["global_step"] == STEPS
     assert [path.name for path in run.rglob(".*") if path.name != ".lock"] == []
     logged = {name: [int(row["step"]) for row in curves(run) if name in row] for name in ("train/loss", "val/acc")}
@@ -165,7 +165,7 @@ def test_it_does_not_matter_when(
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         for kind in [*draw.choices(KINDS, k=6), "never"]:
             if attempt(kind, launcher, folder, digits, draw) == 0:
-                break  # at the latest the last; where no save is left to be killed in, earlier
+                break  # at the latest the last; earlier, if no save is left to be killed in
             killed[kind] += 1
         assert_same(folder, whole)
     print(f"killed {killed.total()} times: {dict(killed)}")

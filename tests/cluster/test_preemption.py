@@ -1,4 +1,4 @@
-"""Real SLURM jobs that are asked to stop: they save, go back into the queue, and end as if nothing had been."""
+"""Real SLURM jobs that are asked to stop: they save, are requeued, and end as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The real program, with its callbacks and loggers, gives the same numbers with two ranks as with one.
 
-With batch statistics frozen, in which ranks differ by nature; those are the mean over the ranks
-(tests/lightning_app/callbacks/test_batch_statistics.py).
+With frozen batch statistics, in which ranks differ by design; tests/lightning_app/callbacks/test_batch_statistics.py
+tests their averaging.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OPTIONS = {
 }
 TWO_RANKS = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
 MEASURED = {"train/images_per_second", "epoch", "step"}
-TOLERANCE = 1e-4  # of sums in another order, over ten steps; values are of order one
+TOLERANCE = 1e-4  # from sums in another order, over ten steps; values are of order one
 
 
 def fit(folder: Path, *options: str) -> Path:

@@ -1,4 +1,4 @@
-"""The scripts of slurm/: each trains for real, logs where it says, and its ranks hear the signal before the end."""
+"""The scripts of slurm/: each trains for real, logs where it says, and its ranks get the signal before the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from slurm import Slurm
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = sorted((REPOSITORY / "slurm").glob("*.slurm"))
-# This host has two cores; all else is asked for as it stands in the scripts, GPUs and memory too.
+# This host has two cores; everything else is requested as in the scripts, including GPUs and memory.
 FEWER = {
     "serial": ["--cpus-per-task=2"],
     "gpu": ["--cpus-per-task=2"],
@@ -32,7 +32,7 @@ FEWER = {
 AS_ROOT = {
     name: "1" for words in ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT") for name in (words, f"{words}_CONFIRM")
 }
-# Stands for the program in jobs that need no training: notes that it runs, and that it gets the signal.
+# Replaces the program in jobs that need no training: records that it runs, and that it gets the signal.
 PROBE = """\
 import os, pathlib, signal, sys, time
 
@@ -48,7 +48,7 @@ note("started")
 time.sleep(300)
 """
 
-# Stands for compare: an attempt ends some runs and waits; the next one has nothing left to do.
+# Replaces compare: an attempt ends some runs and waits; the next one has nothing left to do.
 COMPARISON = """\
 import json, os, pathlib, signal, sys, time
 
@@ -94,7 +94,7 @@ def submit(slurm: Slurm, checkout: Path, options: list[str], **variables: str) -
 
 
 def job(slurm: Slurm, number: str) -> dict[str, str]:
-    """What SLURM says of a job."""
+    """What SLURM reports about the job."""
     return dict(re.findall(r"(\w+)=(\S*)", slurm.run("scontrol", "show", "job", "--oneliner", number).stdout))
 
 
@@ -168,7 +168,7 @@ def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, sl
     }
     arguments = [word for option in fit.items() for word in option]
     if name == "gpu":
-        arguments += ["--trainer.strategy", "cpu"]  # the job gets a GPU of SLURM's word only
+        arguments += ["--trainer.strategy", "cpu"]  # SLURM only pretends that the job has a GPU
     options = [*FEWER[name], f"slurm/{name}.slurm", *arguments]
     number = submit(slurm, checkout, options)
     wait_for(lambda: ended(slurm, number), 300, f"job {number} is over")
@@ -180,7 +180,7 @@ def test_a_script_trains_for_real_and_leaves_its_log_in_the_folder(name: str, sl
 
 
 def stand_in(checkout: Path, program: str) -> dict[str, str]:
-    """Put another program in the place of ours; returns the variables of a job that runs it."""
+    """Replace our program with another; returns the variables of a job that runs it."""
     notes, package = checkout / "notes", checkout / "probe/lightning_app"
     notes.mkdir()
     package.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The SLURM that the other tests stand on."""
+"""The SLURM that the other tests depend on."""
 
 from __future__ import annotations
 

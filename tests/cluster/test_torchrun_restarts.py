@@ -1,4 +1,4 @@
-"""torchrun restarts ranks: with several agents, whose counts of restarts differ; not a fit that was asked to stop."""
+"""torchrun restarts ranks, with several agents whose restart counts differ, but not a fit that was asked to stop."""
 
 from __future__ import annotations
 

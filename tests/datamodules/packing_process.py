@@ -1,6 +1,6 @@
-"""A process of its own that packs a few images, stopping half-way until its standard input is closed.
+"""A separate process that packs a few images, and stops half-way until its standard input is closed.
 
-Prints `stopped half-way` when it stops, every line of the log, and last the checksum of the cache or the DataError.
+Prints `stopped half-way` when it stops, every log line, and finally the checksum of the cache or the DataError.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ say = partial(print, flush=True)
 
 
 class HalfWay:
-    """Random images; after half of them it waits for the end of standard input, if it is to stop."""
+    """Random images; if it should stop, it waits after half of them for the end of standard input."""
 
     def __init__(self, rows: int, stored_size: int, stop: bool) -> None:
         self.rows, self.stored_size, self.stop = rows, stored_size, stop

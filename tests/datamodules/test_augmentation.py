@@ -93,7 +93,7 @@ def test_columns_are_owned_once_and_all_are_owned() -> None:
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_switching_one_off_leaves_the_others_as_they_were(name: str) -> None:
     off, drawn = Augment(**{**ALL, name: OFF[name]}), draws(4)
-    # What is off takes no part: the same as if it were on and had drawn "nothing changes".
+    # An augmentation that is off has no effect: the same as if it were on and had drawn "nothing changes".
     assert torch.equal(off(picture(4), drawn, 32), off(picture(4), other_columns(drawn, OWN_COLUMNS[name]), 32))
     on, neutral = Augment(**ALL), drawn.clone()
     neutral[:, list(OWN_COLUMNS[name])] = 0.999 if name in ("flip", "erasing") else 0.5
@@ -130,7 +130,8 @@ def test_a_colour_is_drawn_from_all_of_its_spread(
     drawn = draws(len(amounts))
     drawn[:, list(OWN_COLUMNS[name])] = torch.tensor(amounts)[:, None]
     found = jitter(picture(len(amounts)), *Augment(**{name: spread}).colors(drawn))
-    # ColorJitter(brightness=0.4) draws its factor from 0.6 to 1.4: a draw of 0 is the least, of nearly 1 the greatest.
+    # ColorJitter(brightness=0.4) draws its factor from 0.6 to 1.4: a draw of 0 is the smallest, of nearly 1 the
+    # largest.
     expected = [torchvisions(picture(1)[0], neutral - spread + 2 * spread * amount) for amount in amounts]
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)
 
@@ -152,7 +153,7 @@ def test_an_image_is_shifted_then_cropped_then_flipped_then_rotated() -> None:
 
 @pytest.fixture
 def extreme_draws() -> Tensor:
-    """Random draws, and all combinations of the least and the greatest for the crop's four."""
+    """Random draws, and all combinations of smallest and largest for the crop's four."""
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1 - 2**-24])] * 4)
     drawn = draws(2000 + len(corners))
     drawn[: len(corners), [columns.SCALE, columns.RATIO, columns.CROP_X, columns.CROP_Y]] = corners

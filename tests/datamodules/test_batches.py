@@ -1,4 +1,4 @@
-"""Batches of pixels: the same whatever the number of ranks, counted right, labels with their images."""
+"""Batches of pixels: the same for any number of ranks, counted correctly, labels with their images."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_on_a_cpu_the_images_stay_where_they_are() -> None:
 
 
 class Moves(TorchDispatchMode):
-    """Notes what goes from one device to another."""
+    """Records what goes from one device to another."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class Moves(TorchDispatchMode):
 def test_a_batch_never_comes_back_from_the_device_and_goes_there_only_if_the_data_does_not_live_there(
     packed: PackedImages, split: str, resident: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On torch's `meta` device, in a GPU's place: its tensors cannot be read, so whoever waits for one fails."""
+    """On torch's `meta` device, which stands in for a GPU: its tensors have no values, so waiting for one fails."""
     monkeypatch.setattr("datamodules.batches.fits", lambda images, device: resident)
     indices = {name: torch.from_numpy(packed.indices(name)) for name in ("train", "test")}
     batches = BatchMaker(packed, indices, 5, AUGMENT, torch.device("meta"))
@@ -168,7 +168,7 @@ def test_a_batch_never_comes_back_from_the_device_and_goes_there_only_if_the_dat
     with Moves() as moves:
         batch = batches.make(shard, 12)
     assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
-    # Images; labels and rows are there for the whole epoch, of evaluation they come with each batch.
+    # Images; labels and rows are there for the whole epoch, and in evaluation come with each batch.
     each_batch = {"train": 1, "test": 3}[split]
     assert moves.found == ([] if resident else [("cpu", "meta")] * each_batch)
 
@@ -216,10 +216,10 @@ class Kernels(TorchDispatchMode):
 def test_a_training_batch_takes_so_many_kernels(
     packed: PackedImages, augment: Augment, kernels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU, each costs some microseconds to launch, whatever its size. docs/gpu.md has these numbers."""
+    """On a GPU, each costs a few microseconds to launch, whatever its size. docs/gpu.md has these figures."""
     batches = on_meta(packed, monkeypatch, augment, torch.bfloat16)
     shard = Shard("train", 0, 8, 16, 8, 16, 0)
-    batches.make(shard, 12)  # the first one computes what the epoch has in common
+    batches.make(shard, 12)  # the first one computes what the epoch shares
     with Kernels() as counted:
         batches.make(shard, 12)
     assert counted.count == kernels
@@ -234,7 +234,7 @@ def test_a_batch_for_evaluation_takes_so_many_kernels(packed: PackedImages, monk
 
 
 def on_meta(packed: PackedImages, monkeypatch: pytest.MonkeyPatch, augment: Augment, pixels: torch.dtype) -> BatchMaker:
-    """A maker whose data set lives on torch's `meta` device, in a GPU's place."""
+    """A maker whose data set is on torch's `meta` device, which stands in for a GPU."""
     monkeypatch.setattr("datamodules.batches.fits", lambda images, device: True)
     indices = {split: torch.from_numpy(packed.indices(split)) for split in ("train", "test")}
     return BatchMaker(packed, indices, 5, augment, torch.device("meta"), pixels=pixels)

@@ -1,4 +1,4 @@
-"""What a run says of its data: a line for each split, and what was left out, why, and how much of it."""
+"""What a run prints about its data: one line per split, and what was left out, why, and how much of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affine maps and the one resampling, held against numpy, torch and step-by-step coordinates."""
+"""Affine maps and the one resampling, compared with numpy, torch and step-by-step coordinates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_composed_map_moves_coordinates_as_the_steps_do_one_after_another() -> N
     homogeneous = torch.cat([points, torch.ones(20, 1, dtype=torch.float64)], dim=1)[:, :, None]
     composed = compose(maps, like=offset).double() @ homogeneous
 
-    # An image is shifted first and turned last; to find a result's pixel in it, the way is gone backwards.
+    # An image is shifted first and rotated last; to find a result's pixel in it, go backwards.
     column, row = points.unbind(1)
     column, row = column * angle.cos() - row * angle.sin(), column * angle.sin() + row * angle.cos()
     column = torch.where(flipped, -column, column)

@@ -1,4 +1,4 @@
-"""The packed cache holds what the source holds, follows its changes, and tells of damage."""
+"""The packed cache holds what the source holds, follows its changes, and reports damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packed cache is whole or not there: killed builders, two at once, a full or read-only disk."""
+"""The packed cache is complete or absent: killed builders, two at once, a full or read-only disk."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_until(process: subprocess.Popen[str], marker: str) -> None:
 
 
 def rest_of(process: subprocess.Popen[str]) -> list[str]:
-    """Let a process go on to its end: the lines that nobody has read yet.
+    """Let a process run to its end: the lines that nobody has read yet.
 
     Not by communicate(): it reads the pipe itself, and loses what iterating over stdout has read ahead.
     """
@@ -70,13 +70,13 @@ def rest_of(process: subprocess.Popen[str]) -> list[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Let a process go on to its end: exit status and last line."""
+    """Let a process run to its end: exit status and last line."""
     lines = rest_of(process)
     return process.returncode, lines[-1]
 
 
 def names(cache_dir: Path) -> list[str]:
-    """What lies in the cache directory, but for locks."""
+    """The contents of the cache directory, except locks."""
     return sorted(path.name for path in cache_dir.iterdir() if path.suffix != ".lock")
 
 

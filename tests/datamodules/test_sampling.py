@@ -140,7 +140,7 @@ def test_evaluation_length_is_what_it_yields_and_never_zero(world_size: int) -> 
 
 
 def test_the_order_and_the_first_draws_are_those_of_every_version_before() -> None:
-    """A resumed run, and the figures of the recipes, depend on them."""
+    """Resumed runs, and the recipes' figures, depend on them."""
     drawn = draw_epoch(5, seed=3, epoch=2)
     order_seed, draws_seed = np.random.SeedSequence((3, 2)).generate_state(2, np.uint64)
     order = torch.randperm(5, generator=torch.Generator().manual_seed(int(order_seed >> 1)))

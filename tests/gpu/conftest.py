@@ -1,4 +1,4 @@
-"""What the tests marked `gpu` share. A dry run takes a CPU in a GPU's place, to find typing errors without one."""
+"""Fixtures for the tests marked `gpu`. A dry run uses a CPU instead of a GPU, to find typing errors without one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def device() -> torch.device:
 
 @pytest.fixture
 def cuda(device: torch.device) -> torch.device:
-    """The GPU, for what a CPU cannot even pretend to do."""
+    """The GPU, for what a CPU cannot even simulate."""
     if device.type != "cuda":
         pytest.skip("needs a CUDA GPU, also in a dry run")
     return device

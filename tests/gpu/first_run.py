@@ -2,11 +2,11 @@
 
     python tests/gpu/first_run.py --to gpu-run --data cifar10.tar.xz --weights mobilenet_v2_imagenet.safetensors
 
-Runs, in this order: doctor, the tests marked `gpu`, bench, a whole run of configs/cifar10_gpu.yaml, a run that is
-stopped by SIGTERM and goes on, and a profile of ten steps. Each part is a process of its own with a time limit, to
-which comes what the parts before it left of theirs. Its log grows as it runs, and its result is in the folder as soon
-as it ends, so that being cut off loses only the rest. Needs no network, and no installation: it runs from the checkout
-with whatever Python starts it.
+Runs, in this order: doctor, the tests marked `gpu`, bench, a whole run of configs/cifar10_gpu.yaml, a run that SIGTERM
+stops and that resumes, and a profile of ten steps. Each part is a separate process with a time limit, plus the time
+that earlier parts did not use. Its log grows as it runs, and its result is in the folder as soon as it ends, so that
+being cut off loses only the rest. It needs no network and no installation: it runs from the checkout with whatever
+Python starts it.
 
 `--dry_run` does all of it on a CPU with tiny sizes, on scikit-learn's digits.
 """
@@ -28,9 +28,9 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "lightning_app"]
-STOPPED = 75  # exit code of a run that was stopped and can go on
+STOPPED = 75  # exit code of a run that was stopped and can resume
 DRY_RUN_PATIENCE = 10  # on a CPU that may be busy
-KILL_AFTER_S = 10.0  # between SIGTERM and SIGKILL of a part that is over its limit
+KILL_AFTER_S = 10.0  # between SIGTERM and SIGKILL for a part that is over its limit
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Part:
     """One step of the run.
 
     Attributes:
-        name: of its log, too.
+        name: of the part and its log.
         seconds: its share of the time.
         commands: run one after the other; the first that fails ends the part.
         stop_at: SIGTERM is sent to the first command when its output contains this.
         environ: added to the environment.
-        over: the signal that ends it when its time is over; pytest tells what it knows at SIGINT.
+        over: the signal that ends it when its time is over; pytest reports its results at SIGINT.
         codes: exit codes of the commands so far.
     """
 
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def run_all(every: list[Part], folder: Path) -> list[dict[str, Any]]:
-    """Run parts in turn; after each, the results so far are in summary.json."""
+    """Run parts in sequence; after each, summary.json has the results so far."""
     results: list[dict[str, Any]] = []
     began = time.monotonic()
     for number, part in enumerate(every):
@@ -96,7 +96,7 @@ def parse() -> argparse.Namespace:
 
 
 def parts(options: argparse.Namespace) -> list[Part]:
-    """What is run, in order. The seconds add up to nine minutes."""
+    """What to run, in order. The seconds add up to nine minutes."""
     fit = [*PROGRAM, "fit", *recipe(options), "--runs_dir", str(options.to / "runs")]
     resumed = [*fit, "--name", "stopped", *short(options)]
     shape = ["--batch_size", "4", "--image_size", "32"] if options.dry_run else ["--batch_size", "256"]
@@ -113,13 +113,13 @@ def parts(options: argparse.Namespace) -> list[Part]:
     for part in every:
         if options.dry_run:
             part.seconds *= DRY_RUN_PATIENCE
-            # torch.compile changes nothing then; what it does is tested elsewhere, and takes long.
+            # torch.compile changes nothing then; it is tested elsewhere, and takes long.
             part.environ = {"LAPTOP_TO_CLUSTER_GPU_DRY_RUN": "1", "TORCHDYNAMO_DISABLE": "1"}
     return [part for part in every if not options.parts or part.name in options.parts]
 
 
 def bench(options: argparse.Namespace, shape: list[str]) -> list[list[str]]:
-    """What has to be compiled comes by itself, and last: it must not cost the other results."""
+    """What has to be compiled runs separately, and last: it must not cost the other results."""
     limit = [] if options.dry_run else ["--minutes", "2"]
     measured = {"bench": ["original", "program", *limit], "compiled": ["compiled"]}
     quick = ["--steps", "1", "--original_steps", "1", "--compile_mode", "eager"] if options.dry_run else []

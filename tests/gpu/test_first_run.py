@@ -1,4 +1,4 @@
-"""The one command of a first GPU run, dry on a CPU: a minute of a GPU is not there to find a typing error."""
+"""The one command of a first GPU run, as a dry run on a CPU: time on a GPU is too short to find a typing error."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_batch_is_that_of_the_cpu(device: torch.device, pixels: torch.dtype) -
     if device.type == "cuda":
         assert found.images.dtype == pixels
         assert found.images.is_contiguous(memory_format=torch.channels_last)
-    # Colours are added up in float32; a pixel below 1 is rounded by half of its type's epsilon.
+    # Colours are summed in float32; a pixel below 1 is rounded by half of its type's epsilon.
     tolerance = 2e-3 + torch.finfo(pixels).eps / 2
     torch.testing.assert_close(found.images.cpu().float(), expected.images, rtol=0, atol=tolerance)
     assert torch.equal(found.labels.cpu(), expected.labels)
@@ -143,7 +143,7 @@ def test_the_artifact_gives_the_same_answers_on_a_cpu(model: Path, device: torch
 
 
 class NoSynchronisation(pl.Callback):
-    """Between two logs, torch raises where anybody waits for the GPU."""
+    """Between two log steps, torch raises if anything waits for the GPU."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -186,7 +186,7 @@ class StoppedAt:
 
 
 def stopped_and_resumed(options: list[str], runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that was stopped at its seventh step, and went on."""
+    """The folder of a run that was stopped at its seventh step, and resumed."""
     StoppedAt(monkeypatch, 7)
     assert fit(options, runs) == 75
     assert fit(options, runs) == 0

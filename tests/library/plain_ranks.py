@@ -1,4 +1,4 @@
-"""A script of somebody's: ranks that a plain Trainer spawns. Usage: plain_ranks.py CACHE_DIR"""
+"""A user's script: ranks that a plain Trainer spawns. Usage: plain_ranks.py CACHE_DIR"""
 
 from __future__ import annotations
 

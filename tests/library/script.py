@@ -1,4 +1,4 @@
-"""A script of somebody's: fits in threads, and a ddp fit by the program's main(). Usage: script.py CACHE_DIR"""
+"""A user's script: fits in threads, and a ddp fit through the program's main(). Usage: script.py CACHE_DIR"""
 
 from __future__ import annotations
 

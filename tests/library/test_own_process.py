@@ -1,4 +1,4 @@
-"""Another program's process runs fits and stays as it was."""
+"""Another program's process runs fits, and does not change."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_process_ends_when_the_program_that_waits_for_it_is_killed(tmp_path: P
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there, and is no zombie that nobody waits for."""
+    """Whether a process exists, and is not an unreaped zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

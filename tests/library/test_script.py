@@ -1,4 +1,4 @@
-"""Scripts of somebody's own: fits in threads and with ddp, and a plain Trainer that spawns its ranks."""
+"""Users' scripts: fits in threads and with ddp, and a plain Trainer that spawns its ranks."""
 
 from __future__ import annotations
 

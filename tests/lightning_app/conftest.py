@@ -20,7 +20,7 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Run `python -m lightning_app` in a process of its own, in an empty folder unless told otherwise."""
+    """Run `python -m lightning_app` in a separate process, in an empty folder unless told otherwise."""
 
     def run(
         *args: str, cwd: Path | None = None, path: Path = REPOSITORY, python_options: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def short(cache_dir: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def fit(program: Program, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
-    """A finished fit of 20 batches on the CPU, of a network that learns something in so few."""
+    """A finished fit of 20 batches on the CPU, with a network that learns something in so few."""
     resnet = ["--model.backbone", "resnet18", "--model.dropout", "null"]
     steps = ["--trainer.limit_train_batches", "20", "--model.optimizer.init_args.lr", "0.0005"]
     cwd = tmp_path_factory.mktemp("fit")
@@ -93,7 +93,7 @@ def fit(program: Program, tiny: list[str], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def run_folder(fit: subprocess.CompletedProcess) -> Path:
-    """What that fit left behind."""
+    """The run folder of that fit."""
     return Path(fit.args[fit.args.index("--runs_dir") + 1]) / "tiny/version_0"
 
 
@@ -108,10 +108,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what the program does to logging, environment, threads and ranks when it runs inside of a test."""
+    """Undo what the program does to logging, environment, threads and ranks when it runs inside a test."""
     monkeypatch.setattr(sys, "argv", ["pytest"])
     environment, threads = dict(os.environ), torch.get_num_threads()
-    # Where it is unset, or another rank's, only the first rank's loggers would write.
+    # If it is unset, or another rank's, only the first rank's loggers would write.
     monkeypatch.setattr(rank_zero_only, "rank", 0)
     before = [(logger, logger.handlers, logger.propagate, logger.level) for logger in map(logging.getLogger, LOGGERS)]
     yield

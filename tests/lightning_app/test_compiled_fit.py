@@ -1,4 +1,4 @@
-"""A fit under torch.compile: the same run, under the same names. torch's backends for debugging stand in."""
+"""A fit with torch.compile: the same run, under the same names. torch's debugging backends stand in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole, and on the disk."""
+"""Files that are complete, and on disk."""
 
 from __future__ import annotations
 

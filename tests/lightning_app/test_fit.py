@@ -223,7 +223,7 @@ def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing_
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     copy = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("copy") / "tiny/version_0"))
-    # With the run's config; or without one, and with initial weights that are not there: the checkpoint knows.
+    # With the run's config; or without one, and with missing initial weights: the checkpoint has them.
     config = ["--config", str(run_folder / "config.yaml")]
     alone = ["--data.cache_dir", cache_dir, "--trainer.precision", "32-true", "--model.weights", "gone.pth"]
     by_name = ["--name", "tiny", "--runs_dir", str(copy.parents[1])]
@@ -236,7 +236,7 @@ def test_a_verb_repeats_the_fits_numbers_from_its_checkpoint_and_leaves_nothing_
 
 
 def assert_one_row_per_image(table: Path, card: dict[str, Any]) -> None:
-    """Each test image once, and as many right as the fit counted."""
+    """Each test image once, and as many correct as the fit counted."""
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len({row["image"] for row in rows}) == len(rows) == TEST_IMAGES
     right = sum(row["label"] == row["prediction"] for row in rows)

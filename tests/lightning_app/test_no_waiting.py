@@ -1,7 +1,7 @@
-"""Between two log intervals nobody waits for the device: neither we nor Lightning.
+"""Between two log steps nothing waits for the device: neither our code nor Lightning.
 
-No GPU is needed to see it. Tensors of torch's `meta` device have no values, so whoever asks for one fails; and on a CPU
-one can count how often a value is asked for.
+This needs no GPU. Tensors on torch's `meta` device have no values, so asking for one fails; and on a CPU one can count
+how often a value is requested.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class EndAfter(pl.Callback):
 
 
 class Waits(TorchDispatchMode):
-    """Notes each operator that would wait for a GPU."""
+    """Records each operator that would wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def test_no_value_is_asked_for_between_two_logs(
 def test_lightnings_own_broadcast_in_each_step_of_several_ranks_is_left_out(
     short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the loop calls there before each step does nothing in a fit of the program."""
+    """What the loop calls there before each step does nothing in a fit of this program."""
     broadcasts: list[Any] = []
     steps: list[int] = []
     monkeypatch.setattr(_TrainingEpochLoop, "_broadcast_sigterm_tensor", broadcasts.append)

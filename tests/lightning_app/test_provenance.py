@@ -1,4 +1,4 @@
-"""What a run's model card says of where it comes from."""
+"""What a run's model card says about its origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child in a session of its own ends with all that it started, in whatever process groups."""
+"""A child in its own session ends with everything it started, in any process group."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's content alone."""
+    """A folder with only the wheel's content."""
     target = tmp_path_factory.mktemp("site")
     run("pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), str(wheel))
     return target

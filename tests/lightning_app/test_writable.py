@@ -1,4 +1,4 @@
-"""What cannot be written is told by the option that named it."""
+"""The error for what cannot be written names its option."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def network(seed: int) -> Network:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """An artifact on the disk."""
+    """An artifact on disk."""
     save_artifact(tmp_path / "model", network(0), CARD)
     return tmp_path / "model"
 

@@ -337,7 +337,7 @@ def test_torchs_schedules_step_as_they_are_defined() -> None:
 
 def test_a_copy_has_weights_of_its_own_and_shares_what_the_program_made() -> None:
     class Factory:
-        """Holds on to something that cannot be copied, as jsonargparse's factories do to the Trainer."""
+        """Refers to something that cannot be copied, as jsonargparse's factories refer to the Trainer."""
 
         def __init__(self) -> None:
             self.program = threading.Lock()
@@ -402,7 +402,7 @@ def test_labels_of_mixed_images_are_soft_in_the_loss() -> None:
 
 
 def plain_trainer(folder: Path, **options: Any) -> pl.Trainer:
-    """Lightning's own, as in somebody's script."""
+    """Lightning's own, as in a user's script."""
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     return pl.Trainer(
         accelerator="cpu", max_epochs=2, enable_checkpointing=False, default_root_dir=folder, **quiet, **options

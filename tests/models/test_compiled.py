@@ -1,4 +1,4 @@
-"""A compiled network computes what it computed, under the same names; torch's backends for debugging stand in."""
+"""A compiled network gives the same results, under the same names; torch's debugging backends stand in."""
 
 from __future__ import annotations
 

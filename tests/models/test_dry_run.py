@@ -1,4 +1,4 @@
-"""What a network can take is known before anything is computed."""
+"""Whether a network accepts a batch is known before anything is computed."""
 
 from __future__ import annotations
 

@@ -27,14 +27,14 @@ SHARED_WEIGHTS = Path(__file__).parents[3] / "shared/weights/mobilenet_v2_imagen
 
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Tensor]:
-    """The state of a MobileNetV2 for 7 classes with numbers of its own."""
+    """The state of a MobileNetV2 for 7 classes with its own numbers."""
     torch.manual_seed(1)
     state = build_backbone("mobilenet_v2", 7).state_dict()
     return {name: torch.rand_like(t) if t.is_floating_point() else t + 5 for name, t in state.items()}
 
 
 def load(network: nn.Module, backbone: str, weights: str | Path) -> str:
-    """Read weights and put them into a network; what was said."""
+    """Read weights and load them into a network; returns the log line."""
     return load_weights(network, read_pretrained(backbone, str(weights)))
 
 
@@ -222,7 +222,7 @@ def test_a_word_that_is_no_edition_lists_those_that_there_are() -> None:
 
 
 def cached(edition: Any, state: dict[str, Tensor]) -> None:
-    """Put a state into torchvision's cache, in place of an edition's download."""
+    """Put a state into torchvision's cache, instead of a download."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(state, folder / Path(edition.url).name)
@@ -252,7 +252,7 @@ def test_an_edition_brings_its_own_normalisation(tmp_path: Path, monkeypatch: py
 def test_googlenets_weights_are_used_as_torchvision_uses_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(0)
-    state = models.googlenet(num_classes=1000, init_weights=False).state_dict()  # with both further answers
+    state = models.googlenet(num_classes=1000, init_weights=False).state_dict()  # with both auxiliary classifiers
     cached(models.GoogLeNet_Weights.IMAGENET1K_V1, state)
     monkeypatch.setattr(models.GoogLeNet_Weights.IMAGENET1K_V1.value, "url", "https://x/googlenet-1378be20.pth")
     found = read_pretrained("googlenet", "imagenet")

@@ -1,4 +1,4 @@
-"""Random erasing paints over a rectangle of torchvision's shares and ratios, and nothing else."""
+"""Random erasing paints over a rectangle with torchvision's shares and ratios, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TrivialAugment's operations are torchvision's, each by itself; those of places compared by what they show."""
+"""TrivialAugment's operations are torchvision's, tested one by one; geometric ones are compared by their result."""
 
 from __future__ import annotations
 

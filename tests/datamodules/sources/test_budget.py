@@ -1,4 +1,4 @@
-"""Threads take no more bytes at once than there are, and one that wants more still gets its turn."""
+"""Threads never take more bytes at once than there are, and one that wants more still gets its turn."""
 
 from __future__ import annotations
 

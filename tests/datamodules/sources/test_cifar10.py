@@ -1,4 +1,4 @@
-"""CIFAR-10: the official files, their absence, and the real images where they are at hand."""
+"""CIFAR-10: the official files, their absence, and the real images if available."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_the_limit_of_pixels_is_an_option_and_ends_with_its_block() -> None:
 
 
 def warned_of(data: bytes, folder: Path) -> str:
-    """What decoding prints in a program of its own, whose filters of warnings are not pytest's."""
+    """What decoding prints in a separate program, whose warning filters are not pytest's."""
     (folder / "image").write_bytes(data)
     program = (
         "import sys; from datamodules.sources.decoding import *; data = open(sys.argv[1], 'rb').read()\n"

@@ -89,7 +89,7 @@ def test_more_images_than_are_read_at_once_keep_their_rows(make_folder: MakeFold
 def test_name_twice_in_an_archive_is_one_image_the_last(make_folder: MakeFolder) -> None:
     root = make_folder()
     good = (root / "train/cat/0.png").read_bytes()
-    (root / "train/cat/0.png").write_bytes(good[:50])  # to be mended
+    (root / "train/cat/0.png").write_bytes(good[:50])  # to be repaired
     path = as_kind(root, "tar")
     Image.new("RGB", (8, 8), "red").save(root / "train/cat/0.png")
     with tarfile.open(path, "a") as archive:

@@ -1,4 +1,4 @@
-"""What folders say: splits under their usual names, class folders alone, and what is refused or left out."""
+"""What folders say: splits under their usual names, class folders only, and what is refused or left out."""
 
 from __future__ import annotations
 

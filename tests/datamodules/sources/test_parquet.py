@@ -19,11 +19,11 @@ from datamodules.sources.files import parquet as subject
 from datamodules.sources.files.parquet import class_folder, folder_of, tables_in
 from datamodules.sources.folder import ImageFolder
 
-NAMES = ["owl", "cat"]  # not in order of the alphabet, as labels of Hugging Face need not be
+NAMES = ["owl", "cat"]  # not in alphabetical order, which Hugging Face does not require of labels
 
 
 def pixels(name: str) -> np.ndarray:
-    """An image of its own for each name, uint8 [8, 8, 3]."""
+    """A different image for each name, uint8 [8, 8, 3]."""
     return np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 

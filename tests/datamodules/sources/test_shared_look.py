@@ -1,4 +1,4 @@
-"""One process of a machine looks at the files; another takes its word if the look is younger than itself."""
+"""One process per machine checks the files; another uses its result if the check started after itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """From now on, this is a process that began at a time."""
+    """From now on, this is a process that started at this time."""
 
     def begin(start: float) -> None:
         monkeypatch.setattr(module, "own_looks", set())

@@ -1,4 +1,4 @@
-"""Labels in a table: a path, a label and perhaps a split for each image."""
+"""Labels in a table: a path, a label and optionally a split for each image."""
 
 from __future__ import annotations
 

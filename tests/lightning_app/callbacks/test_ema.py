@@ -1,4 +1,4 @@
-"""The averaged weights are those of a plain loop, through validation, resume and the end of training."""
+"""The averaged weights equal those of a plain loop, through validation, resume and the end of training."""
 
 from __future__ import annotations
 

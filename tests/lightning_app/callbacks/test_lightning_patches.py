@@ -1,4 +1,4 @@
-"""What we reach into in Lightning is as it was when lightning_patches.py was written."""
+"""The parts of Lightning that we patch are as they were when lightning_patches.py was written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning.pytorch.loops import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
-# The source of each in lightning 2.6.6. Where one has changed: read what is new, mend lightning_patches.py if need be,
+# The source of each in lightning 2.6.6. If one has changed, read the new source, fix lightning_patches.py if necessary,
 # and put the new fingerprint here.
 FINGERPRINTS = {
     _SignalConnector.register_signal_handlers: "cd4b642fd86b",

@@ -1,4 +1,4 @@
-"""What differs between ranks is averaged where it is used, and saved where it has to go on."""
+"""What differs between ranks is averaged where it is used, and saved for resuming."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_batch_statistics_are_the_mean_over_the_ranks_and_counts_stay(monkeypatc
 def test_a_rank_gets_its_own_statistics_back_and_another_world_size_the_mean_of_all(
     world_size: int, rank: int, statistics: list[float], loss: float
 ) -> None:
-    """The losses are parts of a sum over ranks: with another world size, they are shared out again."""
+    """The losses are parts of a sum over ranks: with another world size, they are divided again."""
     state = RankState()
     module: Any = network([9.0] * 4)
     module.device, module.loss_since_log = torch.device("cpu"), []

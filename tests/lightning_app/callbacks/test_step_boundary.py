@@ -1,4 +1,4 @@
-"""What happens between two steps: which checkpoints there are, and what trouble does to a fit."""
+"""What happens between two steps: which checkpoints exist, and what trouble does to a fit."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_what_a_validation_within_an_accumulated_step_measured_is_what_is_kept_a
     assert checkpoints(tmp_path) == [3, 2]
 
 
-# ---- numbers that are none
+# ---- NaN and infinity
 
 
 def test_a_loss_that_is_no_number_stops_with_its_images_and_no_bad_checkpoint(
@@ -412,13 +412,13 @@ def test_logs_are_synced_before_a_checkpoint_and_the_model_before_the_end_is_not
 
 
 def at_once(number: int, frame: Any) -> None:
-    """What a signal does where nobody takes a note: the test fails."""
+    """The signal's default action if nothing records it: the test fails."""
     raise AssertionError(f"signal {number} was not noted")
 
 
 @pytest.fixture
 def noted_or_fails() -> Iterator[None]:
-    """SIGTERM fails the test unless it is noted; at the end it is given back."""
+    """SIGTERM fails the test unless it is recorded; it is given back at the end."""
     before = signal.signal(signal.SIGTERM, at_once)
     try:
         yield
@@ -432,7 +432,7 @@ def noted_or_fails() -> Iterator[None]:
 def test_sigterm_before_the_first_step_is_noted(
     owner: Any, hook: str, short: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While Lightning sets up, and after it would have put its own handler in place."""
+    """While Lightning sets up, and after it would have installed its own handler."""
     called = getattr(owner, hook)
 
     def asked(instance: Any) -> Any:

@@ -16,7 +16,7 @@ from lightning_app.callbacks.tensorboard_images import Pictures
 def test_the_last_validation_is_drawn_wherever_training_ends(
     measured: list[str], drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where max_steps or a callback ends it within an epoch."""
+    """Even if max_steps or a callback ends it within an epoch."""
     seen: list[str] = []
     writer = SimpleNamespace(add_figure=lambda tag, figure, step: seen.append(tag))
     monkeypatch.setattr(tensorboard_images, "tensorboard", lambda trainer: writer)

@@ -1,4 +1,4 @@
-"""A checkpoint file is read as it was written, or not at all."""
+"""A checkpoint file is read as written, or not at all."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_is_no_checkpoint_is_one_line(what: str, tmp_path: Path) -> None:
 
 
 class Stop(BaseException):
-    """A kill, as far as a test can have one inside of its own process."""
+    """A kill, as far as a test can simulate one inside its own process."""
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])

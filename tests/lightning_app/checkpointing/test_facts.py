@@ -1,4 +1,4 @@
-"""What has changed between two attempts of a run is said."""
+"""What has changed between two attempts of a run is reported."""
 
 from __future__ import annotations
 

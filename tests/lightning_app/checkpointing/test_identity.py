@@ -1,4 +1,4 @@
-"""Which options make a run what it is."""
+"""Which options identify a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals are only noted; what SLURM says of a job decides whether it goes back into the queue."""
+"""Signals are only recorded; SLURM's report on a job decides whether it is requeued."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_second_interrupt_ends_the_process(first: str) -> None:
 
 
 def test_a_second_interrupt_does_not_wait_for_the_interpreter() -> None:
-    """It ends a process that is in C, where no handler of Python's runs: here for minutes."""
+    """It ends a process that is in C, where no Python handler runs: here for minutes."""
     program = (
         "import hashlib, os, signal, threading; from lightning_app.checkpointing.preemption import StopSignals\n"
         "StopSignals().listen(signal.SIGINT); os.kill(os.getpid(), signal.SIGINT)\n"

@@ -1,4 +1,4 @@
-"""A run that was stopped at any step and goes on ends with the bits of one that never stopped."""
+"""A run that was stopped at any step and resumes ends with the bits of one that never stopped."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_it_does_not_matter_at_which_step(
 def assert_stopped_and_resumed(
     variant: str, steps: tuple[int, ...], short: list[str], whole: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stop at each of these steps, go on each time with the same command, and compare."""
+    """Stop at each of these steps, resume each time with the same command, and compare."""
     stopped = StoppedAt(monkeypatch, steps)
     codes = [fit([*short, *VARIANTS[variant]], runs) for _ in range(len(steps) + 1)]
     assert codes == [75] * (len(steps) - len(stopped.left)) + [0] * (len(stopped.left) + 1)

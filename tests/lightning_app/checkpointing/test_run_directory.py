@@ -1,4 +1,4 @@
-"""Which folder a fit goes on in, and from which checkpoint."""
+"""Which folder a fit resumes in, and from which checkpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fits(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def started(folder: Path, resume: str = "auto", options: RunIdentity = OPTIONS) -> tuple[RunsFolder, Start]:
-    """A run that has just begun."""
+    """A run that has just started."""
     runs = RunsFolder(folder, options, fits)
     return runs, runs.start(resume)
 
@@ -427,7 +427,7 @@ def test_a_run_goes_on_from_the_newest_run_of_its_name_by_lightnings_words(named
     newer = interrupted(tmp_path, 20, 30)
     (newer / "best.ckpt").symlink_to("step-00000020.ckpt")
     expected = (step_file(newer, 30), 30) if named == "last" else (newer / "best.ckpt", 20)
-    for version in (2, 3):  # killed before its first checkpoint, the same command begins from there again
+    for version in (2, 3):  # killed before its first checkpoint, the same command starts from there again
         runs, start = started(tmp_path, named)
         assert start == Start(version, str(expected[0]), expected[1])
         runs.let_go()

@@ -1,4 +1,4 @@
-"""Every recipe that is shipped parses, and what it says is what is built."""
+"""Every shipped recipe parses, and what it says is what is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one message each, with what was found, what was expected and how to mend it."""
+"""Users' mistakes: one message each, with what was found, what was expected and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 CLASSES = ("cat", "dog", "owl")
 IMAGES = 8  # a class and split
 TRAIN = len(CLASSES) * IMAGES - 3  # of each class, one is held out for validation
-NOWHERE = "http://127.0.0.1:9"  # a proxy that nobody is at
+NOWHERE = "http://127.0.0.1:9"  # a proxy where nobody listens
 
 
 class Mistake(NamedTuple):
-    """A command line that cannot be had, and what its message tells."""
+    """A command line that is wrong, and its message."""
 
     name: str
     args: str
@@ -153,7 +153,7 @@ MEASURING = [
 
 @pytest.fixture(scope="module")
 def mistaken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of all that is wrong, and of what would be right."""
+    """A folder with everything that is wrong, and with what would be right."""
     root = tmp_path_factory.mktemp("mistaken")
     for name in ("good", "empty", "one", "differ", "text"):
         class_folders(root / name, CLASSES[:1] if name == "one" else CLASSES)
@@ -203,7 +203,7 @@ def here(mistaken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def _process_as_it_was_before_the_demo() -> Iterator[None]:
-    """The demo has a temporary folder and a way of ending of its own."""
+    """The demo sets a temporary folder and its own way of exiting."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     yield
     tempfile.tempdir = None
@@ -212,7 +212,7 @@ def _process_as_it_was_before_the_demo() -> Iterator[None]:
 
 
 def fit_options(mistake: str) -> list[str]:
-    """A fit that would be right but for the mistake, and would take a second."""
+    """A fit that would be right except for the mistake, and would take a second."""
     right = {
         "--config": "configs/image_folder.yaml",
         "--data.root": "good",
@@ -230,13 +230,13 @@ def fit_options(mistake: str) -> list[str]:
 
 
 def files_below(folder: Path) -> set[str]:
-    """What lies there, without caches that are whole, the locks of those that are not, and empty folders."""
+    """The files there, except complete caches, the locks of incomplete ones, and empty folders."""
     found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
     return {str(path) for path in found if not (folder / path).with_name("meta.json").exists()}
 
 
 def check_message(code: int, said: str, mistake: Mistake) -> None:
-    """One error, without a traceback, that tells all there is to tell."""
+    """One error, without a traceback, that says everything necessary."""
     assert code == 2
     assert [line for line in said.splitlines() if line.startswith(("error: ", "Traceback"))][1:] == []
     message = said[said.index("error: ") :]

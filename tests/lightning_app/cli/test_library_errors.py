@@ -1,4 +1,4 @@
-"""What a library raises for an option is one line; what our code or a user's raises is not hidden."""
+"""An error that a library raises for an option is one line; errors in our code or a user's are not hidden."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(around: str) -> None:
 
 
 def test_of_a_class_that_an_option_names_its_own_reason_is_shown() -> None:
-    """jsonargparse lists all kinds that the option may be of, and a Namespace with all its defaults."""
+    """jsonargparse lists all types that the option accepts, and a Namespace with all its defaults."""
     raised = MisconfigurationException(
         "Does not validate against any of the Union subtypes\nSubtypes: [<class 'Logger'>, <class 'bool'>]\nErrors:\n"
         "  - Problem with given class_path 'lightning.pytorch.loggers.WandbLogger':\n      No account.\n"

@@ -1,4 +1,4 @@
-"""A subclass of the module is named on the command line, and has options of its own."""
+"""A subclass of the module is named on the command line, and has its own options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Two(ImageClassifier): pass
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with modules of a user's own, from which the program is started."""
+    """A folder with a user's modules, from which the program is started."""
     (tmp_path / "own_models.py").write_text(MODULE)
     [focal] = re.findall(r"^## A model class of your own\n.*?^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     (tmp_path / "focal.py").write_text(focal)

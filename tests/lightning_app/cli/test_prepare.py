@@ -1,4 +1,4 @@
-"""What prepare fetched and packed, a fit finds; what is damaged or cannot be fetched is said."""
+"""A fit finds what prepare downloaded and packed; what is damaged or cannot be downloaded is reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The program: its exit code, and what it said on standard error."""
+    """The program: its exit code, and its standard error."""
     return lambda *args: (main([*args]), capsys.readouterr().err)
 
 

@@ -25,7 +25,7 @@ CALLBACKS, LOGGERS = "lightning.pytorch.callbacks", "lightning.pytorch.loggers"
 
 
 class Row(NamedTuple):
-    """What becomes of an option.
+    """What happens to an option.
 
     Attributes:
         value: tried by the test.

@@ -1,4 +1,4 @@
-"""The command itself: real runs of modes, broken off and continued."""
+"""The command itself: real runs of modes, interrupted and continued."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_whole_run_leaves_its_accuracy_and_where_its_time_went(
 
 
 def broken_off(command: list[str], folder: Path) -> dict[str, Any]:
-    """Begin, and ask it to end when its first run is kept; what it has by then."""
+    """Start, and ask it to stop when its first run is saved; returns what it has by then."""
     results = folder / "results.json"
     environ = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen([sys.executable, "-m", "lightning_app", *command], env=environ, cwd=folder) as process:
@@ -123,7 +123,7 @@ def broken_off(command: list[str], folder: Path) -> dict[str, Any]:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
-        process.send_signal(signal.SIGHUP)  # whoever asks again does not keep it from ending what it has started
+        process.send_signal(signal.SIGHUP)  # a second request does not keep it from ending what it has started
         assert process.wait(60) == 128 + signal.SIGTERM
         assert found["runs"]
     return found

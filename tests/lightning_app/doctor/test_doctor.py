@@ -1,4 +1,4 @@
-"""Each thing that would go wrong is found in the facts, and nothing where all is well."""
+"""Each problem is found in the facts, and none if there is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARCHS = ["sm_75", "sm_80", "sm_90", "compute_120"]
 
 
 def healthy(rank: int = 0, world_size: int = 2, **changes: object) -> Facts:
-    """A rank of a job where nothing is wrong."""
+    """A rank in a job without problems."""
     facts = Facts(
         rank=rank,
         world_size=world_size,
@@ -76,7 +76,7 @@ def pair(**changes: object) -> list[Facts]:
 
 
 def on_gpus(*gpus: GPU, **changes: object) -> list[Facts]:
-    """A rank for each GPU, which sees it alone."""
+    """One rank per GPU, which sees only that GPU."""
     return [
         healthy(rank, len(gpus), gpus=[gpu], gpu=0, device=f"cuda:0 {gpu.name}", cuda_archs=ARCHS, **changes)
         for rank, gpu in enumerate(gpus)

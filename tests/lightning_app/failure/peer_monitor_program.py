@@ -1,6 +1,6 @@
-"""One rank of a job that does nothing but watch its peers: python peer_monitor_program.py RANK RANKS FOLDER ACT
+"""One rank of a job that only watches its peers: python peer_monitor_program.py RANK RANKS FOLDER ACT
 
-FOLDER/port is where rank 0 says where it listens. Without torch, so that a job of several ranks starts at once.
+In FOLDER/port, rank 0 says where it listens. Without torch, so that a job with several ranks starts at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rank that fails ends with its error and its code, whatever its main thread does."""
+"""A rank that fails exits with its error and its code, whatever its main thread does."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_ranks_that_lightning_started_end_with_their_parent() -> None:
     )
     pid, children = done.stdout.split()
     state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
-    assert (children, state[:1] in ("", "Z")) == ("1", True), state  # a zombie is init's to bury
+    assert (children, state[:1] in ("", "Z")) == ("1", True), state  # a zombie is init's to reap
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ READING = ['  File "/env/datamodules/packed.py", line 7, in read']
 
 
 def trained(steps: int, seconds: float = 0.0, limit: float = LIMIT) -> IdleTime:
-    """After steps that each took a look, and as many seconds before it without progress."""
+    """After steps that each took one check, and as many seconds before without progress."""
     idle = IdleTime(limit)
     for step in range(steps + 1):
         idle.look(Progress(step, step, 0), 1.0)

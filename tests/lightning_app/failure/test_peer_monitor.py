@@ -1,4 +1,4 @@
-"""Whatever one rank does, all end, and one line says why."""
+"""Whatever one rank does, all exit, and one line says why."""
 
 from __future__ import annotations
 

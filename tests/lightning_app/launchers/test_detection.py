@@ -1,6 +1,6 @@
 """Who am I? Cases recorded under the real launchers (record_launch.py), and what they leave open.
 
-In launches/*.json, values that are no numbers are replaced, and pid 1 is called init.
+In launches/*.json, values that are not numbers are replaced, and pid 1 is called init.
 """
 
 from __future__ import annotations
@@ -375,7 +375,7 @@ def test_without_proc_the_inner_one_of_the_usual_nestings_is_believed(inner: str
     assert identify(LAUNCHERS[inner][0] | LAUNCHERS[outer][0], ()).launcher == inner
 
 
-# Ranks that their variables tell by themselves, whoever set them. Not run by us but for ENV: computed.
+# Ranks recognised by their variables alone, whoever set them. We have run only ENV; the others are computed.
 SUFFICIENT = {
     "flux": (FLUX, Launch("flux", 6, 5, 2, 3, None, None)),
     "jsm": (JSM, Launch("jsm", 5, 3, 0, 2, None, None)),

@@ -1,4 +1,4 @@
-"""The word that tells jobs apart on one host."""
+"""The name that distinguishes jobs on one host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that Lightning starts find each other at ports that the first one holds."""
+"""Processes that Lightning starts find each other on ports that the first one holds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What may go wrong in the exchange through MPI; tests/cluster/test_hosts.py runs it for real.
 
-A package `mpi4py` made up here stands for an MPI that blocks, or is another one than mpirun's.
+A fake package `mpi4py` simulates an MPI that blocks, or one that is not mpirun's.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class COMM_WORLD:
 def run(
     folder: Path, mpi: str | None, timeout: float = 60, stderr: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
-    """An exchange with a made-up mpi4py, or with none."""
+    """An exchange with a fake mpi4py, or without one."""
     package = folder / "mpi4py"
     package.mkdir()
     (package / "__init__.py").write_text(PACKAGE if mpi else "raise ImportError('not installed')")

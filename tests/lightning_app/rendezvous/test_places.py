@@ -1,4 +1,4 @@
-"""Where the ranks of a job find rank 0, by what started them."""
+"""Where the ranks of a job find rank 0, depending on what started them."""
 
 from __future__ import annotations
 

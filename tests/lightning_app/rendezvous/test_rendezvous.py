@@ -1,4 +1,4 @@
-"""What all ranks know once they have come together."""
+"""What all ranks know once they have connected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def peer(node: str, reached: str) -> Peer:
-    """A rank of a node, that came by an address of rank 0."""
+    """A rank on a node that connected to an address of rank 0."""
 
     class Connection:
         def getsockname(self) -> tuple[str, int]:

@@ -26,7 +26,7 @@ from lightning_app.rendezvous.waiting import Missing, Waiting
 LOOPBACK = "127.0.0.1"
 TOKEN = "openmpi-17"
 LONG = 60.0  # never waited for
-SHORT = 2.0  # seconds in which a busy machine does let a thread connect
+SHORT = 2.0  # seconds in which even a busy machine lets a thread connect
 JOBS = 50
 PROGRAM = Path(__file__).with_name("star_program.py")
 
@@ -50,7 +50,7 @@ def port_of(listener: socket.socket) -> int:
 
 
 def say_nodes(peers: Mapping[int, Peer]) -> dict[str, Any]:
-    """An answer that names everybody."""
+    """An answer that names all ranks."""
     return {"nodes": " ".join(f"{rank}:{peers[rank].node}" for rank in sorted(peers))}
 
 
@@ -61,13 +61,13 @@ def rank_zero(
 
 
 def other(pool: ThreadPoolExecutor, ports: Sequence[int], rank: int, timeout: float = LONG) -> Future[Any]:
-    """Rank 0's answer, as another rank hears it."""
+    """Rank 0's answer, as another rank receives it."""
     place = Place(LOOPBACK, list(ports), TOKEN)
     return pool.submit(lambda: join(lambda: place, rank, f"node{rank}", Waiting(timeout))[1]["nodes"])
 
 
 def introduced(port: int, rank: int) -> socket.socket:
-    """A rank that has said who it is, and says no more."""
+    """A rank that has introduced itself, and sends no more."""
     connection = socket.create_connection((LOOPBACK, port), LONG)
     connection.sendall(f"hello {TOKEN}\n".encode())
     assert connection.recv(100) == f"welcome {TOKEN}\n".encode()
@@ -188,7 +188,7 @@ def test_a_silent_stranger_on_a_candidate_port_is_passed_over(
 def test_a_stranger_that_hangs_up_at_once_is_passed_over(
     ranks: ThreadPoolExecutor, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As rank 0 of another job does, whose port closes while we wait to be let in."""
+    """As rank 0 of another job does, whose port closes while we wait to be admitted."""
     connect = socket.create_connection
 
     def connect_and_be_reset(address: tuple[str, int], timeout: float) -> socket.socket:

@@ -1,4 +1,4 @@
-"""How long ranks wait, and what they say meanwhile."""
+"""How long ranks wait, and what they print meanwhile."""
 
 from __future__ import annotations
 

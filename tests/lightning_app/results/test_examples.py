@@ -1,4 +1,4 @@
-"""Examples are chosen by no eye, and are what was tested."""
+"""Examples are chosen automatically, and are what was tested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 
 def outcomes(data: ImageData, wrong: int) -> dict[str, torch.Tensor]:
-    """What a test would leave where the first `wrong` images are taken for the next digit."""
+    """A test's outcomes with the first `wrong` images predicted as the next digit."""
     indices = data.indices["test"]
     labels = torch.from_numpy(data.packed.labels)[indices]
     predicted = torch.where(torch.arange(len(indices)) < wrong, (labels + 1) % 10, labels)

@@ -1,4 +1,4 @@
-"""HPARAMS tell runs apart."""
+"""HPARAMS distinguish runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the logs of a run begin."""
+"""Where the logs of a run start."""
 
 from __future__ import annotations
 

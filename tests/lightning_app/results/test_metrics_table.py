@@ -12,7 +12,7 @@ from lightning_app.results.metrics_table import MetricsTable, read_rows
 
 
 class Killed(BaseException):
-    """As far as a test can be inside of its own process."""
+    """As far as a test can simulate it inside its own process."""
 
 
 def write(folder: Path, begin: int, end: int) -> None:

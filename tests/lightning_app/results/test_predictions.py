@@ -1,4 +1,4 @@
-"""predictions.csv is whole, or that of before."""
+"""predictions.csv is complete, or the previous one."""
 
 from __future__ import annotations
 

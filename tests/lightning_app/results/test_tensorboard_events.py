@@ -1,4 +1,4 @@
-"""TensorBoard's events where the disk gives trouble."""
+"""TensorBoard's events when the disk fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a processor can do is read from the kernel's list, as recorded on several machines."""
+"""A processor's features are read from the kernel's list, as recorded on several machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch norm and activation in one: torch's results, torch's names, and torch's modules wherever the kernel is not."""
+"""BatchNorm with activation: torch's results, torch's names, and torch's modules where the kernel does not apply."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def norm_of(channels: int) -> nn.BatchNorm2d:
-    """A batch norm with weights and statistics of its own; its activation cuts off at both ends."""
+    """A BatchNorm with its own weights and statistics; its activation clamps at both ends."""
     norm = nn.BatchNorm2d(channels)
     nn.init.uniform_(norm.weight, 0.5, 4)
     nn.init.normal_(norm.bias)

@@ -1,4 +1,4 @@
-"""The C kernels are right on processors that this one is not: compiled for less, they give the same sums."""
+"""The C kernels are right on other processors too: compiled for fewer instructions, they give the same sums."""
 
 from __future__ import annotations
 

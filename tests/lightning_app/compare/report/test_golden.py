@@ -1,4 +1,4 @@
-"""A report of an invented comparison, word for word: what a change does to it is seen in the diff of golden/.
+"""A report of an invented comparison, word for word: the diff of golden/ shows the effect of a change.
 
 The numbers in it follow from invented_comparison.py; tests/lightning_app/compare/analysis works them out by hand.
 """

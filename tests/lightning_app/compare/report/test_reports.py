@@ -1,4 +1,4 @@
-"""Both reports say all there is, and the page needs nothing else."""
+"""Both reports contain everything, and the page is self-contained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cores that work for others, from the kernel's clock and our own."""
+"""The cores used by other work, from the kernel's clock and our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""results.json goes on where it was, and takes in that of another machine."""
+"""results.json continues, and adds another machine's runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs there are: the same recipe in each, the modes in turn."""
+"""Which runs there are: the same recipe in each, alternating between modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is a tree of processes that does not outlive us, and says why it failed."""
+"""A run is a process tree that does not outlive us, and says why it failed."""
 
 from __future__ import annotations
 

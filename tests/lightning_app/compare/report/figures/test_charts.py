@@ -1,4 +1,4 @@
-"""Lengths and places are those of the values, and colours are the page's."""
+"""Lengths and positions match the values, and colours are the page's."""
 
 from __future__ import annotations
 
