@@ -98,7 +98,7 @@ class ImageClassifier(WithFactories):
         return super().load_from_checkpoint(checkpoint_path, *args, **{"weights": "none", **kwargs})
 
     def _freeze(self, layers: Sequence[str]) -> None:
-        """Keep the weights of these layers; of all but the head, with `freeze_backbone`."""
+        """Freeze the weights of these layers; with `freeze_backbone`, of everything except the head."""
         for name in layers:
             self._layer(name).requires_grad_(False)
         if self.freeze_backbone:
@@ -241,7 +241,7 @@ class ImageClassifier(WithFactories):
 
 
 def check_ranges(label_smoothing: float, head_lr_factor: float) -> None:
-    """Raise a ModelError for numbers that mean nothing."""
+    """Raise a ModelError for numbers out of range."""
     if not 0 <= label_smoothing < 1:
         raise ModelError(f"model.label_smoothing is {label_smoothing}; expected a share in [0, 1).")
     if head_lr_factor <= 0:

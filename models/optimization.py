@@ -1,4 +1,4 @@
-"""The user's factories: kept through copies and checkpoints, and made into an optimizer and a schedule."""
+"""The user's factories: kept through copies and checkpoints, and turned into an optimizer and a schedule."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from models.schedules import OneCycle, PerStep, steps_of_run
 FACTORIES = ("optimizer", "lr_scheduler")
 DEFAULT = "default"
 Self = TypeVar("Self", bound="WithFactories")
-PER_STEP = (OneCycleLR, CyclicLR)  # torch's own that are defined per step; its others count epochs
+PER_STEP = (OneCycleLR, CyclicLR)  # torch's schedules that are defined per step; its others count epochs
 
 
 class WithFactories(pl.LightningModule):
     """A module whose `optimizer` and `lr_scheduler` are functions, by default lambdas of its __init__.
 
     Attributes:
-        lost_factories: names of those that the loaded checkpoint's run had and this module has not: a checkpoint cannot
-            hold a script's functions, only the options of the command line.
+        lost_factories: names of those that the loaded checkpoint's run had and this module lacks: a checkpoint cannot
+            store a script's functions, only the command line's options.
     """
 
     optimizer: Any
@@ -50,7 +50,7 @@ class WithFactories(pl.LightningModule):
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
         """A copy, as weight averaging makes one, that shares the factories.
 
-        They hold on to the program that parsed them, and so to its Trainer, data and child processes.
+        They refer to the program that parsed them, and so to its Trainer, data and child processes.
         """
         memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
         copied = memo[id(self)] = type(self).__new__(type(self))
@@ -58,7 +58,7 @@ class WithFactories(pl.LightningModule):
         return copied
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "optimizer" not in self.hparams:  # else the command line's options are there
+        if "optimizer" not in self.hparams:  # otherwise the command line's options are there
             checkpoint["own_factories"] = self._own_factories()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -66,20 +66,20 @@ class WithFactories(pl.LightningModule):
         self.lost_factories = [name for name in checkpoint.get("own_factories", ()) if name not in own]
 
     def check_factories(self) -> None:
-        """Raise a ModelError where the checkpoint's run had a factory that this module has not."""
+        """Raise a ModelError if the checkpoint's run had a factory that this module lacks."""
         if self.lost_factories:
             raise ModelError(
-                f"the checkpoint does not hold the {' and '.join(self.lost_factories)} of the script that trained it; "
-                f"give them again: ImageClassifier.load_from_checkpoint(path, {self.lost_factories[0]}=...)."
+                f"the checkpoint does not contain the {' and '.join(self.lost_factories)} of the script that trained "
+                f"it; pass them again: ImageClassifier.load_from_checkpoint(path, {self.lost_factories[0]}=...)."
             )
 
     def _own_factories(self) -> list[str]:
-        """Which of them are not the defaults."""
+        """Those that are not the defaults."""
         return [name for name in FACTORIES if getattr(self, name) is not self._default_factory(name)]
 
     @classmethod
     def _default_factory(cls, name: str) -> Any:
-        """The default in the __init__ of the first class that has such an argument; a subclass may hand on **kwargs."""
+        """The default in the __init__ of the first class that has this argument; a subclass may pass on **kwargs."""
         signatures = (inspect.signature(kind.__init__).parameters for kind in cls.__mro__)
         return next(parameters[name].default for parameters in signatures if name in parameters)
 
@@ -132,10 +132,10 @@ def schedule_config(scheduler: Any, trainer: pl.Trainer, head_lr_factor: float) 
 
 
 def check_can_be_saved(scheduler: Any) -> None:
-    """Raise a ModelError for a schedule that torch cannot put into a checkpoint: found now, not at the first save."""
+    """Raise a ModelError for a schedule that torch cannot store in a checkpoint: now, not at the first save."""
     try:
         scheduler.state_dict()
-    except (AttributeError, TypeError) as error:  # a LambdaLR asks a callable that is no function for its attributes
+    except (AttributeError, TypeError) as error:  # a LambdaLR asks a callable that is not a function for its attributes
         raise ModelError(
             f"model.lr_scheduler is a {type(scheduler).__name__} that no checkpoint can hold ({error}); give it a "
             "function written in Python, not a built-in one such as math.sqrt."

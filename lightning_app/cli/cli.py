@@ -233,7 +233,7 @@ class CLI(EvaluationCLI):
 
 
 class FitOptions(CLI):
-    """Reads the command line of a fit, and makes nothing of it: a login node may have no GPU."""
+    """Parses the command line of a fit, and builds nothing: a login node may have no GPU."""
 
     def instantiate_classes(self) -> None: ...
 
@@ -241,5 +241,5 @@ class FitOptions(CLI):
 
 
 def fit_options(args: list[str]) -> Namespace:
-    """The options of a fit, with all that its configs and defaults say."""
+    """The options of a fit, including its configs and defaults."""
     return FitOptions(["fit", *resolve_configs(args)], started=0.0).config.fit

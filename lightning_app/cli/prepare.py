@@ -65,7 +65,7 @@ def fetch(args: list[str], every_checksum: bool, clean: bool) -> None:
 
 
 def instantiate(kind: type, options: Namespace) -> Any:
-    """An object of a class from its parsed options."""
+    """Build an object from its parsed class path and options."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser()
