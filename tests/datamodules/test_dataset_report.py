@@ -35,7 +35,7 @@ def test_each_split_is_a_line_and_what_is_left_out_another(data: ImageData, capl
         "val: 4 images of 2 classes, 2 each",
         "test: 4 images of 2 classes, 2 each",
         "ignored: 4 not images (.txt) (notes.txt, train/a.txt, train/b.txt, ...); 1 hidden (train/cat/.hidden.png); "
-        "1 in no class folder of the root (train/loose.png)",
+        "1 not in a class folder of the root (train/loose.png)",
         "equal pixels in two splits: 2 images of test are in train too (test/dog/0.png = train/dog/3.png, "
         "test/dog/1.png = train/dog/4.png)",
     ]

@@ -85,7 +85,7 @@ def test_loading_imports_neither_lightning_nor_the_program_nor_the_data(saved: P
 
 def test_an_artifact_of_a_newer_schema_is_refused(saved: Path) -> None:
     (saved / "model.json").write_text(json.dumps(CARD | {"schema": 2}))
-    with pytest.raises(ModelError, match="has schema 2, this program reads up to 1; update the program"):
+    with pytest.raises(ModelError, match="has schema 2, but this program reads up to 1; update the program"):
         load_artifact(saved)
 
 

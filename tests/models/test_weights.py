@@ -273,7 +273,7 @@ def test_an_artifact_gives_its_network_and_its_normalisation(trained: dict[str, 
     found = read_pretrained("mobilenet_v2", str(tmp_path / "model"))
     assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert [name for name, tensor in trained.items() if not torch.equal(found.state[name], tensor)] == []
-    with pytest.raises(ModelError, match=r"are of mobilenet_v2, but model\.backbone is resnet18"):
+    with pytest.raises(ModelError, match=r"are for mobilenet_v2, but model\.backbone is resnet18"):
         read_pretrained("resnet18", str(tmp_path / "model"))
 
 

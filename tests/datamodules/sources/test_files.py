@@ -87,7 +87,7 @@ def test_truncated_archive_is_an_error_that_names_it(make_tree: Callable[[str], 
     with path.open("r+b") as file:
         file.truncate(int(whole_size(path, kind) * share))
     files = open_files(path)
-    with pytest.raises(DataError, match=rf"{path.name} is damaged or not complete"):
+    with pytest.raises(DataError, match=rf"{path.name} is damaged or incomplete"):
         contents(files, names(files))
 
 
@@ -106,7 +106,7 @@ def test_tar_cut_between_or_within_headers_is_not_taken_for_its_end(tmp_path: Pa
             archive.addfile(member, io.BytesIO(b"abc"))
     with path.open("r+b") as file:
         file.truncate(1024 + cut)
-    with pytest.raises(DataError, match=r"cut\.tar is damaged or not complete"):
+    with pytest.raises(DataError, match=r"cut\.tar is damaged or incomplete"):
         open_files(path).entries()
 
 
@@ -307,7 +307,7 @@ def test_a_tar_compressed_by_zstandard_is_read(tmp_path: Path, make_tree: Callab
     path.write_bytes(zstandard.compress(make_tree("tar").read_bytes()))
     assert contents(open_files(path), FILES) == FILES
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"tree\.tar\.zst is damaged or not complete"):
+    with pytest.raises(DataError, match=r"tree\.tar\.zst is damaged or incomplete"):
         open_files(path).entries()
 
 

@@ -148,7 +148,7 @@ def test_truncated_archive_is_an_error_that_names_it(make_folder: MakeFolder, ki
     path = as_kind(make_folder(), kind)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 3)
-    with pytest.raises(DataError, match=rf"photos{SUFFIXES[kind]} is damaged or not complete"):
+    with pytest.raises(DataError, match=rf"photos{SUFFIXES[kind]} is damaged or incomplete"):
         listing(path)
 
 

@@ -123,7 +123,7 @@ def test_columns_that_are_not_one_of_images_and_one_of_classes_are_named(
 def test_a_damaged_file_is_one_error_that_names_it(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="no pyarrow: pip install pyarrow")
     (tmp_path / "train.parquet").write_bytes(b"PAR1xxxxPAR1")
-    with pytest.raises(DataError, match=r"train\.parquet is damaged or not complete"):
+    with pytest.raises(DataError, match=r"train\.parquet is damaged or incomplete"):
         ImageFolder(tmp_path).listing()
 
 

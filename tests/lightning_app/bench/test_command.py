@@ -126,7 +126,7 @@ def test_each_part_gets_its_share_of_what_is_left_and_what_was_left_out_is_said(
     # fifth; of the 150 after it, all: 20 + 30 * 5 > 150, and the program is ended.
     assert fake.given == [("original_loop", 60), ("step_timing", 218), ("original_loop", 52), ("step_timing", 150)]
     assert measured.left_out == [
-        "round 2, program (32-true): left out, as the 10 minutes of --minutes were over.",
+        "round 2, program (32-true): left out, because the 10 minutes of --minutes were over.",
         "program (32-true): 7 steps per round instead of 9, to end within 10 minutes.",
     ]
     assert [sorted(each) for each in measured.rounds] == [["", "32-true"], [""]]
