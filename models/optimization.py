@@ -80,7 +80,7 @@ class WithFactories(pl.LightningModule):
     @classmethod
     def _default_factory(cls, name: str) -> Any:
         """The default in the __init__ of the first class that has this argument; a subclass may pass on **kwargs."""
-        signatures = (inspect.signature(kind.__init__).parameters for kind in cls.__mro__)
+        signatures = (inspect.signature(kind.__init__).parameters for kind in cls.__mro__)  # type: ignore[misc]  # of each
         return next(parameters[name].default for parameters in signatures if name in parameters)
 
 

@@ -15,13 +15,13 @@ from lightning_app.files import is_alive
 from lightning_app.sessions import end_session, running_in_session
 
 # As mpirun does it: (set -m) each child in a process group of its own.
-LAUNCHER = "set -m; sleep 600 & echo $!; "
+LAUNCHER = "set -m; sleep 600 & "
 Begin = Callable[[str], tuple["subprocess.Popen[str]", int]]
 
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Starts a launcher, which then does what it is told: its process, and the pid of its rank."""
+    """Starts a launcher, which then does what it is told and prints its rank's pid: its process, and that pid."""
     begun = []
 
     def start(rest: str) -> tuple[subprocess.Popen[str], int]:
@@ -39,7 +39,7 @@ def begin() -> Iterator[Begin]:
 
 def test_a_killed_launchers_ranks_are_ended_too(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "GRACE_SECONDS", 0.2)
-    launcher, rank = begin("trap '' TERM; wait; sleep 600")
+    launcher, rank = begin("trap '' TERM; echo $!; wait; sleep 600")
     assert os.getpgid(rank) != os.getpgid(launcher.pid)
     assert sorted(running_in_session(launcher.pid)) == sorted([launcher.pid, rank])
     end_session(launcher)
@@ -48,7 +48,7 @@ def test_a_killed_launchers_ranks_are_ended_too(begin: Begin, monkeypatch: pytes
 
 
 def test_ranks_that_their_launcher_left_behind_are_ended(begin: Begin) -> None:
-    launcher, rank = begin("exit 3")
+    launcher, rank = begin("echo $!; exit 3")
     assert launcher.wait(10) == 3
     assert running_in_session(launcher.pid) == [rank]
     end_session(launcher)
@@ -56,14 +56,14 @@ def test_ranks_that_their_launcher_left_behind_are_ended(begin: Begin) -> None:
 
 
 def test_a_launcher_that_ends_its_ranks_when_asked_is_not_killed(begin: Begin) -> None:
-    launcher, _ = begin("trap 'kill $!; exit 5' TERM; wait; sleep 600")
+    launcher, _ = begin("trap 'kill $!; exit 5' TERM; echo $!; wait; sleep 600")
     end_session(launcher)
     assert launcher.returncode == 5
     assert running_in_session(launcher.pid) == []
 
 
 def test_without_proc_ps_finds_the_same(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher, rank = begin("wait; sleep 600")
+    launcher, rank = begin("echo $!; wait; sleep 600")
     try:
         monkeypatch.setattr(sessions.Path, "exists", lambda path: False)
         assert sorted(running_in_session(launcher.pid)) == sorted([launcher.pid, rank])
