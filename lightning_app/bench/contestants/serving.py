@@ -61,10 +61,12 @@ def make_model(folder: Path) -> None:
 
 
 def make_pictures(folder: Path) -> None:
-    """Noise, as test images of the first class."""
-    (folder / "test/class 0").mkdir(parents=True)
+    """Noise, as a data set: two classes, and training images too, without which a folder is none."""
     for number, image in enumerate(noise(PICTURES)[0]):
-        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"test/class 0/{number}.png")
+        for split in ("train", "test"):
+            path = folder / split / f"class {number % 2}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.transpose(1, 2, 0)).save(path)
 
 
 if __name__ == "__main__":
