@@ -66,9 +66,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serve.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
-    parser.add_argument(
-        "--images", type=Path, help="data set with test/<class>/*; else the artifact's examples"
-    )
+    parser.add_argument("--images", type=Path, help="data set with test/<class>/*; else the artifact's examples")
     parser.add_argument("--limit", type=int, default=10_000, help="test images at most (default: 10000)")
     parser.add_argument("--requests", type=int, default=300, help="on each path, 0 for accuracy alone (default: 300)")
     parser.add_argument("--threads", type=int, help="(default: torch's)")
