@@ -131,7 +131,7 @@ def test_exif_turns_the_picture(tmp_path: Path) -> None:
 
 def test_damage_is_told_in_words(tmp_path: Path) -> None:
     content = encoded(picture(np.random.default_rng(0)), "PNG")
-    with pytest.raises(PictureError, match="damaged or incomplete"):
+    with pytest.raises(PictureError, match="damaged or not complete"):
         read_picture(written(tmp_path, content[: len(content) // 2]), 32, LIMITS)
 
 
