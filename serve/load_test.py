@@ -9,13 +9,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import ssl
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from threading import Thread
 
 import httpx
+
+from serve.app.uploads.decoder import end_with_parent
 
 HOSTILE_REQUESTS = 80  # that a hostile client has under way
 WARM_UP = 0.1  # of a period, before the first
@@ -60,20 +69,24 @@ async def put_load(url: str, picture: bytes, clients: int, seconds: float, hosti
         seconds: how long new requests are begun.
         hostile: what one more client sends, 80 times at once; its answers are not counted.
     """
-    load, started = Load(), time.perf_counter()
-    beside = asyncio.ensure_future(attack(url, hostile)) if hostile is not None else None
-    await asyncio.gather(*(client(url, number, picture, started + seconds, load) for number in range(clients)))
-    load.elapsed = time.perf_counter() - started
-    if beside is not None:
-        beside.cancel()
-        await asyncio.gather(beside, return_exceptions=True)
+    with nullcontext() if hostile is None else attacked(url, hostile):
+        load, started = Load(), time.perf_counter()
+        await asyncio.gather(*(client(url, number, picture, started + seconds, load) for number in range(clients)))
+        load.elapsed = time.perf_counter() - started
     return load
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Those that are trusted: loading them once for each client would keep all clients waiting."""
+    return httpx.create_ssl_context()
 
 
 def connection(url: str, number: int) -> httpx.AsyncClient:
     """The connection of a client; to a demo on this machine each comes from an address of its own, as visitors do."""
     own = url.startswith("http://127.0.0.1:") and sys.platform == "linux"  # where all of 127.0.0.0/8 is this machine
     transport = httpx.AsyncHTTPTransport(
+        verify=certificates(),
         local_address=f"127.0.{1 + number // 250}.{1 + number % 250}" if own else None,
         limits=httpx.Limits(max_connections=None, keepalive_expiry=1),  # before uvicorn closes them, after 5 s
     )
@@ -91,8 +104,31 @@ async def client(url: str, number: int, picture: bytes, until: float, load: Load
                 load.errors.append(f"{type(error).__name__}: {error}")
 
 
+@contextmanager
+def attacked(url: str, picture: bytes) -> Iterator[None]:
+    """A hostile client, in a process of its own: what it takes for itself is no cost of the server's."""
+    context = get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=run_attack, args=(url, picture, ready), daemon=True)
+    process.start()
+    try:
+        while not ready.wait(0.1):
+            assert process.is_alive(), "the hostile client did not start"
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def run_attack(url: str, picture: bytes, ready: Event) -> None:
+    """What that process does until it is ended."""
+    Thread(target=end_with_parent, daemon=True).start()
+    ready.set()
+    asyncio.run(attack(url, picture))
+
+
 async def attack(url: str, picture: bytes) -> None:
-    """Send a picture many times at once, until cancelled."""
+    """Send a picture many times at once, without end."""
 
     async def insist(http: httpx.AsyncClient) -> None:
         while True:

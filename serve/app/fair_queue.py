@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from lightning_app.errors import UserError
 
 CAPACITY, SHARE = 256, 128  # jobs that may wait, of all clients and of one
+TOO_MANY = "Too many requests are waiting; try again in a minute."
 T = TypeVar("T")
 
 
@@ -56,7 +59,7 @@ class FairQueue:
         """
         own = self.waiting.get(client, ())
         if len(own) >= self.share or sum(map(len, self.waiting.values())) >= self.capacity:
-            raise Busy("Too many requests are waiting; try again in a minute.")
+            raise Busy(TOO_MANY)
         job = Job(work, asyncio.get_running_loop().create_future())
         self.waiting.setdefault(client, deque()).append(job)
         self._start_next()
@@ -92,3 +95,38 @@ class FairQueue:
             else:
                 job.done.set_exception(error)
         self._start_next()
+
+
+class Turns:
+    """Lets each client do one thing at a time; its others wait.
+
+    Args:
+        share: how many of one client may be there, the one whose turn it is among them.
+        rest: of a client that has more to do, between its turns, in times the turn before.
+    """
+
+    def __init__(self, share: int = SHARE, rest: float = 0) -> None:
+        self.share, self.rest = share, rest
+        self.present = Counter[str]()
+        self.locks: dict[str, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def turn(self, client: str) -> AsyncIterator[None]:
+        """Wait for this client's turn, and have it until the end of the block.
+
+        Raises:
+            Busy: too many are waiting already.
+        """
+        if self.present[client] >= self.share:
+            raise Busy(TOO_MANY)
+        self.present[client] += 1
+        try:
+            async with self.locks.setdefault(client, asyncio.Lock()):
+                began = time.perf_counter()
+                yield
+                if self.rest and self.present[client] > 1:
+                    await asyncio.sleep(self.rest * (time.perf_counter() - began))
+        finally:
+            self.present[client] -= 1
+            if not self.present[client]:
+                del self.present[client], self.locks[client]

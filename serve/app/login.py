@@ -8,12 +8,13 @@ import binascii
 import hmac
 import logging
 import secrets
-from collections import Counter, defaultdict
+from collections import Counter
 
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from serve.app.fair_queue import Busy, Turns
 from serve.app.panels.templates import render
 
 log = logging.getLogger("serve")
@@ -36,8 +37,7 @@ class Login:
         self.cookie, self.root_path = f"serve-session-{port}", root_path
         self.tokens: dict[str, None] = {}  # in the order of their logins
         self.failures = Counter[str]()
-        self.turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.waiting = Counter[str]()
+        self.turns = Turns(ATTEMPTS)
 
     async def knows(self, request: HTTPConnection) -> bool:
         """Whether a request comes with a session, or with the password itself (curl -u name:password)."""
@@ -54,11 +54,8 @@ class Login:
 
     async def check(self, client: str, user: str, password: str) -> bool:
         """Whether name and password are right; one attempt after another for each address."""
-        if self.waiting[client] >= ATTEMPTS:
-            return False
-        self.waiting[client] += 1
         try:
-            async with self.turns[client]:
+            async with self.turns.turn(client):
                 if same(user, self.user) & same(password, self.password):
                     self.failures.pop(client, None)
                     return True
@@ -67,8 +64,8 @@ class Login:
                 log.warning("wrong name or password from %s (name %.40r)", client, user)
                 await asyncio.sleep(delay)
                 return False
-        finally:
-            self.waiting[client] -= 1
+        except Busy:
+            return False
 
     def begin(self) -> str:
         """A new session's token."""

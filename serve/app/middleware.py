@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
@@ -17,8 +19,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.app.fair_queue import Busy, Turns
 from serve.app.hosts import Hosts
-from serve.app.login import Login
+from serve.app.login import Login, address
 
 # What Gradio's page asks for in any state, by its front end (templates/frontend/assets, index-*.js): `app_id` every two
 # seconds when the connection was lost, until it gets an answer and loads the page again; `reset` after `cancel`.
@@ -36,6 +39,7 @@ UPLOADS = {"/gradio_api/upload", "/classify"}
 OPEN = {"/health", "/login", "/logout", "/favicon.ico", "/robots.txt"}  # without a login
 ENVELOPE = 64_000  # bytes around a picture, and of what is none: multipart headers, JSON
 PATIENCE = 10  # times the limit
+REST = 3.0  # of a client with more to post, in times what the last POST took: so it has a quarter of the time at most
 STALLED_SECONDS, BODY_SECONDS = 30.0, 300.0  # without a byte; in all
 # The browser, too, goes nowhere else.
 POLICY = (
@@ -53,6 +57,10 @@ HEADERS = {
 class RequestFilter:
     """ASGI middleware: the first to see a request.
 
+    The event loop divides its time among the requests that are there, so a client with many at once would get most of
+    it. Each client therefore has one POST to Gradio in work at a time; its others wait. POST /classify is not among
+    them: it costs far less, and waits in our own queues.
+
     Args:
         app: gets what is left.
         max_body: bytes that an upload may have.
@@ -63,7 +71,7 @@ class RequestFilter:
 
     def __init__(self, app: ASGIApp, max_body: int, hosts: Hosts, root_path: str = "", login: Login | None = None):
         self.app, self.max_body, self.hosts = app, max_body, hosts
-        self.root_path, self.login = root_path, login
+        self.root_path, self.login, self.turns = root_path, login, Turns(rest=REST)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -73,12 +81,20 @@ class RequestFilter:
         scope["path"] = path = without_prefix(scope["path"], self.root_path)
         scope["raw_path"] = quote(path).encode()
         send = with_policy(send)
-        refusal = await self._refusal(path, HTTPConnection(scope), scope["method"])
+        request = HTTPConnection(scope)
+        refusal = await self._refusal(path, request, scope["method"])
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         limit = self.max_body * (path in UPLOADS) + ENVELOPE
-        await self.app(scope, bounded(receive, limit), send)
+        takes_turns = scope["method"] == "POST" and path.startswith("/gradio_api/")
+        async with AsyncExitStack() as held:
+
+            async def begin() -> None:
+                if takes_turns:
+                    await held.enter_async_context(self.turns.turn(address(request)))
+
+            await self.app(scope, bounded(receive, limit, begin), send)
 
     async def _refusal(self, path: str, request: HTTPConnection, method: str) -> Response | None:
         if fault := self.hosts.fault(method, request.headers):
@@ -101,10 +117,11 @@ def without_prefix(path: str, prefix: str) -> str:
     return path
 
 
-def bounded(receive: Receive, limit: int) -> Receive:
+def bounded(receive: Receive, limit: int, begin: Callable[[], Awaitable[None]]) -> Receive:
     """Receive, until it is too much or takes too long: a length need not be declared, or true.
 
-    What follows is thrown away, within reason: who is still sending would not hear the refusal.
+    What follows is thrown away, within reason: who is still sending would not hear the refusal. The last part is handed
+    on when `begin` allows it, so that nobody's turn comes before his request is complete.
     """
     seen, complete = 0, False
     until = time.monotonic() + BODY_SECONDS
@@ -121,6 +138,11 @@ def bounded(receive: Receive, limit: int) -> Receive:
         if seen > limit:
             raise HTTPException(413, f"At most {max(limit - ENVELOPE, ENVELOPE) / 1e6:g} MB are accepted.")
         complete = not message.get("more_body")
+        if complete:
+            try:
+                await begin()
+            except Busy as error:
+                raise HTTPException(429, str(error)) from error
         return message
 
     return receive_bounded

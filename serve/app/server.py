@@ -70,6 +70,7 @@ def application(classifier: Classifier, limits: Limits, access: Access, host: st
     blocks._queue.max_thread_count = EVENTS
     blocks._queue.sleep_when_free = POLL_SECONDS
     blocks._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
+    blocks._queue.ANALYTICS_MAX_EVENTS = 0  # else each request computes statistics of the last 10,000, with pandas
     gr.mount_gradio_app(
         app,
         blocks,

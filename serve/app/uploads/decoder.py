@@ -30,14 +30,14 @@ def prepare() -> None:
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    Thread(target=end_with_server, daemon=True).start()
+    Thread(target=end_with_parent, daemon=True).start()
 
 
-def end_with_server() -> None:
-    """Wait for the server's end: its side of the pool's queue is open here too, so that never ends by itself."""
-    server = parent_process()
-    assert server is not None, "this runs in a process that was spawned"
-    connection.wait([server.sentinel])
+def end_with_parent() -> None:
+    """Wait for the parent's end: its side of a pool's queue is open here too, so that never ends by itself."""
+    parent = parent_process()
+    assert parent is not None, "this runs in a process that was spawned"
+    connection.wait([parent.sentinel])
     os._exit(0)
 
 

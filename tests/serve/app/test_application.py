@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gradio.queueing import Queue
 from gradio_api import Refused, result
 from small_artifact import CLASSES, stored_images
 from starlette.testclient import TestClient
@@ -100,6 +101,14 @@ def test_behind_a_prefix_page_upload_and_answer_are_there(http: TestClient) -> N
     assert http.get(f"{PREFIX}/gradio_api/file={path}").headers["content-type"] == "image/png"
     assert http.get(f"{PREFIX}/health").json() == http.get("/health").json()  # kept or taken away by the proxy
     assert http.get(f"{PREFIX}x/health").status_code == 404
+
+
+def test_no_statistics_are_computed_of_requests(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+    monkeypatch.setattr(Queue, "_get_df", staticmethod(computed.append))
+    assert classify(http, [{"path": uploaded(http), **META}])["label"] in CLASSES
+    assert classify(http, [{"path": uploaded(http), **META}])["label"] in CLASSES  # the first is over by now
+    assert computed == []
 
 
 def test_the_page_has_an_icon_of_its_own_and_answers_to_reconnection(http: TestClient) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from serve.app.fair_queue import Busy, FairQueue, one_thread
+from serve.app.fair_queue import Busy, FairQueue, Turns, one_thread
 
 
 def test_clients_take_turns_whoever_asked_more_often() -> None:
@@ -53,3 +53,25 @@ def test_what_nobody_waits_for_any_more_is_not_done_and_an_error_is_its_clients_
         return done
 
     assert asyncio.run(serve()) == ["last"]
+
+
+def test_a_client_does_one_thing_at_a_time_up_to_its_share_and_then_nothing_is_kept_of_it() -> None:
+    async def serve() -> tuple[list[str], list[object], list[object]]:
+        turns, gate, order = Turns(share=2), asyncio.Event(), []
+
+        async def visit(client: str, name: str) -> None:
+            async with turns.turn(client):
+                order.append(name)
+                await gate.wait()
+
+        asked = [("greedy", "first"), ("greedy", "second"), ("greedy", "third"), ("ann", "other")]
+        tasks = [asyncio.ensure_future(visit(*each)) for each in asked]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # the one that is refused
+        await asyncio.sleep(0)
+        before = list(order)
+        gate.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == ["first", "other", "second"]
+        return before, [type(each) for each in found], [*turns.present, *turns.locks]
+
+    assert asyncio.run(serve()) == (["first", "other"], [type(None), type(None), Busy, type(None)], [])

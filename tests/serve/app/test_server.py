@@ -248,7 +248,10 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location / {{ return 404; }}  # in place of the welcome page of nginx's package
-    location {prefix}/ {{ proxy_pass {url}; proxy_set_header Host $http_host; proxy_buffering off; }}
+    location {prefix}/ {{
+      proxy_pass {url}; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_buffering off;
+    }}
   }}
 }}
 """
