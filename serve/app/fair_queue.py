@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from lightning_app.errors import UserError
 
 CAPACITY, SHARE = 256, 128  # jobs that may wait, of all clients and of one
+RECENT = 10.0  # seconds
 TOO_MANY = "Too many requests are waiting; try again in a minute."
 T = TypeVar("T")
 
@@ -102,13 +103,15 @@ class Turns:
 
     Args:
         share: how many of one client may be there, the one whose turn it is among them.
-        rest: of a client that has more to do, between its turns, in times the turn before.
+        rest: of a client that has more to do, between its turns, in times the turn before; none where no other client
+            came within RECENT seconds, for all who sit behind one address are one client.
     """
 
     def __init__(self, share: int = SHARE, rest: float = 0) -> None:
         self.share, self.rest = share, rest
         self.present = Counter[str]()
         self.locks: dict[str, asyncio.Lock] = {}
+        self.recent: dict[str, float] = {}
 
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:
@@ -120,13 +123,20 @@ class Turns:
         if self.present[client] >= self.share:
             raise Busy(TOO_MANY)
         self.present[client] += 1
+        self.recent[client] = time.monotonic()
         try:
             async with self.locks.setdefault(client, asyncio.Lock()):
                 began = time.perf_counter()
                 yield
-                if self.rest and self.present[client] > 1:
+                if self.rest and self.present[client] > 1 and self._others(client):
                     await asyncio.sleep(self.rest * (time.perf_counter() - began))
         finally:
             self.present[client] -= 1
             if not self.present[client]:
                 del self.present[client], self.locks[client]
+
+    def _others(self, client: str) -> bool:
+        """Whether another client came a short while ago."""
+        until = time.monotonic() - RECENT
+        self.recent = {each: at for each, at in self.recent.items() if at > until}
+        return not self.recent.keys() <= {client}

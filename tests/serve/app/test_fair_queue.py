@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from serve.app import fair_queue
 from serve.app.fair_queue import Busy, FairQueue, Turns, one_thread
 
 
@@ -75,3 +76,29 @@ def test_a_client_does_one_thing_at_a_time_up_to_its_share_and_then_nothing_is_k
         return before, [type(each) for each in found], [*turns.present, *turns.locks]
 
     assert asyncio.run(serve()) == (["first", "other"], [type(None), type(None), Busy, type(None)], [])
+
+
+@pytest.mark.parametrize(("clients", "rests"), [(["ann", "ann", "ann"], 0), (["bob", "ann", "ann", "ann"], 2)])
+def test_a_client_with_more_to_do_rests_between_its_turns_where_others_came(
+    clients: list[str], rests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def serve() -> None:
+        turns, gate = Turns(rest=3.0), asyncio.Event()
+
+        async def visit(client: str) -> None:
+            async with turns.turn(client):
+                await gate.wait()
+
+        async def open_gate() -> None:  # when all have come
+            gate.set()
+
+        await asyncio.gather(*(visit(client) for client in clients), open_gate())
+
+    monkeypatch.setattr(fair_queue.asyncio, "sleep", sleep)
+    asyncio.run(serve())
+    assert len(slept) == rests
