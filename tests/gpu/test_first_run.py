@@ -31,6 +31,7 @@ def test_a_dry_run_does_every_part_and_keeps_each_result(tmp_path: Path) -> None
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -278,6 +278,7 @@ def test_of_epochs_that_validate_alike_the_last_is_kept(tiny: list[str], empty_f
     assert torch.equal(kept, best["state_dict"]["network.backbone.classifier.1.weight"])
 
 
+@pytest.mark.slow
 def test_the_epoch_that_validation_chose_is_kept_though_training_went_on(
     tiny: list[str], empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_what_measures_a_checkpoint_is_not_run_without_one(
     assert f"error: {verb} needs a trained checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fit_imports_only_what_it_uses_from_the_start() -> None:
     """torchmetrics brings matplotlib by itself; nothing of ours may bring it, or what is heavier."""
     code = (

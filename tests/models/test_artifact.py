@@ -68,6 +68,7 @@ def test_pictures_lie_where_the_card_says_and_go_with_the_artifact(saved: Path) 
     assert not (saved / "examples").exists()
 
 
+@pytest.mark.slow
 def test_loading_imports_neither_lightning_nor_the_program_nor_the_data(saved: Path) -> None:
     code = "import sys\nfrom models.artifact import load_artifact\nload_artifact(sys.argv[1])\nprint(*sys.modules)\n"
     process = subprocess.run(

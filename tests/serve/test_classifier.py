@@ -91,6 +91,7 @@ def test_without_a_threshold_nothing_is_certain_and_without_validation_nothing_i
     assert model.prediction(stored_images(1)[0]).uncertain is uncertain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])
 def test_other_backbones_are_accelerated_with_the_same_answers_for_any_batch(backbone: str, tmp_path: Path) -> None:
     model = Classifier(write_artifact(tmp_path / "model", backbone=backbone))

@@ -43,6 +43,7 @@ def test_safetensors_json_and_a_card_are_always_written(artifact: Path, tmp_path
     assert (model.probabilities(stored_images(3)) == again.probabilities(stored_images(3))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [24, 96], ids=["enlarged", "reduced"])
 def test_onnx_gives_the_probabilities_for_any_batch(stored: int, tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path / "model", stored_size=stored)
@@ -190,6 +191,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_artifact(tmp_path_factory.mktemp("plain") / "model", classes=["cat", "dog", "cow", "frog", "ship"])
 
 
+@pytest.mark.slow
 def test_int8_is_measured_beside_fp32_and_refused_where_it_loses_too_much(
     plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +241,7 @@ def test_onnx_knows_its_classes_and_sizes(artifact: Path, tmp_path: Path) -> Non
     assert json.loads(known["card"])["metrics"]["test/acc"] == 0.5
 
 
+@pytest.mark.slow
 def test_torch_export_gives_the_same_answers_for_any_batch(artifact: Path, tmp_path: Path) -> None:
     assert export(artifact, tmp_path / "out", "--pt2") == 0
     module = torch.export.load(tmp_path / "out/model.pt2").module()

@@ -80,6 +80,7 @@ def test_classes_are_in_torchvision_s_order(official: Path) -> None:
     assert datasets.CIFAR10(str(official), train=False).classes == CLASSES
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_file(), reason="the real images are not at hand: shared/data/cifar10-jpeg.zip")
 def test_real_images_are_all_packed(tmp_path: Path) -> None:
     data = ImageData("cifar10", str(REAL), cache_dir=str(tmp_path), val_fraction=0)

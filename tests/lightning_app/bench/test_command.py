@@ -162,6 +162,7 @@ def test_a_program_of_the_bench_that_fails_is_one_error(
 SMALL = ["--rounds", "1", "--steps", "3", "--original_steps", "1", "--batch_size", "4", "--image_size", "32"]
 
 
+@pytest.mark.slow
 def test_the_programs_part_gives_its_ratios_as_json_and_as_a_table(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ print(json.dumps([own_address(), found.address, interface_of(found.reached), zer
 """
 
 
+@pytest.mark.slow
 def test_hosts_that_have_ipv6_only() -> None:
     namespace = ["unshare", "--net", "sh", "-c", IPV6_ONLY]
     if os.geteuid() or subprocess.run([*namespace, "true"], capture_output=True).returncode:

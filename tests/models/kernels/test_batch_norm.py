@@ -237,6 +237,7 @@ def test_the_gradients_of_a_whole_network_are_those_of_torchs(backbone: str) -> 
     assert (found - expected).norm() < 0.01 * expected.norm()
 
 
+@pytest.mark.slow
 def test_a_training_forward_is_one_graph_for_torch_compile() -> None:
     network = Network("mobilenet_v2", 10, dropout=0.0).train()
     images = torch.rand(8, 3, 96, 96)

@@ -21,9 +21,10 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def block(stride: int, first: nn.Module, second: nn.Module) -> nn.Sequential:
+def block(stride: int, first: nn.Module, second: nn.Module, seed: int = 1) -> nn.Sequential:
     """A network of one inverted residual, with norms whose outputs meet both bounds of ReLU6."""
     generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(seed)
     normed = nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False), nn.BatchNorm2d(CHANNELS), first)
     depthwise = nn.Conv2d(CHANNELS, CHANNELS, 3, stride, 1, groups=CHANNELS, bias=False)
     network = nn.Sequential(
@@ -36,6 +37,17 @@ def block(stride: int, first: nn.Module, second: nn.Module) -> nn.Sequential:
             module.weight.data = torch.rand(CHANNELS, generator=generator) * 3 + 0.5
             module.bias.data = torch.randn(CHANNELS, generator=generator) * 2 + 1
     return network.train()
+
+
+def distance_from_bounds(network: nn.Module, images: Tensor) -> float:
+    """Of the norms' outputs from 0 and 6, the smallest: what lies nearer than rounding passes on one side only."""
+    outputs: list[Tensor] = []
+    probe = copy.deepcopy(network).double()
+    for module in probe.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda module, given, output: outputs.append(output))
+    probe(images.double())
+    return min(float((each - bound).abs().min()) for each in outputs for bound in (0, 6))
 
 
 def joined(network: nn.Module) -> nn.Module:
@@ -63,9 +75,10 @@ def step(network: nn.Module, images: Tensor) -> list[Tensor]:
 def test_results_are_those_of_the_parts_in_float64(
     images: int, height: int, width: int, stride: int, threads: int, first: nn.Module, second: nn.Module
 ) -> None:
-    plain = block(stride, first, second)
-    fused = joined(copy.deepcopy(plain))
     pixels = torch.randn(images, CHANNELS, height, width, generator=torch.Generator().manual_seed(2)) + 1
+    drawn = (block(stride, first, second, seed) for seed in range(100))
+    plain = next(each for each in drawn if distance_from_bounds(each, pixels) > 1e-5)
+    fused = joined(copy.deepcopy(plain))
     torch.set_num_threads(threads)
     try:
         found = step(fused, pixels)

@@ -167,6 +167,7 @@ def test_the_number_of_threads_is_bounded(server: Server, api: Api) -> None:
     assert server.threads() <= THREADS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_asked_and_takes_its_files_along(number: signal.Signals, artifact: Path, tmp_path: Path) -> None:
     with running(artifact, tmp_path) as server:
@@ -199,6 +200,7 @@ def test_listening_to_everybody_without_a_password_is_warned_of(artifact: Path, 
         assert "anybody who can reach 0.0.0.0 can use this page; --user asks for a password" in server.said()
 
 
+@pytest.mark.slow
 def test_with_a_user_nothing_is_to_be_had_without_the_password(artifact: Path, tmp_path: Path) -> None:
     with running(artifact, tmp_path, "--user", "visitor", SERVE_PASSWORD="open sesame") as server:
         http, other = client(server.url), client(server.url)
@@ -257,6 +259,7 @@ http {{
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here; apt-get install nginx-light")
 def test_behind_a_proxy_that_keeps_a_prefix_page_and_api_work(artifact: Path, tmp_path: Path) -> None:
     prefix = "/node/n1/7860"
