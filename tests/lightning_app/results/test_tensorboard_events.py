@@ -46,9 +46,12 @@ def test_after_a_folder_vanished_events_go_into_a_whole_file_of_the_same_name(tm
 
 
 def test_steps_that_come_again_are_hidden_as_torch_hides_them(tmp_path: Path) -> None:
-    for purge_step, steps in ((None, (0, 1, 2)), (1, (1,))):
-        writer = RetryingWriter(str(tmp_path), purge_step=purge_step)
+    for number, (purge_step, steps) in enumerate([(None, (0, 1, 2)), (1, (1,))]):
+        writer = RetryingWriter(str(tmp_path / str(number)), purge_step=purge_step)
         for step in steps:
             writer.add_scalar("loss", float(step), step)
         writer.close()
+        # They are read in the order of their names, in which this process's tenth file comes before its ninth.
+        [file] = (tmp_path / str(number)).iterdir()
+        file.rename(tmp_path / f"events.out.tfevents.{number}")
     assert events(tmp_path) == {"loss": [(0, 0.0), (1, 1.0)]}
