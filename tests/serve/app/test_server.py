@@ -384,6 +384,14 @@ def test_names_that_are_not_ours_and_pages_from_elsewhere_are_refused(http: http
         assert http.post("/classify", files=picture, headers={"Origin": origin}).status_code == code
 
 
+def is_closed(connection: socket.socket) -> bool:
+    """Wait until the server has closed a connection; with bytes that it has not read, that is a reset."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_connections_that_say_half_of_something_keep_nobody_out(server: Server) -> None:
     url = httpx.URL(server.url)
     held = []
@@ -392,7 +400,7 @@ def test_connections_that_say_half_of_something_keep_nobody_out(server: Server) 
             held.append(socket.create_connection((url.host, url.port), timeout=PATIENCE_S))
             held[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: b")
         assert client(server.url).get("/health").status_code == 200
-        assert [each.recv(1) for each in held[:50]] == [b""] * 50  # the oldest went first, the others by the timeout
+        assert all(map(is_closed, held[:50]))  # the oldest went first, the others by the timeout
     finally:
         for each in held:
             each.close()
