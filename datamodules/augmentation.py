@@ -6,6 +6,8 @@ on whichever device the images are.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +26,21 @@ SCALE, RATIO, CROP_X, CROP_Y, FLIP, ANGLE, SHIFT_X, SHIFT_Y, BRIGHTNESS, CONTRAS
 OPERATION, LEVEL, SIGN, ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range(12, 20)
 DRAWS = 20
 FIRST_DRAWS = 12  # drawn separately, so that later columns left every recipe unchanged
+PROBABILITY = (lambda value: 0 <= value <= 1, "a probability between 0 and 1")
+SPREAD = (lambda value: 0 <= value <= 1, "a spread between 0 and 1")
+ALPHA = (lambda value: 0 <= value < math.inf, "0 or more (0.2 and 1 are usual)")
+# Which values an option may have, and what to expect instead of others. NaN fails every comparison.
+VALID: dict[str, tuple[Callable[[float], bool], str]] = {
+    "crop_scale": (lambda value: 0 < value <= 1, "a share of the area in (0, 1]"),
+    "crop_ratio": (lambda value: value >= 1, "the widest ratio, 1 or more"),
+    "flip": PROBABILITY,
+    "rotation": (lambda value: 0 <= value <= 180, "degrees between 0 and 180"),
+    "pad_crop": (lambda value: value >= 0, "0 pixels or more"),
+    **dict.fromkeys(("brightness", "contrast", "saturation"), SPREAD),
+    "hue": (lambda value: 0 <= value <= 0.5, "a shift between 0 and 0.5 turns"),
+    "erasing": PROBABILITY,
+    **dict.fromkeys(("mixup", "cutmix"), ALPHA),
+}
 SMALL = 64  # stored pixels; straight_resample's work grows with them, and beyond this grid_sample is faster
 
 
@@ -78,28 +95,10 @@ class Augment:
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.crop_scale <= 1:
-            raise DataError(f"data.augment.crop_scale is {self.crop_scale}; expected a share of the area in (0, 1].")
-        if not self.crop_ratio >= 1:
-            raise DataError(f"data.augment.crop_ratio is {self.crop_ratio}; expected the widest ratio, 1 or more.")
-        if not 0 <= self.flip <= 1:
-            raise DataError(f"data.augment.flip is {self.flip}; expected a probability between 0 and 1.")
-        if not 0 <= self.rotation <= 180:
-            raise DataError(f"data.augment.rotation is {self.rotation}; expected degrees between 0 and 180.")
-        if not self.pad_crop >= 0:
-            raise DataError(f"data.augment.pad_crop is {self.pad_crop}; expected 0 pixels or more.")
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"data.augment.{name} is {getattr(self, name)}; expected a spread between 0 and 1.")
-        if not 0 <= self.hue <= 0.5:
-            raise DataError(f"data.augment.hue is {self.hue}; expected a shift between 0 and 0.5 turns.")
-        if not 0 <= self.erasing <= 1:
-            raise DataError(f"data.augment.erasing is {self.erasing}; expected a probability between 0 and 1.")
-        for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise DataError(
-                    f"data.augment.{name} is {getattr(self, name)}; expected 0 or more (0.2 and 1 are usual)."
-                )
+        for name, (is_valid, expected) in VALID.items():
+            value = getattr(self, name)
+            if not is_valid(value):
+                raise DataError(f"data.augment.{name} is {value}; expected {expected}.")
 
     def __call__(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
         """Augment and resample.

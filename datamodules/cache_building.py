@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
@@ -48,13 +49,8 @@ def open_or_pack(
     """Open the cache of a source, building it first if it is missing.
 
     Args:
-        source: the data set.
-        dataset: its name, the first part of the folder's name.
-        cache_dir: where caches are kept.
         skip_bad: leave unreadable images out (counted and logged) instead of stopping. The others are packed in either
             case, so choosing `skip` later costs no second packing.
-        log: gets one line for each thing that a user should know.
-        progress: draw a progress bar while building, on a terminal.
 
     Raises:
         DataError: unreadable images, no space, or no permission.
@@ -75,45 +71,47 @@ def open_or_pack(
 def pack(source: Source, dataset: str, folder: Path, skip_bad: bool, log: Log, progress: bool) -> None:
     """Build a cache in a temporary folder and rename it to `folder`."""
     listing = source.listing()
-    size = source.stored_size
-    shape = (len(listing.labels), 3, size, size)
+    shape = (len(listing.labels), 3, source.stored_size, source.stored_size)
     temporary = folder.with_name(f"{folder.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     check_space(folder.parent, shape)
-    log(f"packing {shape[0]:,} images as {size}x{size} pixels into {folder} ({megabytes(shape)})")
+    log(f"packing {shape[0]:,} images as {shape[2]}x{shape[3]} pixels into {folder} ({megabytes(shape)})")
     try:
         temporary.mkdir(parents=True)
-        hashes = np.zeros(shape[0], dtype=np.uint64)
-        bad = write_images(source, temporary / "images.npy", shape, hashes, progress)
-        labels = listing.labels.copy()
-        labels[list(bad)] = -1
-        np.save(array := io.BytesIO(), labels)
-        replace_file(temporary / "labels.npy", array.getvalue())
-        replace_file(temporary / "names.json", json.dumps(listing.names).encode())
-        report = Report(
-            notes=listing.notes,
-            ignored=listing.ignored,
-            unreadable=[(listing.names[row], str(bad[row]) or type(bad[row]).__name__) for row in sorted(bad)],
-            equal=equal_images(listing, labels, hashes),
-        )
-        if not skip_bad and any(isinstance(error, OSError) and error.errno for error in bad.values()):
-            # What the system refuses today it may give tomorrow, with an unchanged fingerprint: keep nothing.
-            raise DataError(unreadable_images(report, shape[0]) + MEND)
-        replace_file(temporary / "report.json", json.dumps(report, indent=1).encode())
-        meta = Meta(
-            format=FORMAT,
-            dataset=dataset,
-            classes=listing.classes,
-            split_sizes=listing.split_sizes,
-            shape=list(shape),
-            skipped=len(bad),
-            sha256={name: sha256_of(temporary / name) for name in CHECKED},
-        )
-        replace_file(temporary / "meta.json", json.dumps(meta, indent=1).encode())
+        fill(temporary, dataset, listing, source, skip_bad, progress)
         publish(temporary, folder)
     except OSError as error:
         raise no_space(folder.parent, shape, error.strerror or str(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def fill(folder: Path, dataset: str, listing: Listing, source: Source, skip_bad: bool, progress: bool) -> None:
+    """Write the files of a cache."""
+    shape = (len(listing.labels), 3, source.stored_size, source.stored_size)
+    hashes = np.zeros(shape[0], dtype=np.uint64)
+    bad = write_images(source, folder / "images.npy", shape, hashes, progress)
+    labels = listing.labels.copy()
+    labels[list(bad)] = -1
+    np.save(array := io.BytesIO(), labels)
+    replace_file(folder / "labels.npy", array.getvalue())
+    replace_file(folder / "names.json", json.dumps(listing.names).encode())
+    unreadable = [(listing.names[row], str(bad[row]) or type(bad[row]).__name__) for row in sorted(bad)]
+    equal = equal_images(listing, labels, hashes)
+    report = Report(notes=listing.notes, ignored=listing.ignored, unreadable=unreadable, equal=equal)
+    if not skip_bad and any(isinstance(error, OSError) and error.errno for error in bad.values()):
+        # What the system refuses today it may give tomorrow, with an unchanged fingerprint: keep nothing.
+        raise DataError(unreadable_images(report, shape[0]) + MEND)
+    replace_file(folder / "report.json", json.dumps(report, indent=1).encode())
+    meta = Meta(
+        format=FORMAT,
+        dataset=dataset,
+        classes=listing.classes,
+        split_sizes=listing.split_sizes,
+        shape=list(shape),
+        skipped=len(bad),
+        sha256={name: sha256_of(folder / name) for name in CHECKED},
+    )
+    replace_file(folder / "meta.json", json.dumps(meta, indent=1).encode())
 
 
 def check_space(cache_dir: Path, shape: tuple[int, ...]) -> None:
@@ -150,11 +148,7 @@ def write_images(
     bad: dict[int, Exception] = dict.fromkeys(range(shape[0]), DataError("it disappeared while the others were packed"))
     row_bytes = int(np.prod(shape[1:]))
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        start = file.tell()
-        # Taking the space first turns a full disk into an error here; through a memory map it would be SIGBUS.
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            os.posix_fallocate(file.fileno(), start, max(shape[0] * row_bytes, 1))
+        start = begin_array(file, shape)
         for row, image in tqdm(
             source.images(), total=shape[0], unit="image", disable=None if progress else True, mininterval=0.5
         ):
@@ -169,6 +163,16 @@ def write_images(
         file.flush()
         os.fsync(file.fileno())
     return bad
+
+
+def begin_array(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write the header of a uint8 .npy file and take its space; returns where the values start."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    start = file.tell()
+    # Taking the space first turns a full disk into an error here; through a memory map it would be SIGBUS.
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        os.posix_fallocate(file.fileno(), start, max(int(np.prod(shape)), 1))
+    return start
 
 
 def equal_images(listing: Listing, labels: np.ndarray, hashes: np.ndarray) -> list[tuple[str, str, str, str]]:

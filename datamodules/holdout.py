@@ -9,19 +9,13 @@ import numpy as np
 
 
 def held_out(labels: Sequence[int] | Sequence[str], names: Sequence[str], fraction: float, seed: str) -> np.ndarray:
-    """Which images are held out: in each class, those with the lowest hashes of seed and name.
+    """Which of N images are held out, bool [N]: in each class, those with the lowest hashes of seed and name.
 
     Adding or removing an image changes the choice for one or two images of its class, and for none of the others.
 
     Args:
-        labels: N classes.
-        names: N names.
         fraction: share of each class to hold out, 0 <= fraction < 1; rounded to whole images per class,
             at least one where fraction > 0 and the class has two images or more.
-        seed: decides which images.
-
-    Returns:
-        bool [N].
     """
     chosen = np.zeros(len(labels), dtype=bool)
     if not fraction:

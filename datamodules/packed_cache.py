@@ -118,22 +118,28 @@ def open_packed(folder: Path) -> PackedImages:
         # Copy-on-write: torch wants writable memory; the file does not change.
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy")
-        rows = sum(meta["split_sizes"].values())
-        whole = (
-            list(images.shape) == meta["shape"]
-            and rows == len(labels) == len(images)
-            and (images.dtype, labels.dtype) == (np.uint8, np.int64)
-            and images.flags.c_contiguous
-            and bool(meta["classes"])
-            and meta["sha256"].keys() >= set(CHECKED)
-            and (folder / "names.json").stat().st_size > 0
-            and (folder / "report.json").stat().st_size > 0
-        )
+        packed = PackedImages(folder, images, labels, meta)
+        whole = is_whole(packed)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the packed cache {folder} is damaged ({error}); delete it to build it again.") from error
     if not whole:
         raise DataError(f"the packed cache {folder} does not match its meta.json; delete it to build it again.")
-    return PackedImages(folder, images, labels, meta)
+    return packed
+
+
+def is_whole(packed: PackedImages) -> bool:
+    """Whether the files of a cache are there and match its meta.json; what is missing there is a KeyError."""
+    folder, images, labels, meta = packed.folder, packed.images, packed.labels, packed.meta
+    return (
+        list(images.shape) == meta["shape"]
+        and sum(meta["split_sizes"].values()) == len(labels) == len(images)
+        and (images.dtype, labels.dtype) == (np.uint8, np.int64)
+        and images.flags.c_contiguous
+        and bool(meta["classes"])
+        and meta["sha256"].keys() >= set(CHECKED)
+        and (folder / "names.json").stat().st_size > 0
+        and (folder / "report.json").stat().st_size > 0
+    )
 
 
 def verify(packed: PackedImages) -> None:

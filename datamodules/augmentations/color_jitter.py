@@ -38,14 +38,7 @@ def jitter(
     saturation: Tensor | None = None,
     hue: Tensor | None = None,
 ) -> Tensor:
-    """Change the colours of each image by its amounts in a `Jitter`.
-
-    Args:
-        images: float [n, 3, H, W] in [0, 1].
-
-    Returns:
-        float [n, 3, H, W] in [0, 1].
-    """
+    """Change the colours of each image, float [n, 3, H, W] in [0, 1], by its amounts in a `Jitter`."""
     if brightness is not None:
         images = (images * brightness[:, None, None, None]).clamp_(0, 1)
     if contrast is not None:

@@ -36,14 +36,12 @@ class Mix(NamedTuple):
 
 
 def draw_mix(mixup: float, cutmix: float, entropy: tuple[int, int], position: int, size: int) -> Mix | None:
-    """How to mix a global batch; None if it is not mixed.
+    """How to mix a global batch; None if it is not mixed. With both on, it is one or the other, equally often.
 
     Args:
-        mixup, cutmix: alpha of the Beta distribution from which the share is drawn; 0 switches it off. If both are on,
-            each batch uses one or the other with equal probability.
+        mixup, cutmix: alpha of the Beta distribution from which the share is drawn; 0 switches it off.
         entropy: seed and epoch.
         position: where the global batch starts in the epoch's order.
-        size: side of the images.
     """
     if not (mixup or cutmix):
         return None

@@ -28,9 +28,14 @@ def to_eight_bits(image: Image.Image) -> np.ndarray:
         return (
             ((values.astype(np.float64) - low) / (high - low) * EIGHT_BITS).clip(0, EIGHT_BITS).round().astype(np.uint8)
         )
+    return by_type(values, image.mode)
+
+
+def by_type(values: np.ndarray, mode: str) -> np.ndarray:
+    """uint8, scaled by the range of the type; raises a ValueError if the range is ambiguous."""
     least, most = values.min(), values.max()
-    wide = image.mode in ("I", "F")  # too wide for anyone to use all of it
-    if least >= 0 and image.mode == "F" and most <= 1:
+    wide = mode in ("I", "F")  # too wide for anyone to use all of it
+    if least >= 0 and mode == "F" and most <= 1:
         return (values * EIGHT_BITS).round().astype(np.uint8)
     if least >= 0 and ((wide and most <= EIGHT_BITS) or most == 0):
         return values.astype(np.uint8)

@@ -48,16 +48,11 @@ def pixel_limit(megapixels: float | None) -> Iterator[None]:
 def decode_image(
     data: bytes, size: int, formats: tuple[str, ...] | None = None, budget: Budget | None = None
 ) -> np.ndarray:
-    """Decode an image file and fit it to the stored size.
+    """Decode an image file and fit it to a square: uint8 [3, size, size], RGB. Of several images, the first.
 
     Args:
-        data: the file's bytes.
-        size: side of the stored square, in pixels.
         formats: Pillow's names of the accepted formats; None accepts all of FORMATS.
         budget: for the bytes decoded at once, by all who share it.
-
-    Returns:
-        uint8 [3, size, size], RGB. Of an animation or a multi-page file, the first image.
 
     Raises:
         OSError, ValueError, SyntaxError: what Pillow raises for a file that is not a readable image.

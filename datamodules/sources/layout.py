@@ -49,12 +49,7 @@ class Layout:
 
 
 def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> Layout:
-    """Split and class of every image.
-
-    Args:
-        root: for messages.
-        entries: the one listing.
-        test_fraction: share of each class that is split off for test if there are no splits.
+    """Split and class of every image; without splits, `test_fraction` of each class is split off for test.
 
     Raises:
         DataError: the folders fit no layout, or more than one.
@@ -67,14 +62,12 @@ def read_layout(root: Path, entries: Iterable[Entry], test_fraction: float) -> L
     layout = read_splits(root, splits, entries) if splits else read_classes(root, base, test_fraction)
     layout.rows = sort_rows(layout.rows)
     check_classes(root, layout.rows if splits else of_train(layout.rows))
-    for folder in (entry for entry in entries if entry.name.endswith("/") and entry.problem):
-        layout.ignored.append((folder.name, folder.problem))
-    layout.ignored += [(entry.name, why_not(entry.name)) for entry in entries if is_ignored(entry)]
+    unlisted = [(entry.name, entry.problem) for entry in entries if entry.name.endswith("/") and entry.problem]
+    ignored = [(entry.name, why_not(entry.name)) for entry in entries if is_ignored(entry)]
     taken = {entry.name for _, _, entry in layout.rows}
-    for image in top.all_images():
-        if image.name not in taken:
-            layout.ignored.append((image.name, f"not in a class folder of {base.path or 'the root'}"))
-    layout.ignored.sort()
+    outside = [image.name for image in top.all_images() if image.name not in taken]
+    reason = f"not in a class folder of {base.path or 'the root'}"
+    layout.ignored = sorted(unlisted + ignored + [(name, reason) for name in outside])
     return layout
 
 
@@ -147,20 +140,23 @@ def read_splits(root: Path, splits: dict[str, list[Folder]], entries: Iterable[E
     if "train" not in splits:
         raise DataError(f"no images in {root} as train/<class>/<image>, but {', '.join(paths_of(splits))}; {EXPECTED}.")
     classes = [(split, within) for split, (folder,) in splits.items() for within in folder.folders.values()]
-    empty = sorted(folder.path for _, folder in classes if not any(folder.all_images()))
-    if empty:
-        others = Counter(
-            why_not(entry.name) for entry in entries if entry.name.startswith(empty[0]) and entry.name[-1] != "/"
-        )
-        found = f" (found: {', '.join(f'{count} {reason}' for reason, count in others.items())})" if others else ""
-        raise DataError(
-            f"no images in {', '.join(empty)} of {root}{found}; remove the empty class folders from all splits, or "
-            f"fill them with {ENDINGS}."
-        )
+    if empty := sorted(folder.path for _, folder in classes if not any(folder.all_images())):
+        raise no_images_in(root, empty, entries)
     named = [(split, class_name(folder), folder) for split, folder in classes]
     rows = [(split, label, image) for split, label, folder in named for image in folder.all_images()]
     renamed = {split: folder.path for split, (folder,) in splits.items() if folder.name != split}
     return Layout(rows, [f"{displayable(path)} is read as {split}" for split, path in sorted(renamed.items())])
+
+
+def no_images_in(root: Path, empty: list[str], entries: Iterable[Entry]) -> DataError:
+    """The error for empty class folders, with what the first one holds instead of images."""
+    names = [entry.name for entry in entries if entry.name.startswith(empty[0]) and not entry.name.endswith("/")]
+    others = Counter(map(why_not, names))
+    found = f" (found: {', '.join(f'{count} {reason}' for reason, count in others.items())})" if others else ""
+    return DataError(
+        f"no images in {', '.join(empty)} of {root}{found}; remove the empty class folders from all splits, or fill "
+        f"them with {ENDINGS}."
+    )
 
 
 def paths_of(splits: dict[str, list[Folder]]) -> list[str]:

@@ -16,6 +16,10 @@ from datamodules.sources.naming import IMAGE_SUFFIXES, displayable, is_image, wh
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "image_id", "img", "id")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
+COLUMNS = (
+    f"expected one for the file ({PATHS[0]}, or {', '.join(PATHS[1:])}) and one for the class ({LABEL_COLUMNS[0]}, or "
+    f"{', '.join(LABEL_COLUMNS[1:])}), optionally one for the split ({SPLIT_COLUMNS[0]})"
+)
 
 
 class Line(NamedTuple):
@@ -57,11 +61,7 @@ def read_table(table: Path) -> list[Line]:
     columns = {name.strip().lower(): name for name in reader.fieldnames or () if name}
     path, label, split = (column_of(columns, names) for names in (PATHS, LABEL_COLUMNS, SPLIT_COLUMNS))
     if path is None or label is None:
-        raise DataError(
-            f"data.table {table} has the columns {', '.join(columns) or '(none)'}; expected one for the file "
-            f"({PATHS[0]}, or {', '.join(PATHS[1:])}) and one for the class ({LABEL_COLUMNS[0]}, or "
-            f"{', '.join(LABEL_COLUMNS[1:])}), optionally one for the split ({SPLIT_COLUMNS[0]})."
-        )
+        raise DataError(f"data.table {table} has the columns {', '.join(columns) or '(none)'}; {COLUMNS}.")
     lines: dict[str, Line] = {}
     for number, row in enumerate(reader, start=2):
         line = Line((row[path] or "").strip(), (row[label] or "").strip(), (row[split] or "").strip() if split else "")
@@ -118,19 +118,20 @@ def table_layout(root: Path, table: Path, entries: Iterable[Entry], test_fractio
             f"none of the {len(lines)} files of {table} is in {root}: {', '.join(line.path for line in lines[:NAMED])} "
             "...; expected paths relative to data.root."
         )
-    notes: list[str] = []
-    splits = [SPLIT_NAMES[line.split.lower()] for line in lines if line.split]
-    said = bool(splits)
-    if not said:
-        test = held_out([line.label for line in lines], [line.path for line in lines], test_fraction, "test")
-        splits = ["test" if chosen else "train" for chosen in test]
-        notes = [split_off_note(test_fraction)]
+    said = [SPLIT_NAMES[line.split.lower()] for line in lines if line.split]
+    splits = said or split_off(lines, test_fraction)
     rows = [(split, displayable(line.label), entry) for split, line, entry in zip(splits, lines, found, strict=True)]
     check_classes(table, rows if said else of_train(rows))
     taken = {entry.name for entry in found}
     rest = [entry.name for entry in entries if entry.name not in taken and not entry.name.endswith("/")]
     ignored = [(name, "not in the table" if is_image(name) else why_not(name)) for name in rest]
-    return Layout(sort_rows(rows), notes, ignored)
+    return Layout(sort_rows(rows), [] if said else [split_off_note(test_fraction)], ignored)
+
+
+def split_off(lines: list[Line], test_fraction: float) -> list[str]:
+    """The split of each image of a table that names none."""
+    test = held_out([line.label for line in lines], [line.path for line in lines], test_fraction, "test")
+    return ["test" if chosen else "train" for chosen in test]
 
 
 MISSING = "in the table, but missing"

@@ -37,7 +37,6 @@ def open_files(root: Path, names_encoding: str | None = None) -> Files:
     """Open a directory or an archive.
 
     Args:
-        root: its path.
         names_encoding: of the names in a .zip that are not marked as UTF-8; None assumes UTF-8 where they are valid.
 
     Raises:

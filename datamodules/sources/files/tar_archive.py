@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -113,12 +113,10 @@ def open_zstd(path: Path):
     Raises:
         DataError: neither is available.
     """
-    try:
+    with suppress(ImportError):
         from compression import zstd  # type: ignore[import-not-found]  # Python 3.14
 
         return zstd.open(path)
-    except ImportError:
-        pass
     try:
         import zstandard  # type: ignore[import-not-found,unused-ignore]
     except ImportError:

@@ -47,7 +47,9 @@ class ZipArchive:
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
         """By name; if several have one name, the last counts."""
-        infos = [info for info in self._archive.infolist() if self._readable(info)]
+        infos = self._archive.infolist()
+        for info in infos:
+            self._check_readable(info)
         names = [self._name(info) for info in infos]
         if guessed := sum(name == info.filename and not is_told(info) for name, info in zip(names, infos, strict=True)):
             log.warning(
@@ -67,12 +69,8 @@ class ZipArchive:
     def fingerprint(self, images: Callable[[], list[Entry]]) -> dict[str, object]:
         return archive_fingerprint(self.path)
 
-    def _readable(self, info: zipfile.ZipInfo) -> bool:
-        """True.
-
-        Raises:
-            DataError: zipfile cannot read it, though it is intact.
-        """
+    def _check_readable(self, info: zipfile.ZipInfo) -> None:
+        """Raise a DataError for a member that zipfile cannot read, though it is intact."""
         if info.flag_bits & ENCRYPTED:
             raise DataError(f"{self.path} is encrypted: unpack it with its password, and set data.root to the folder.")
         try:
@@ -83,7 +81,6 @@ class ZipArchive:
                 f"{self.path} is compressed with {kind}, which Python's zipfile does not read: unpack it, and set "
                 "data.root to the folder."
             ) from None
-        return True
 
     def _name(self, info: zipfile.ZipInfo) -> str:
         if is_told(info):
