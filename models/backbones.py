@@ -18,12 +18,7 @@ ONE_ANSWER = {
 
 
 def build_backbone(name: str, num_classes: int, dropout: float | None = None) -> nn.Module:
-    """A torchvision classification network with random weights.
-
-    Args:
-        name: as in `torchvision.models.list_models()`, for example mobilenet_v2.
-        num_classes: width of the last layer.
-        dropout: rate before the last layer, for networks that take it; None is torchvision's default.
+    """A network of `torchvision.models.list_models()` with random weights; without a dropout rate, torchvision's.
 
     Raises:
         ModelError: no network has this name, or it does not take dropout.

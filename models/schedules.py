@@ -111,7 +111,16 @@ def make_schedule(optimizer: Optimizer, schedule: dict[str, Any], total_steps: i
     Raises:
         ModelError: the class does not exist, or does not accept these arguments.
     """
-    class_path = schedule.get("class_path", "")
+    kind = schedule_class(schedule.get("class_path", ""))
+    options = {key: total_steps if value == AUTO else value for key, value in (schedule.get("init_args") or {}).items()}
+    try:
+        return kind(optimizer, **options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.lr_scheduler: {kind.__name__} cannot be created ({error}).") from error
+
+
+def schedule_class(class_path: str) -> type[LRScheduler]:
+    """A class by its path; without a module, torch's of this name."""
     module, _, name = class_path.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), name)
@@ -119,11 +128,7 @@ def make_schedule(optimizer: Optimizer, schedule: dict[str, Any], total_steps: i
         raise ModelError(f"model.lr_scheduler has no schedule {class_path!r} ({error}).") from error
     if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
         raise ModelError(f"model.lr_scheduler: {class_path} is not a torch schedule.")
-    options = {key: total_steps if value == AUTO else value for key, value in (schedule.get("init_args") or {}).items()}
-    try:
-        return kind(optimizer, **options)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"model.lr_scheduler: {name} cannot be created ({error}).") from error
+    return kind
 
 
 def steps_of_run(

@@ -51,7 +51,6 @@ def read_pretrained(backbone: str, weights: str) -> Pretrained:
     """Find weights and read them.
 
     Args:
-        backbone: torchvision's name of the network that they are for.
         weights: `imagenet`, other torchvision weights, a .safetensors, .pth or .ckpt file, or an artifact's folder.
 
     Raises:
@@ -62,24 +61,12 @@ def read_pretrained(backbone: str, weights: str) -> Pretrained:
     if weights == IMAGENET or not (path.suffix or os.sep in weights or path.exists()):
         return imagenet(backbone, FIRST_EDITION if weights == IMAGENET else weights)
     if path.is_dir():
-        card = read_card(path)
-        if card["backbone"] != backbone:
-            raise ModelError(
-                f"model.weights {path} are for {card['backbone']}, but model.backbone is {backbone}; set it to "
-                f"{card['backbone']}, or choose other weights."
-            )
-        return Pretrained(weights, read_weights(path / WEIGHTS), tuple(card["mean"]), tuple(card["std"]))
+        return of_artifact(weights, path, backbone)
     return of_checkpoint(weights, path) if path.suffix == ".ckpt" else Pretrained(weights, read_weights(path))
 
 
 def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
-    """Load weights into a network; a classifier of another size keeps its random weights.
-
-    Args:
-        network: changed in place.
-
-    Returns:
-        A sentence about what was loaded, for the log.
+    """Load weights into a network, and say what was loaded; a classifier of another size keeps its random weights.
 
     Raises:
         ModelError: the tensors do not fit.
@@ -148,6 +135,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "or a checkpoint, whose name ends in .ckpt."
         )
     return state
+
+
+def of_artifact(origin: str, folder: Path, backbone: str) -> Pretrained:
+    """The network in an artifact, if it has this backbone."""
+    card = read_card(folder)
+    if card["backbone"] != backbone:
+        raise ModelError(
+            f"model.weights {folder} are for {card['backbone']}, but model.backbone is {backbone}; set it to "
+            f"{card['backbone']}, or choose other weights."
+        )
+    return Pretrained(origin, read_weights(folder / WEIGHTS), tuple(card["mean"]), tuple(card["std"]))
 
 
 def of_checkpoint(origin: str, path: Path) -> Pretrained:

@@ -100,18 +100,8 @@ class _BatchNorm(torch.autograd.Function):
             SOURCE,
             compiling.element(images),
             "batch_norm_forward",
-            images,
-            normalised,
-            images.numel() // len(weight),
-            len(weight),
-            weight,
-            bias,
-            ctypes.c_double(eps),
-            low,
-            high,
-            mean,
-            rstd,
-            var,
+            *(images, normalised, images.numel() // len(weight), len(weight)),
+            *(weight, bias, ctypes.c_double(eps), low, high, mean, rstd, var),
         )
         ctx.save_for_backward(images, weight, bias, mean, rstd)
         ctx.bounds = low, high
@@ -129,18 +119,8 @@ class _BatchNorm(torch.autograd.Function):
             SOURCE,
             compiling.element(images),
             "batch_norm_backward",
-            images,
-            grad,
-            of_images,
-            images.numel() // len(weight),
-            len(weight),
-            weight,
-            bias,
-            mean,
-            rstd,
-            *ctx.bounds,
-            of_weight,
-            of_bias,
+            *(images, grad, of_images, images.numel() // len(weight), len(weight)),
+            *(weight, bias, mean, rstd, *ctx.bounds, of_weight, of_bias),
         )
         return of_images, of_weight, of_bias, None, None, None
 

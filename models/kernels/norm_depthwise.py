@@ -127,14 +127,13 @@ class _NormDepthwise(torch.autograd.Function):
 
 def takes(images: Tensor, first: nn.Module, depthwise: nn.Module, second: nn.Module) -> bool:
     """Whether the kernel accepts these: training in float32 on a CPU, with gradients for everything."""
-    if not (isinstance(first, FusedBatchNorm) and isinstance(depthwise, Depthwise)):
-        return False
-    if not isinstance(second, FusedBatchNorm):
+    if not (
+        isinstance(first, FusedBatchNorm) and isinstance(depthwise, Depthwise) and isinstance(second, FusedBatchNorm)
+    ):
         return False
     parameters = (first.weight, first.bias, second.weight, second.bias, depthwise.weight)
     return (
-        images.dtype == torch.float32
-        and images.device.type == "cpu"
+        (images.dtype, images.device.type) == (torch.float32, "cpu")
         and torch.is_grad_enabled()
         and images.requires_grad
         and all(each.requires_grad and each.dtype == torch.float32 for each in parameters)

@@ -83,10 +83,7 @@ def reset(*metrics: Metric | MetricCollection) -> None:
 
 
 def class_balance(confusion: Tensor) -> dict[str, Tensor]:
-    """How well each class is recognised, whatever its share of the images.
-
-    Args:
-        confusion: int64 [C, C], row = truth.
+    """How well each class is recognised, whatever its share of the images, from int64 [C, C] with the truth in rows.
 
     Returns:
         balanced_acc: mean accuracy of the classes that have images. f1: mean F1 of the classes that have images or
