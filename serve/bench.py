@@ -1,7 +1,7 @@
-"""python -m serve.bench: the served path beside plain eager fp32, in turn, from a file's bytes to probabilities.
+"""python -m serve.bench: time the served path and plain eager fp32, alternating, from file bytes to probabilities.
 
-Plain is what a first version would do: the same decoding and resizing, then the backbone in torch, eager, fp32, NCHW,
-batch norm not folded, on the same number of threads.
+Plain is what a first version would do: the same decoding and resizing, then the backbone in eager torch, fp32 and NCHW,
+without folding batch norm, on the same number of threads.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from serve.classifier import Classifier
 from serve.pipeline import Pipeline
 
 BATCH = 64  # images, for throughput and accuracy
-BLOCK = 5  # requests in turn: a noisy moment hits both
+BLOCK = 5  # requests to one path before the other, so that a noisy moment hits both
 WARM_UP = 20
 Answer = Callable[[np.ndarray], Tensor]  # stored images uint8 [n, 3, S, S] to probabilities [n, C]
 
 
 class Plain(nn.Module):
-    """The network as one would write it down first."""
+    """The network as a first version would write it: normalise, then the backbone."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -45,7 +45,6 @@ class Plain(nn.Module):
 
 
 def main() -> int:
-    """Measure and print."""
     options = parse()
     try:
         check(options)
@@ -66,15 +65,15 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serve.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
-    parser.add_argument("--images", type=Path, help="data set with test/<class>/*; else the artifact's examples")
-    parser.add_argument("--limit", type=int, default=10_000, help="test images at most (default: 10000)")
-    parser.add_argument("--requests", type=int, default=300, help="on each path, 0 for accuracy alone (default: 300)")
-    parser.add_argument("--threads", type=int, help="(default: torch's)")
+    parser.add_argument("--images", type=Path, help="data set with test/<class>/* (default: the artifact's examples)")
+    parser.add_argument("--limit", type=int, default=10_000, help="largest number of test images (default: 10000)")
+    parser.add_argument("--requests", type=int, default=300, help="to each path; 0: accuracy only (default: 300)")
+    parser.add_argument("--threads", type=int, help="threads of each path (default: torch's)")
     return parser.parse_args()
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise a UsageError for a number that cannot be."""
+    """Raise a UsageError for a number that is too small."""
     for name, least in (("limit", 1), ("requests", 0), ("threads", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
@@ -82,7 +81,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def plain_path(folder: Path) -> Answer:
-    """From stored images to probabilities, plainly."""
+    """The plain path of an artifact."""
     network, card = load_artifact(folder)
     pipeline = Pipeline(Plain(network), card["input_size"])
 
@@ -94,16 +93,16 @@ def plain_path(folder: Path) -> Answer:
 
 
 def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes], list[str]]:
-    """Files and their classes."""
+    """The bytes of each test image, and its class."""
     if options.images is None:
         examples = model.examples()
         if not examples:
-            raise UsageError("the artifact came without test images; name some with --images.")
+            raise UsageError("the artifact contains no test images; name a data set with --images.")
         return [path.read_bytes() for _, path in examples], [entry["label"] for entry, _ in examples]
     source = ImageFolder(options.images)
     classes = {entry.name: label for split, label, entry in source.layout.rows if split == "test"}
     if not classes:
-        raise UsageError(f"no images in {options.images} as test/<class>/<image>.")
+        raise UsageError(f"no test images in {options.images}; expected test/<class>/<image>.")
     if unknown := sorted(set(classes.values()) - set(model.classes)):
         raise UsageError(f"{options.images} has classes that the model does not know: {', '.join(unknown)}.")
     chosen = list(classes)[:: -(-len(classes) // options.limit)]  # of every class
@@ -112,7 +111,7 @@ def pictures(options: argparse.Namespace, model: Classifier) -> tuple[list[bytes
 
 
 def compare(paths: dict[str, Answer], files: Sequence[bytes], size: int, requests: int) -> None:
-    """Latency of single pictures and throughput of batches, the paths in turn."""
+    """Print the latency of single pictures and the throughput of batches, alternating between the paths."""
     seconds: dict[str, list[float]] = {name: [] for name in paths}
     for block in range(-(-requests // BLOCK) + WARM_UP // BLOCK):
         for name, answer in paths.items():
@@ -140,7 +139,7 @@ def compare(paths: dict[str, Answer], files: Sequence[bytes], size: int, request
 
 
 def compare_answers(paths: dict[str, Answer], files: Sequence[bytes], labels: Sequence[str], model: Classifier) -> None:
-    """The accuracy of each path, and the largest difference between their probabilities."""
+    """Print each path's correct predictions, and the largest difference between their probabilities."""
     truth = torch.tensor([model.classes.index(label) for label in labels])
     found: dict[str, list[Tensor]] = {name: [] for name in paths}
     for start in tqdm(range(0, len(files), BATCH), unit="batch", disable=None):

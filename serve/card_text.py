@@ -1,4 +1,4 @@
-"""What an artifact's card says, in plain words: the same on the page and in an exported model card."""
+"""The model card's sentences, which the page and an exported README.md share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMITS = (
 
 
 def data_name(card: dict[str, Any]) -> str:
-    """The data set's name, without the fingerprint of its packed cache; empty where it is not known."""
+    """The data set's name, without the fingerprint of its packed cache; empty if it is not recorded."""
     data = str(card.get("provenance", {}).get("data") or "")
     return data.rpartition("-")[0] or data
 
@@ -26,11 +26,11 @@ def uncertain(card: dict[str, Any]) -> str:
     wanted = f"{100 * chosen['precision']:g}%"
     if chosen["threshold"] is None:
         return (
-            f"On validation images, no confidence was high enough for an accuracy of {wanted}, so every answer is "
-            "called uncertain."
+            f"No confidence threshold reached an accuracy of {wanted} on validation images, so every answer is called "
+            "uncertain."
         )
     said = (
-        f"Answers below a confidence of {100 * chosen['threshold']:.2f}% are called uncertain. It is the lowest "
+        f"Answers with a confidence below {100 * chosen['threshold']:.2f}% are called uncertain. This is the lowest "
         f"threshold at which the other answers reached an accuracy of {wanted} on validation images."
     )
     if chosen.get("reached") is None or chosen.get("passing") is None or chosen.get("images") is None:
@@ -46,7 +46,7 @@ def preparation(card: dict[str, Any]) -> str:
     stored, size = card["stored_size"], card["input_size"]
     mean, std = (", ".join(f"{value:g}" for value in card[name]) for name in ("mean", "std"))
     return (
-        "The picture is turned upright by its EXIF data and converted to RGB, transparent parts over white. Its centre "
+        "The picture is rotated upright (EXIF) and converted to RGB, with transparent parts over white. Its centre "
         f"square is scaled to {stored} x {stored} pixels, then resized to {size} x {size} (bilinear) and divided by "
         f"255. The network itself normalises with mean {mean} and standard deviation {std}. Validation and test images "
         "were prepared in the same way."
@@ -54,7 +54,7 @@ def preparation(card: dict[str, Any]) -> str:
 
 
 def loading_code(card: dict[str, Any]) -> str:
-    """How the network is loaded in Python."""
+    """Python code that loads the network."""
     size = card["input_size"]
     return (
         "from models.artifact import load_artifact  # of laptop-to-cluster\n"

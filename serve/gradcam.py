@@ -16,10 +16,10 @@ from models.errors import ModelError
 from models.normalized_network import Network
 from serve.classifier import Classifier
 
-# Black, violet, red, orange, yellow: rises in lightness, so it reads in grayscale too.
+# Black, violet, red, orange, yellow: the lightness rises, so the map is legible in greyscale too.
 RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
 OPACITY = 0.5
-DIMMED = 0.55  # share of black over what the network did not see
+DIMMED = 0.55  # opacity of the black over what the network did not see
 LARGEST = 1024  # pixels a side
 
 
@@ -35,7 +35,7 @@ def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
         float [size, size].
 
     Raises:
-        ModelError: the backbone has no convolutional map before its classifier, as vision transformers.
+        ModelError: the backbone has no convolutional map before its classifier, like a vision transformer.
     """
     heat = class_map(network, pixels, label).relu()
     heat = F.interpolate(heat[None, None], size=pixels.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
@@ -45,14 +45,14 @@ def gradcam(network: Network, pixels: Tensor, label: int) -> Tensor:
 def class_map(network: Network, pixels: Tensor, label: int) -> Tensor:
     """The last convolutional map, weighted by the mean gradients of a class's logit: float [h, w], of either sign.
 
-    Where the map is averaged and classified by one linear layer, its sum is the logit without the bias.
+    If the backbone averages the map and classifies it by one linear layer, its sum is the logit without the bias.
     """
     with torch.enable_grad(), last_map(network.backbone) as maps:
         logits = network(pixels.detach().requires_grad_())
         if maps[-1].ndim != 4 or maps[-1].shape[-1] < 2:
             raise ModelError(
                 f"{type(network.backbone).__name__} has no convolutional map before its classifier at "
-                f"{pixels.shape[-1]} pixels, so Grad-CAM cannot say where it looked."
+                f"{pixels.shape[-1]} pixels, and Grad-CAM needs one."
             )
         [gradient] = torch.autograd.grad(logits[0, label], maps[-1])
         weights = gradient.mean(dim=(2, 3), keepdim=True)
@@ -61,7 +61,7 @@ def class_map(network: Network, pixels: Tensor, label: int) -> Tensor:
 
 @contextmanager
 def last_map(backbone: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the outputs with more than one place, in the order in which the layers give them."""
+    """Collect the layers' outputs of more than one pixel, in the order of execution."""
     maps: list[Tensor] = []
 
     def note(module: nn.Module, inputs: object, output: object) -> None:
@@ -77,7 +77,7 @@ def last_map(backbone: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def map_size(network: Network, size: int) -> int:
-    """Side of the map at an input size; 0 where the backbone has none."""
+    """Side of the map at an input size; 0 if the backbone has none."""
     try:
         return min(class_map(network, torch.zeros(1, 3, size, size), 0).shape)
     except ModelError:
@@ -88,7 +88,7 @@ def explanation(classifier: Classifier, stored: np.ndarray, picture: Image.Image
     """Grad-CAM of the prediction, drawn over the picture.
 
     Args:
-        classifier: predicts.
+        classifier: its prediction is explained.
         stored: the stored image, uint8 [3, S, S]: the picture's centre square.
         picture: RGB, upright, of any size.
     """
@@ -98,14 +98,14 @@ def explanation(classifier: Classifier, stored: np.ndarray, picture: Image.Image
 
 
 def overlay(picture: Image.Image, heat: Tensor) -> Image.Image:
-    """Lay heat over the square in the middle, frame it, and dim what the network did not see.
+    """Blend a heat map over the centre square, frame it, and dim the rest, which the network did not see.
 
     Args:
         picture: RGB.
         heat: float [h, h] in [0, 1].
 
     Returns:
-        The picture at its own size, if that is up to 1024 pixels a side.
+        RGB; the picture's own size, or reduced to 1024 pixels a side.
     """
     shown = picture.copy()
     shown.thumbnail((LARGEST, LARGEST), Image.Resampling.BICUBIC)
@@ -121,7 +121,7 @@ def overlay(picture: Image.Image, heat: Tensor) -> Image.Image:
 
 
 def colored(heat: Tensor, side: int) -> Image.Image:
-    """Heat, float [h, h] in [0, 1], in colours."""
+    """A heat map, float [h, h] in [0, 1], in colours: RGB, side x side pixels."""
     shares = F.interpolate(heat[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0].numpy()
     stops = np.linspace(0, 1, len(RAMP))
     colors = np.stack([np.interp(shares, stops, channel) for channel in RAMP.T], axis=-1)

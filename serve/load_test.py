@@ -1,7 +1,7 @@
-"""python -m serve.load_test: many clients at once against a running demo, and what a hostile one costs them.
+"""python -m serve.load_test: put load on a running demo, and measure what a hostile client costs the others.
 
-Prints answers, latencies and errors; with --hostile, those of a second period beside a client that has 80 requests with
-a costly picture under way all the time.
+Prints answers, latencies and errors; with --hostile, also those of a second period with one more client, which keeps 80
+requests with a costly picture in flight.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ import httpx
 
 from serve.app.uploads.decoder import end_with_parent
 
-HOSTILE_REQUESTS = 80  # that a hostile client has under way
-WARM_UP = 0.1  # of a period, before the first
+HOSTILE_REQUESTS = 80  # in flight from the hostile client
+WARM_UP = 0.1  # share of a period, before the first one
 
 
 @dataclass
 class Load:
-    """What was seen.
+    """What the clients measured in one period.
 
     Attributes:
-        seconds: of every answered request, from the upload to the answer.
+        seconds: latency of each answered request, from the upload to the answer.
         errors: one line each.
-        elapsed: seconds in all.
+        elapsed: length of the period in seconds.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Load:
 
     @property
     def p99(self) -> float:
-        """The 99th percentile of the seconds."""
+        """The 99th percentile of the latency in seconds."""
         return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1))]
 
     def __str__(self) -> str:
@@ -60,14 +60,14 @@ class Load:
 
 
 async def put_load(url: str, picture: bytes, clients: int, seconds: float, hostile: bytes | None = None) -> Load:
-    """Let clients upload a picture and ask for its class, again and again.
+    """Let clients upload a picture and ask for its class, repeatedly.
 
     Args:
         url: of the demo.
         picture: a file's bytes.
-        clients: at once, each waiting for its answer before it asks again.
-        seconds: how long new requests are begun.
-        hostile: what one more client sends, 80 times at once; its answers are not counted.
+        clients: number of clients, each of which waits for its answer before it asks again.
+        seconds: how long the clients start new requests.
+        hostile: a picture that one more client sends, 80 requests at once; its answers are not counted.
     """
     with nullcontext() if hostile is None else attacked(url, hostile):
         load, started = Load(), time.perf_counter()
@@ -78,13 +78,13 @@ async def put_load(url: str, picture: bytes, clients: int, seconds: float, hosti
 
 @cache
 def certificates() -> ssl.SSLContext:
-    """Those that are trusted: loading them once for each client would keep all clients waiting."""
+    """The trusted certificates, loaded once: loading them for each client would delay all clients."""
     return httpx.create_ssl_context()
 
 
 def connection(url: str, number: int) -> httpx.AsyncClient:
-    """The connection of a client; to a demo on this machine each comes from an address of its own, as visitors do."""
-    own = url.startswith("http://127.0.0.1:") and sys.platform == "linux"  # where all of 127.0.0.0/8 is this machine
+    """A client's connections; to a demo on this machine, each client has its own address, as visitors do."""
+    own = url.startswith("http://127.0.0.1:") and sys.platform == "linux"  # on Linux all of 127.0.0.0/8 is this machine
     transport = httpx.AsyncHTTPTransport(
         verify=certificates(),
         local_address=f"127.0.{1 + number // 250}.{1 + number % 250}" if own else None,
@@ -94,7 +94,7 @@ def connection(url: str, number: int) -> httpx.AsyncClient:
 
 
 async def client(url: str, number: int, picture: bytes, until: float, load: Load) -> None:
-    """One of them."""
+    """Classify the picture until a time; note each latency or error in `load`."""
     async with connection(url, number) as http:
         while (asked := time.perf_counter()) < until:
             try:
@@ -106,7 +106,7 @@ async def client(url: str, number: int, picture: bytes, until: float, load: Load
 
 @contextmanager
 def attacked(url: str, picture: bytes) -> Iterator[None]:
-    """A hostile client, in a process of its own: what it takes for itself is no cost of the server's."""
+    """Run a hostile client in a separate process, so that its own work does not delay the measuring clients."""
     context = get_context("spawn")
     ready = context.Event()
     process = context.Process(target=run_attack, args=(url, picture, ready), daemon=True)
@@ -121,14 +121,14 @@ def attacked(url: str, picture: bytes) -> Iterator[None]:
 
 
 def run_attack(url: str, picture: bytes, ready: Event) -> None:
-    """What that process does until it is ended."""
+    """Attack until the process is terminated."""
     Thread(target=end_with_parent, daemon=True).start()
     ready.set()
     asyncio.run(attack(url, picture))
 
 
 async def attack(url: str, picture: bytes) -> None:
-    """Send a picture many times at once, without end."""
+    """Keep HOSTILE_REQUESTS requests with a picture in flight, endlessly."""
 
     async def insist(http: httpx.AsyncClient) -> None:
         while True:
@@ -142,10 +142,10 @@ async def attack(url: str, picture: bytes) -> None:
 
 
 async def classify(http: httpx.AsyncClient, picture: bytes) -> str:
-    """The label of a picture, by Gradio's own protocol.
+    """The label of a picture, over Gradio's own protocol.
 
     Raises:
-        ValueError: with the server's words, where there is no answer.
+        ValueError: no answer; the message is the server's.
     """
     uploaded = await http.post("/upload", files={"files": ("picture.png", picture)})
     file = {"path": uploaded.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}
@@ -158,7 +158,7 @@ async def classify(http: httpx.AsyncClient, picture: bytes) -> str:
 
 
 async def measure(options: argparse.Namespace) -> list[Load]:
-    """The clients alone, then beside the hostile one if there is any; prints each."""
+    """Measure and print a period without the hostile client, then one with it, if there is one."""
     picture = options.picture.read_bytes()
     await put_load(options.url, picture, options.clients, WARM_UP * options.seconds)
     loads = [await put_load(options.url, picture, options.clients, options.seconds)]
@@ -166,20 +166,20 @@ async def measure(options: argparse.Namespace) -> list[Load]:
     if options.hostile is not None:
         hostile = options.hostile.read_bytes()
         loads.append(await put_load(options.url, picture, options.clients, options.seconds, hostile))
-        print(f"beside a hostile client: {loads[1]}")
+        print(f"and a hostile client: {loads[1]}")
         if all(load.seconds for load in loads):
-            print(f"p99 beside it / without: {loads[1].p99 / loads[0].p99:.2f}")
+            print(f"p99 with / without it: {loads[1].p99 / loads[0].p99:.2f}")
     return loads
 
 
 def main() -> int:
-    """Put load on a demo; 1 where there was an error."""
+    """Returns the exit code: 1 if there was an error."""
     parser = argparse.ArgumentParser(prog="python -m serve.load_test", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("picture", type=Path)
-    parser.add_argument("--url", default="http://127.0.0.1:7860")
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=60, help="of a period (default: 60)")
-    parser.add_argument("--hostile", type=Path, help="a costly picture, for a second period beside a hostile client")
+    parser.add_argument("picture", type=Path, help="the file that the clients upload")
+    parser.add_argument("--url", default="http://127.0.0.1:7860", help="of the demo (default: http://127.0.0.1:7860)")
+    parser.add_argument("--clients", type=int, default=32, help="number of clients (default: 32)")
+    parser.add_argument("--seconds", type=float, default=60, help="length of a period (default: 60)")
+    parser.add_argument("--hostile", type=Path, help="a costly picture, for a second period with a hostile client")
     loads = asyncio.run(measure(parser.parse_args()))
     return 1 if any(load.errors or not load.seconds for load in loads) else 0
 

@@ -1,4 +1,4 @@
-"""Exports of earlier starts: an export to ONNX takes many seconds, and the same network gives the same file again."""
+"""A cache of ONNX exports: an export takes many seconds, and the same network always gives the same file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lightning_app.files import cache_folder, replace_file
 from serve.onnx_export import onnx_bytes
 from serve.pipeline import Pipeline
 
-KEPT = 200e6  # bytes of all files; the least recently used go first
+KEPT = 200e6  # bytes of all files; the least recently used are deleted first
 PACKAGES = ("torch", "torchvision", "onnx", "onnxscript")
 SOURCES = (datamodules.geometry, models.normalized_network, serve.onnx_export, serve.pipeline)
 
 
 def cached_onnx_bytes(pipeline: Pipeline, stored_size: int) -> bytes:
-    """As `onnx_bytes`, from the cache where an earlier process has exported the same network.
+    """Like `onnx_bytes`, but read from the cache if the same network was exported before.
 
-    Whoever uses the result compares its answers with those of torch, as with a new export.
+    Callers compare the file's answers with torch's, whether it is cached or new.
 
     Raises:
         ModelError: as `onnx_bytes`.
@@ -36,7 +36,7 @@ def cached_onnx_bytes(pipeline: Pipeline, stored_size: int) -> bytes:
         os.utime(path)
         return content
     content = onnx_bytes(pipeline, stored_size)
-    with suppress(OSError):  # no home that can be written: the next start exports again
+    with suppress(OSError):  # no writable cache folder: the next start exports again
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         replace_file(path, content)
         prune(path.parent)
@@ -44,7 +44,7 @@ def cached_onnx_bytes(pipeline: Pipeline, stored_size: int) -> bytes:
 
 
 def fingerprint(pipeline: Pipeline, stored_size: int) -> str:
-    """A hash of all that decides the file: weights, layers, sizes, our sources, and versions."""
+    """A hash of everything that determines the file: weights, layers, sizes, our sources, and versions."""
     known: list[object] = [repr(pipeline), pipeline.input_size, stored_size]
     known += [metadata.version(name) for name in PACKAGES if is_installed(name)]
     known += [inspect.getsource(module) for module in SOURCES]
@@ -56,7 +56,7 @@ def fingerprint(pipeline: Pipeline, stored_size: int) -> str:
 
 
 def is_installed(package: str) -> bool:
-    """Without importing it."""
+    """Whether a package is installed, without importing it."""
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -65,7 +65,7 @@ def is_installed(package: str) -> bool:
 
 
 def prune(where: Path) -> None:
-    """Delete what is beyond KEPT."""
+    """Delete the least recently used files beyond KEPT."""
     files = sorted(where.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
     for path in files:

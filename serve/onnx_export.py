@@ -1,4 +1,4 @@
-"""Exports `serve.pipeline` (which does the preprocessing) as ONNX: for other runtimes, and for our own server."""
+"""Exports `serve.pipeline`, preprocessing included, as ONNX: for other runtimes and for our own server."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 EXTRA = "pip install 'laptop-to-cluster[serve]'"
 IMAGES, PROBABILITIES = "images", "probabilities"
-TOLERANCE = 1e-4  # of probabilities: ONNX Runtime against torch
+TOLERANCE = 1e-4  # largest difference of probabilities between ONNX Runtime and torch
 
 
 def onnx_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
     """The pipeline as an ONNX file: uint8 [n, 3, S, S] to float [n, C], for any n.
 
     Raises:
-        ModelError: onnx or onnxscript are not installed, or torch cannot follow the backbone.
+        ModelError: onnx or onnxscript are not installed, or torch cannot export the backbone.
     """
-    example = torch.zeros(2, 3, stored_size, stored_size, dtype=torch.uint8)  # of two: torch.export fixes sizes of one
+    example = torch.zeros(2, 3, stored_size, stored_size, dtype=torch.uint8)  # two: torch.export fixes a size of one
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # of torch.onnx about its own insides
+        warnings.simplefilter("ignore")  # torch.onnx warns about its own internals
         try:
             program = torch.onnx.export(
                 pipeline,
@@ -49,8 +49,8 @@ def onnx_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
             path = Path(folder) / "pipeline.onnx"
             program.save(path, external_data=False)
         except ImportError as error:
-            raise ModelError(f"ONNX needs more packages ({error}): {EXTRA}.") from error
-        except (RuntimeError, ValueError) as error:  # the latter of more weights than fit into one file
+            raise ModelError(f"ONNX needs more packages ({error}); install them with {EXTRA}.") from error
+        except (RuntimeError, ValueError) as error:  # ValueError: more weights than fit into one file
             raise ModelError(f"torch cannot export this backbone to ONNX ({reason(error)}).") from error
         return path.read_bytes()
 
@@ -60,7 +60,7 @@ class OnnxPipeline:
 
     Args:
         content: an ONNX file.
-        threads: of one run.
+        threads: of each run.
 
     Raises:
         ModelError: ONNX Runtime is not installed, or cannot run this file.
@@ -72,12 +72,12 @@ class OnnxPipeline:
     def __call__(self, stored: Tensor) -> Tensor:
         try:
             return torch.from_numpy(self.session.run([PROBABILITIES], {IMAGES: stored.numpy()})[0])
-        except Exception as error:  # its own errors have no ancestor but this one
+        except Exception as error:  # onnxruntime's errors have no other common base class
             raise ModelError(f"ONNX Runtime cannot run this network ({reason(error)}).") from error
 
 
 def onnx_runtime() -> ModuleType:
-    """The module.
+    """Import ONNX Runtime.
 
     Raises:
         ModelError: it is not installed.
@@ -85,17 +85,17 @@ def onnx_runtime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError(f"ONNX Runtime is not installed ({error}): {EXTRA}.") from error
+        raise ModelError(f"ONNX Runtime is not installed ({error}); install it with {EXTRA}.") from error
     return onnxruntime
 
 
 def session(content: bytes, threads: int) -> InferenceSession:
-    """ONNX Runtime on the CPU."""
+    """An ONNX Runtime session on the CPU."""
     runtime = onnx_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors
-    # Idle threads sleep: others use the machine too.
+    # Idle threads sleep instead of spinning: others use the machine too.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -105,6 +105,6 @@ def session(content: bytes, threads: int) -> InferenceSession:
 
 @torch.inference_mode()
 def largest_difference(found: Callable[[Tensor], Tensor], expected: nn.Module, images: np.ndarray) -> float:
-    """The largest difference of two pipelines' probabilities on stored images."""
+    """The largest difference between two pipelines' probabilities on stored images, uint8 [n, 3, S, S]."""
     stored = torch.from_numpy(images)
     return (found(stored) - expected(stored)).abs().max().item()

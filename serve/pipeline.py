@@ -1,4 +1,4 @@
-"""From a stored image to probabilities: the preprocessing that every answer and every exported file has in it."""
+"""From a stored image to probabilities: the preprocessing that every answer and every exported file shares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Pipeline(nn.Module):
 
     Args:
         network: takes pixels in [0, 1] and normalises them itself.
-        input_size: side that it takes.
+        input_size: side of its input in pixels.
     """
 
     def __init__(self, network: nn.Module, input_size: int) -> None:

@@ -1,4 +1,4 @@
-"""The routes for programs: one POST for an answer, the page's upload, and a sign of life."""
+"""Our own routes: POST /classify for programs, the page's upload, and GET /health."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 ANSWER = {
     "type": "object",
     "properties": {
-        "label": {"type": "string", "description": "the likeliest class"},
+        "label": {"type": "string", "description": "the most likely class"},
         "confidence": SHARE | {"description": "its probability"},
         "uncertain": {
             "type": ["boolean", "null"],
-            "description": "below the threshold, if there is one",
+            "description": "whether the confidence is below the threshold; null without one",
         },
         "top": {
             "type": "array",
-            "description": f"the {TOP} likeliest classes",
+            "description": f"the {TOP} most likely classes",
             "items": {"type": "object", "properties": {"label": {"type": "string"}, "probability": SHARE}},
         },
-        "milliseconds": {"type": "number", "description": "from bytes to answer, without waiting"},
+        "milliseconds": {"type": "number", "description": "computing time, without the wait in the queue"},
     },
 }
 PICTURE = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
@@ -44,14 +44,14 @@ DESCRIPTION: dict[str, Any] = {
         "200": {"description": "the answer", "content": {"application/json": {"schema": ANSWER}}},
         "400": {"description": "no picture was sent, or more than one"},
         "413": {"description": "the file is too large"},
-        "422": {"description": "the file is no picture that is accepted; `detail` says why"},
+        "422": {"description": "the file is not an accepted picture; `detail` says why"},
         "429": {"description": "too many requests are waiting"},
     },
 }
 
 
 def add_routes(app: FastAPI, demo: Demo, store: UploadStore) -> None:
-    """Add them before Gradio's, which they take the place of."""
+    """Add our routes. Call this before Gradio adds its own, since the first match answers."""
 
     @app.get("/health")
     def health() -> dict[str, object]:
@@ -80,12 +80,12 @@ def add_routes(app: FastAPI, demo: Demo, store: UploadStore) -> None:
 
     @app.get("/gradio_api/upload_progress", include_in_schema=False)
     def upload_progress() -> StreamingResponse:
-        """The page asks for it; most uploads are over before a bar would be drawn."""
+        """The page asks for it, but most uploads finish before it could draw a progress bar."""
         return StreamingResponse(iter(['data: {"msg": "done"}\n\n']), media_type="text/event-stream")
 
 
 async def received(request: Request, demo: Demo, store: UploadStore, keep: Callable[[Any, bytes], None]) -> bytes:
-    """The one file in a request; its room is held while it comes."""
+    """The one file in a request; space for it is reserved while it arrives."""
     declared = request.headers.get("content-length", "")
     size = min(int(declared), demo.limits.bytes) if declared.isdigit() else demo.limits.bytes
     try:

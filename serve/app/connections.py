@@ -1,4 +1,4 @@
-"""Connections of a shared server: how many there are, and how long one may take to say what it wants.
+"""Limits on connections: their number, and how long each may take to send its request headers.
 
 uvicorn 0.54 has neither a timeout for request headers nor a limit on open connections (h11_impl.H11Protocol).
 """
@@ -17,14 +17,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 log = logging.getLogger("serve")
 HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection, to the end of its headers
 MAX_CONNECTIONS = 1000
-RESERVED_FILES = 100  # descriptors for everything else
+RESERVED_FILES = 100  # file descriptors for everything else
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 on one connection, which is closed where no complete request comes in time.
+    """HTTP/1.1 on one connection, which is closed if no complete request arrives in time.
 
-    Where all places are taken, the one that has waited longest for its headers goes first: so connections that say
-    nothing, or half of something, keep nobody out. One address may have half of the places.
+    If all connections are taken, the one that has waited longest for its headers is closed. So connections that send
+    nothing, or half a request, lock nobody out. One address may have half of the connections.
     """
 
     limit = MAX_CONNECTIONS
@@ -66,14 +66,14 @@ class BoundedProtocol(H11Protocol):
 
     def _make_room(self, among: list[BoundedProtocol]) -> None:
         idle = [each for each in among if each is not self and not each._busy()]
-        # Ourselves, where everybody else is being answered.
+        # This connection itself, if all others are being answered.
         oldest = min(idle, key=lambda each: each.timer.when() if each.timer else math.inf, default=self)
         oldest.transport.abort()
         self.connections.discard(oldest)
 
 
 def allow_connections() -> int:
-    """Raise the limit of open files as far as this user may; returns how many connections fit below it."""
+    """Raise the limit on open files as far as this user may; returns how many connections it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + RESERVED_FILES
     if soft < wanted:
@@ -84,9 +84,9 @@ def allow_connections() -> int:
 
 
 def say_once(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An event loop's exception handler: where files run out, asyncio reports each of 2,048 attempts to accept."""
+    """An event loop's exception handler that reports failed accepts once; asyncio would report each of 2,048."""
     if "accept" not in str(context.get("message")):
         loop.default_exception_handler(context)
     elif not getattr(loop, "accept_reported", False):
         loop.accept_reported = True  # type: ignore[attr-defined]  # one loop, one report
-        log.warning("new connections wait: %s", context.get("exception"))
+        log.warning("cannot accept new connections now: %s", context.get("exception"))

@@ -1,4 +1,4 @@
-"""What the page and the API do with a picture: clients take turns, and large pictures wait apart from small ones."""
+"""Answers for the page and the API: clients take turns, and large pictures have a queue of their own."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from serve.classifier import Classifier, Prediction
 from serve.gradcam import LARGEST, explanation, map_size
 
 T = TypeVar("T")
-SMALLEST_MAP = 4  # cells a side: a coarser map says nothing of where the network looked
-LARGE = 2e6  # pixels to decode, from which on a picture waits in the queue of the large ones
+SMALLEST_MAP = 4  # cells a side: a coarser map does not show where the network looked
+LARGE = 2e6  # pixels to decode; a picture with more waits in the queue for large ones
 
 
 class Demo:
     """Answers for one model.
 
-    Two queues, so that a visitor with a huge picture keeps only others with huge ones waiting: a thread that runs the
-    network and decodes small pictures, and a process that decodes large ones.
+    It has two queues, so that a huge picture delays only other huge ones: one for a thread that runs the network and
+    decodes small pictures, one for a process that decodes large pictures.
 
     Args:
         classifier: the model.
@@ -46,7 +46,7 @@ class Demo:
         """The prediction for a file's bytes, and how many milliseconds of work it took.
 
         Raises:
-            PictureError: no picture that we accept.
+            PictureError: the file is not an accepted picture.
             Busy: too many requests are waiting.
         """
         stored, spent = await self._decoded(client, content)
@@ -64,7 +64,7 @@ class Demo:
         return await self.quick.run(client, lambda: explanation(self.classifier, stored, picture))
 
     async def _decoded(self, client: str, content: bytes) -> tuple[np.ndarray, float]:
-        """The stored image, and the seconds that it took."""
+        """The stored image, and the seconds of work that it took."""
         size = self.classifier.stored_size
         work, first = await self.quick.run(client, lambda: timed(lambda: check_header(content, self.limits)))
         decoding = partial(timed, partial(decode, content, size))
@@ -77,7 +77,7 @@ class Demo:
         try:
             return await self.slow.run(client, decoding)
         except BrokenExecutor:
-            raise PictureError("Decoding this picture took more memory than there is.") from None
+            raise PictureError("There was not enough memory to decode this picture. Send a smaller one.") from None
 
     async def show(self, path: str | None, request: gr.Request) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """For the page: the answer, the Grad-CAM button and an empty map."""
@@ -119,7 +119,7 @@ class Demo:
         return gr.update(value=picture, visible=True)
 
     async def _predict_upload(self, path: str, request: gr.Request) -> tuple[Prediction, float]:
-        """As predict; a file that is refused is deleted."""
+        """Predict for an uploaded file; a file that is refused is deleted."""
         try:
             return await self.predict(client_of(request), read_upload(Path(path), self.limits))
         except PictureError:

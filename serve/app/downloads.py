@@ -1,4 +1,4 @@
-"""The model as files that visitors may take along: the artifact, without its test images, and ONNX."""
+"""The model as files that visitors may download: the artifact, without its test images, and ONNX."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ARTIFACT, ONNX = "artifact.zip", "model.onnx"
 
 
 def write_downloads(classifier: Classifier, folder: Path) -> dict[str, Path]:
-    """Write the files that can be had; returns them by name."""
+    """Write the files; returns their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     card = {name: value for name, value in classifier.card.items() if name != EXAMPLES}
-    with zipfile.ZipFile(folder / ARTIFACT, "w") as archive:  # weights do not get smaller by compression
+    with zipfile.ZipFile(folder / ARTIFACT, "w") as archive:  # stored uncompressed: weights do not compress
         archive.write(classifier.folder / WEIGHTS, WEIGHTS)
         archive.writestr(CARD, json.dumps(card, indent=1))
         archive.writestr("README.md", model_card(classifier.card))
@@ -38,7 +38,7 @@ def described(files: dict[str, Path]) -> list[tuple[str, str]]:
 
 
 def add_downloads(app: FastAPI, files: dict[str, Path]) -> None:
-    """One route for each."""
+    """Add a route for each file."""
     for name, path in files.items():
         app.add_api_route(f"/download/{name}", responder(path, name), include_in_schema=False)
 

@@ -1,4 +1,4 @@
-"""Who is served next: clients take turns, and what is slow waits apart from what is quick."""
+"""Fair queueing: clients take turns, however many requests each has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lightning_app.errors import UserError
 
-CAPACITY, SHARE = 256, 128  # jobs that may wait, of all clients and of one
+CAPACITY, SHARE = 256, 128  # how many jobs may wait, of all clients and of one
 RECENT = 10.0  # seconds
 TOO_MANY = "Too many requests are waiting; try again in a minute."
 T = TypeVar("T")
@@ -24,24 +24,24 @@ class Busy(UserError):
 
 
 def one_thread() -> Executor:
-    """A worker in this process."""
+    """A worker thread in this process."""
     return ThreadPoolExecutor(max_workers=1)
 
 
 class Job(NamedTuple):
-    """Something to do, and whom to tell."""
+    """Work, and the future that receives its result."""
 
     work: Callable[[], Any]
     done: asyncio.Future[Any]
 
 
 class FairQueue:
-    """Runs jobs one at a time in a worker of its own; clients that wait take turns, whoever has asked more often.
+    """Runs jobs one at a time in a worker of its own; waiting clients take turns, however many jobs each has.
 
-    All methods are called in one event loop.
+    Call all methods from one event loop.
 
     Args:
-        start_worker: makes what runs the jobs, and makes it anew where a job has killed it.
+        start_worker: creates the worker, and a new one when a job has killed it.
         capacity, share: how many jobs may wait, of all clients and of one.
     """
 
@@ -55,8 +55,8 @@ class FairQueue:
         """Wait for this client's turn, then for the work.
 
         Raises:
-            Busy: too much is waiting already.
-            BrokenExecutor: the job has killed its worker.
+            Busy: too many jobs are waiting.
+            BrokenExecutor: the job killed its worker.
         """
         own = self.waiting.get(client, ())
         if len(own) >= self.share or sum(map(len, self.waiting.values())) >= self.capacity:
@@ -99,12 +99,12 @@ class FairQueue:
 
 
 class Turns:
-    """Lets each client do one thing at a time; its others wait.
+    """Lets each client do one thing at a time; its other requests wait.
 
     Args:
-        share: how many of one client may be there, the one whose turn it is among them.
-        rest: of a client that has more to do, between its turns, in times the turn before; none where no other client
-            came within RECENT seconds, for all who sit behind one address are one client.
+        share: how many requests of one client may be here, including the one whose turn it is.
+        rest: pause before the next turn of a client with more requests, as a multiple of its last turn. There is no
+            pause if no other client came within RECENT seconds: everybody behind one address is one client.
     """
 
     def __init__(self, share: int = SHARE, rest: float = 0) -> None:
@@ -115,10 +115,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:
-        """Wait for this client's turn, and have it until the end of the block.
+        """Wait for this client's turn, and keep it until the end of the block.
 
         Raises:
-            Busy: too many are waiting already.
+            Busy: too many of its requests are waiting.
         """
         if self.present[client] >= self.share:
             raise Busy(TOO_MANY)
@@ -136,7 +136,7 @@ class Turns:
                 del self.present[client], self.locks[client]
 
     def _others(self, client: str) -> bool:
-        """Whether another client came a short while ago."""
+        """Whether another client came within RECENT seconds."""
         until = time.monotonic() - RECENT
         self.recent = {each: at for each, at in self.recent.items() if at > until}
         return not self.recent.keys() <= {client}

@@ -1,7 +1,7 @@
-"""Names under which this server may be addressed, so that a foreign page cannot make a visitor's browser use it.
+"""Checks the Host and Origin headers, so that a foreign page cannot use the demo through a visitor's browser.
 
-A page from elsewhere reaches a server on localhost when its name is made to resolve to 127.0.0.1 (DNS rebinding): then
-the Host header has that name. A request that it sends across origins has its own name in the Origin header.
+Such a page reaches a server on localhost if its own name resolves to 127.0.0.1 (DNS rebinding); the Host header then
+contains that name. If it sends a request across origins, the Origin header contains its name.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class Hosts:
-    """Decides by the headers Host and Origin.
+    """The names under which clients may address this server.
 
     Args:
-        bound: what the server listens on.
-        allowed: more names, of a proxy in front of it.
+        bound: the address that the server listens on.
+        allowed: more names, such as a proxy's.
     """
 
     def __init__(self, bound: str, allowed: tuple[str, ...] = ()) -> None:
@@ -32,17 +32,19 @@ class Hosts:
         """Why a request is refused, or None."""
         host = headers.get("host", "")
         if not self._ours(name_of(host)):
-            return f"This server is not known as {host[:100]!r}; whoever runs it can add --allowed_host."
+            return f"This server does not have the name {host[:100]!r}; whoever runs it can add it with --allowed_host."
         origin = headers.get("origin")
         if origin is None or method not in UNSAFE:
             return None
         netloc = urlsplit(origin).netloc
         if netloc in (host, headers.get("x-forwarded-host")) or name_of(netloc) in self.allowed:
             return None
-        return f"Requests from pages of {origin[:100]!r} are not answered; whoever runs this can add --allowed_host."
+        return (
+            f"Requests from pages of {origin[:100]!r} are refused; whoever runs this can allow it with --allowed_host."
+        )
 
     def _ours(self, name: str) -> bool:
-        """An address needs no resolving, so nobody can rebind it."""
+        """Whether a name is this server's; any IP address passes, because without DNS nothing can be rebound."""
         if name in self.names:
             return True
         try:

@@ -1,4 +1,4 @@
-"""A name and a password for all visitors: sessions by cookie, wrong passwords answered ever more slowly."""
+"""One name and password for all visitors: sessions by cookie, and growing delays after wrong passwords."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from serve.app.fair_queue import Busy, Turns
 from serve.app.panels.templates import render
 
 log = logging.getLogger("serve")
-SESSIONS = 1000  # the oldest is forgotten
-FIRST_DELAY, LONGEST_DELAY = 0.25, 8.0  # seconds before a wrong password is answered; doubled with each
-ATTEMPTS = 10  # of one address that may wait
+SESSIONS = 1000  # with more, the oldest ends
+FIRST_DELAY, LONGEST_DELAY = 0.25, 8.0  # seconds before a wrong password is answered; each doubles it
+ATTEMPTS = 10  # how many of one address may wait
 
 
 class Login:
-    """Who is logged in.
+    """The sessions of visitors who are logged in.
 
     Args:
         user, password: of all visitors.
         port: goes into the cookie's name, since browsers share cookies between the ports of a host.
-        root_path: prefix under which a proxy shows the page.
+        root_path: path under which a proxy serves the page.
     """
 
     def __init__(self, user: str, password: str, port: int, root_path: str = "") -> None:
@@ -40,7 +40,7 @@ class Login:
         self.turns = Turns(ATTEMPTS)
 
     async def knows(self, request: HTTPConnection) -> bool:
-        """Whether a request comes with a session, or with the password itself (curl -u name:password)."""
+        """Whether a request has a session's cookie, or the password itself (curl -u name:password)."""
         if request.cookies.get(self.cookie) in self.tokens:
             return True
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
@@ -53,7 +53,7 @@ class Login:
         return await self.check(address(request), user, password)
 
     async def check(self, client: str, user: str, password: str) -> bool:
-        """Whether name and password are right; one attempt after another for each address."""
+        """Whether name and password are correct; attempts of one address are checked one after another."""
         try:
             async with self.turns.turn(client):
                 if same(user, self.user) & same(password, self.password):
@@ -68,7 +68,7 @@ class Login:
             return False
 
     def begin(self) -> str:
-        """A new session's token."""
+        """Start a session; returns its token."""
         token = secrets.token_urlsafe(32)
         self.tokens[token] = None
         if len(self.tokens) > SESSIONS:
@@ -76,7 +76,7 @@ class Login:
         return token
 
     def add_routes(self, app: FastAPI) -> None:
-        """The page that asks, the answer to it, and the way out, of this session alone."""
+        """Add the login page, its form, and the logout, which ends only one session."""
 
         @app.get("/login", include_in_schema=False)
         def ask() -> Response:
@@ -98,7 +98,7 @@ class Login:
 
         @app.get("/logout", include_in_schema=False)
         def refuse() -> Response:
-            """An image on a foreign page could ask for it."""
+            """Not by GET: an image on a foreign page could request it."""
             return JSONResponse({"detail": "Log out with POST."}, 405)
 
         @app.post("/logout", include_in_schema=False)
@@ -110,10 +110,10 @@ class Login:
 
 
 def same(found: str, expected: str) -> bool:
-    """Whether two strings are one, in a time that does not tell how much of them is."""
+    """Whether two strings are equal; the time does not reveal where they differ."""
     return hmac.compare_digest(found.encode(), expected.encode())
 
 
 def address(request: HTTPConnection) -> str:
-    """The client's address: by it, shares and delays are counted."""
+    """The client's address, by which limits and delays are counted."""
     return request.client.host if request.client else ""

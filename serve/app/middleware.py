@@ -1,7 +1,7 @@
-"""What the server answers at all: the routes that the page and gradio_client need, and bodies of a bounded size.
+"""Filters requests: lets through the routes that the page and gradio_client need, and bodies of a limited size.
 
-Gradio 6.31 has many more routes: it fetches addresses (`file=http...`, `proxy=`), stores screen recordings and deep
-links, and talks to Hugging Face. None of them is of use here.
+Gradio 6.31 has many more routes, which fetch URLs (`file=http...`, `proxy=`), store screen recordings and deep links,
+or talk to Hugging Face. The demo needs none of them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from serve.app.fair_queue import Busy, Turns
 from serve.app.hosts import Hosts
 from serve.app.login import Login, address
 
-# What Gradio's page asks for in any state, by its front end (templates/frontend/assets, index-*.js): `app_id` every two
-# seconds when the connection was lost, until it gets an answer and loads the page again; `reset` after `cancel`.
+# Everything that Gradio's front end requests (templates/frontend/assets, index-*.js): for example, `app_id` every two
+# seconds after a lost connection, until an answer makes it reload the page, and `reset` after `cancel`.
 PAGE = (
     r"|health|classify|openapi\.json|config/?|theme\.css|favicon\.ico|robots\.txt|manifest\.json|login/?|logout"
     r"|(?:static|assets|svelte)/.+|download/[\w.]+"
@@ -33,15 +33,15 @@ API = (
     r"info/?|upload|upload_progress|queue/(?:join|data|status)|call/(?:v2/)?classify(?:/\w*)?|file=(?!\w+:).+"
     r"|heartbeat/\w+|cancel|reset/?|app_id/?|user/?|login_check/?|theme\.css"
 )
-# An empty alternative is the page itself.
+# The empty alternative is the page itself.
 ROUTES = re.compile(rf"/(?:{PAGE}|gradio_api/(?:{API}))", re.ASCII)
 UPLOADS = {"/gradio_api/upload", "/classify"}
 OPEN = {"/health", "/login", "/logout", "/favicon.ico", "/robots.txt"}  # without a login
-ENVELOPE = 64_000  # bytes around a picture, and of what is none: multipart headers, JSON
-PATIENCE = 10  # times the limit
-REST = 3.0  # of a client with more to post, in times what the last POST took: so it has a quarter of the time at most
-STALLED_SECONDS, BODY_SECONDS = 30.0, 300.0  # without a byte; in all
-# The browser, too, goes nowhere else.
+ENVELOPE = 64_000  # bytes besides a picture: multipart headers, or a body of JSON
+PATIENCE = 10  # times the limit: so much is read and discarded, so that the client sees the refusal
+REST = 3.0  # pause of a client with more POSTs, as a multiple of the last one: so it gets a quarter of the time at most
+STALLED_SECONDS, BODY_SECONDS = 30.0, 300.0  # without a byte; for the whole body
+# The browser contacts no other site.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -55,18 +55,18 @@ HEADERS = {
 
 
 class RequestFilter:
-    """ASGI middleware: the first to see a request.
+    """ASGI middleware, the first to see a request.
 
-    The event loop divides its time among the requests that are there, so a client with many at once would get most of
-    it. Each client therefore has one POST to Gradio in work at a time; its others wait. POST /classify is not among
-    them: it costs far less, and waits in our own queues.
+    The event loop divides its time among all open requests, so a client with many at once would get most of it.
+    Therefore only one of each client's POSTs to Gradio runs at a time. POST /classify is exempt: it costs far less,
+    and waits in our own queues.
 
     Args:
-        app: gets what is left.
-        max_body: bytes that an upload may have.
+        app: receives the requests that pass.
+        max_body: largest upload in bytes.
         hosts: names of this server.
-        root_path: prefix that a proxy shows the page under; it may keep it in the requests, or take it away.
-        login: who is let in; None is everybody.
+        root_path: path under which a proxy serves the page; the proxy may keep it in requests or remove it.
+        login: checks visitors; None lets everybody in.
     """
 
     def __init__(self, app: ASGIApp, max_body: int, hosts: Hosts, root_path: str = "", login: Login | None = None):
@@ -102,7 +102,7 @@ class RequestFilter:
         if not ROUTES.fullmatch(path):
             if path.startswith("/gradio_api/call/"):
                 return JSONResponse({"detail": "There is no such endpoint; expected api_name=/classify."}, 404)
-            return PlainTextResponse("There is nothing here.\n", 404)
+            return PlainTextResponse("Not found.\n", 404)
         if self.login is None or path in OPEN or await self.login.knows(request):
             return None
         if path == "/":
@@ -111,17 +111,17 @@ class RequestFilter:
 
 
 def without_prefix(path: str, prefix: str) -> str:
-    """A path as the application knows it."""
+    """A path without the proxy's prefix, as the application knows it."""
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
         return path[len(prefix) :] or "/"
     return path
 
 
 def bounded(receive: Receive, limit: int, begin: Callable[[], Awaitable[None]]) -> Receive:
-    """Receive, until it is too much or takes too long: a length need not be declared, or true.
+    """Receive a body of limited size and duration; its declared length may be missing or wrong.
 
-    What follows is thrown away, within reason: who is still sending would not hear the refusal. The last part is handed
-    on when `begin` allows it, so that nobody's turn comes before his request is complete.
+    What exceeds the limit is discarded, up to PATIENCE times the limit, because a client that is still sending would
+    not see the refusal. The last part waits for `begin`, so that a client's turn starts when its request is complete.
     """
     seen, complete = 0, False
     until = time.monotonic() + BODY_SECONDS
@@ -149,15 +149,15 @@ def bounded(receive: Receive, limit: int, begin: Callable[[], Awaitable[None]]) 
 
 
 async def in_time(receive: Receive, until: float) -> Message:
-    """The next part of a body; raises an HTTPException where it stalls, or where all of it takes too long."""
+    """The next part of a body; raises an HTTPException if it stalls, or the whole body takes too long."""
     try:
         return await asyncio.wait_for(receive(), min(STALLED_SECONDS, max(until - time.monotonic(), 0)))
     except asyncio.TimeoutError:
-        raise HTTPException(408, "The request came too slowly.") from None
+        raise HTTPException(408, "The request arrived too slowly.") from None
 
 
 def with_policy(send: Send) -> Send:
-    """Send, with headers that bind the browser."""
+    """Send, with security headers for the browser."""
 
     async def send_with_policy(message: Message) -> None:
         if message["type"] == "http.response.start":

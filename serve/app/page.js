@@ -1,5 +1,5 @@
-// What Gradio's page does not do: tabs in the address and by arrow keys, Ctrl+V, alternative texts, and words for what
-// is refused.
+// What Gradio's page lacks: tabs in the URL and by arrow keys, Ctrl+V, alternative texts, and messages about refused
+// files and the camera.
 (() => {
   const MAX_BYTES = %MAX_BYTES%, MAX_TEXT = "%MAX_TEXT%", ACCEPTED = "%ACCEPTED%";
   const tabs = () => [...document.querySelectorAll('[role="tab"]')].filter(tab => tab.offsetParent);
@@ -28,15 +28,15 @@
   });
 
   const NO_CAMERA = {
-    NotAllowedError: 'The browser does not let this page use the camera. Allow it next to the address, or upload a picture.',
+    NotAllowedError: 'The browser does not let this page use the camera. Allow it in the address bar, or upload a picture.',
     NotFoundError: 'The browser found no camera. Upload a picture instead.',
-    NotReadableError: 'The camera cannot be used; another program may be using it.',
+    NotReadableError: 'The camera did not start; another program may be using it. Close that program, or upload a picture.',
   };
   const devices = navigator.mediaDevices, openCamera = devices?.getUserMedia?.bind(devices);
   if (openCamera) devices.getUserMedia = async wanted => {
     try {
       return await openCamera(wanted);
-    } catch (error) {  // of which Gradio says nothing
+    } catch (error) {  // Gradio shows nothing
       say(NO_CAMERA[error.name] ?? `The camera did not start (${error.name}). Upload a picture instead.`);
       throw error;
     }
@@ -45,7 +45,7 @@
   const tooLarge = file => file && file.size > MAX_BYTES;
   const refuse = (event, file) => {
     event.stopImmediatePropagation(); event.preventDefault();
-    say(`The file has ${(file.size / 1e6).toFixed(1)} MB; at most ${MAX_TEXT} MB are accepted.`);
+    say(`The file is ${(file.size / 1e6).toFixed(1)} MB; at most ${MAX_TEXT} MB are accepted.`);
   };
   document.addEventListener('change', event => {
     if (!event.target.matches?.('#picture input[type="file"]')) return;
@@ -71,7 +71,7 @@
     const file = [...event.clipboardData.files].find(file => file.type.startsWith('image/'));
     if (!file) return say('The clipboard holds no picture. Copy a picture, not its address or file name.');
     if (give(file)) return;
-    document.querySelector('#clear')?.click();  // where a picture is shown, nothing accepts another
+    document.querySelector('#clear')?.click();  // while a picture is shown, there is no input for another
     const until = Date.now() + 5000;
     const retry = setInterval(() => { if (give(file) || Date.now() > until) clearInterval(retry); }, 50);
   });
@@ -83,7 +83,7 @@
   });
   ready.observe(document, { childList: true, subtree: true });
 
-  // Gradio makes elements when they are first shown.
+  // Gradio creates elements only when they are first shown.
   const each = (selector, work) => document.querySelectorAll(selector).forEach(work);
   const set = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
   function complete() {
@@ -91,7 +91,7 @@
       place.dataset.set = '';
       place.textContent = location.origin + location.pathname.replace(/\/$/, '');
     });
-    // Named one by one, so that an iPhone converts its HEIC pictures to JPEG.
+    // Listed one by one, so that an iPhone converts its HEIC pictures to JPEG.
     each('#picture input[type="file"]', input => set(input, 'accept', ACCEPTED));
     each('#picture img', image => set(image, 'alt', 'the picture to classify'));
     each('#heat img', image => set(image, 'alt', 'Grad-CAM map over the picture'));

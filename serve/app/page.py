@@ -1,4 +1,4 @@
-"""The web page: try the model in one tab, read what is known of it in the other."""
+"""The web page: one tab to try the model, one for its card."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from serve.app.uploads.picture_input import ONLY_UPLOADS, is_upload, picture_inp
 from serve.app.uploads.pictures import FORMATS
 from serve.classifier import Classifier
 
-QUEUE = 512  # events that Gradio may hold; our own queues refuse earlier
+QUEUE = 512  # how many events Gradio may hold; our own queues refuse earlier
 SCRIPT = Path(__file__).with_name("page.js")
 
 
 def page(demo: Demo, downloads: Sequence[tuple[str, str]] = ()) -> gr.Blocks:
-    """The whole page.
+    """The page, with both tabs.
 
     Args:
-        demo: what it does.
-        downloads: files that the card offers, and what they are.
+        demo: answers.
+        downloads: names and descriptions of the files that the card offers.
     """
     card = demo.classifier.card
     parameters = sum(each.numel() for each in demo.classifier.trained.parameters())
@@ -41,7 +41,7 @@ def page(demo: Demo, downloads: Sequence[tuple[str, str]] = ()) -> gr.Blocks:
 
 
 def tell_what_is_missing(blocks: gr.Blocks) -> None:
-    """Tell a client that sends too little, or no upload; Gradio tells its own log, with a traceback."""
+    """Send an error to a client whose inputs are missing or no upload; Gradio would only log a traceback."""
     check_count = blocks.validate_inputs
 
     def validate_inputs(block_fn: Any, inputs: list[Any]) -> None:
@@ -53,11 +53,11 @@ def tell_what_is_missing(blocks: gr.Blocks) -> None:
         if any(isinstance(block, gr.Image) and not is_upload(sent) for block, sent in pairs):
             raise gr.Error(ONLY_UPLOADS, print_exception=False)
 
-    setattr(blocks, "validate_inputs", validate_inputs)  # noqa: B010  # of this page alone
+    setattr(blocks, "validate_inputs", validate_inputs)  # noqa: B010  # of this page only
 
 
 def script(limits: Limits) -> str:
-    """The page's own script, for its head."""
+    """The page's own script, as HTML for its head."""
     code = SCRIPT.read_text()
     for name, value in (
         ("MAX_BYTES", str(limits.bytes)),
@@ -69,7 +69,7 @@ def script(limits: Limits) -> str:
 
 
 def try_it(demo: Demo) -> None:
-    """The first tab."""
+    """The tab with picture, answer and Grad-CAM."""
     with gr.Row(equal_height=False, elem_classes="try-it"):
         with gr.Column(scale=5, min_width=300):
             picture = picture_input(
@@ -107,13 +107,13 @@ def try_it(demo: Demo) -> None:
 
 
 def legend(demo: Demo) -> str:
-    """What the map means, or why there is none."""
+    """HTML that says what the map means, or why there is none."""
     size, cells = demo.classifier.card["input_size"], demo.map_size
     return render("legend.html", cells=cells, size=size, offered=cells >= SMALLEST_MAP)
 
 
 def examples_gallery(model: Classifier) -> gr.Gallery | None:
-    """Test images, hits first."""
+    """The artifact's test images, as a gallery to click."""
     examples = model.examples()
     if not examples:
         return None
@@ -131,7 +131,7 @@ def examples_gallery(model: Classifier) -> gr.Gallery | None:
 
 
 def caption(entry: dict[str, Any]) -> str:
-    """What is below an example."""
+    """An example's caption."""
     if entry["label"] == entry["predicted"]:
         return f"✓\N{NO-BREAK SPACE}{entry['label']}"
     return f"✗\N{NO-BREAK SPACE}{entry['label']}, predicted as {entry['predicted']}"

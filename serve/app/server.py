@@ -29,22 +29,22 @@ from serve.app.uploads.store import UploadStore
 from serve.classifier import Classifier
 
 ICON = Path(__file__).with_name("favicon.svg")
-SESSIONS = 100  # visitors of whom Gradio remembers what was shown; its own 10,000 would take 400 MB
-EVENTS = 512  # that Gradio hands on at once: they wait in our own queues, where clients take turns
-POLL_SECONDS = 0.1  # of Gradio's queue for new events; its own 1 ms keeps 6 to 9% of a core busy for ever
-PROGRESS_SECONDS = 2.0  # the same for progress bars, of which there are none here; its own 10 ms cost 2.6% of a core
-GRACE = 3  # seconds for requests under way when the server is told to stop
+SESSIONS = 100  # visitors whose state Gradio keeps; its default of 10,000 would take 400 MB
+EVENTS = 512  # that Gradio runs at once: they wait in our own queues, where clients take turns
+POLL_SECONDS = 0.1  # of Gradio's queue for new events; its default of 1 ms always takes 6 to 9% of a core
+PROGRESS_SECONDS = 2.0  # the same for progress bars, which we do not use; its default of 10 ms takes 2.6% of a core
+GRACE = 3  # seconds for running requests to finish when the server stops
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who reaches the page, and how.
+    """Who may use the page, and how it is addressed.
 
     Attributes:
-        auth: name and password of all visitors, if they need them.
-        root_path: prefix under which a proxy shows the page, beginning with a slash; or nothing.
+        auth: name and password of all visitors; None for no login.
+        root_path: path under which a proxy serves the page, with a leading slash; empty without a proxy.
         allowed_hosts: names of the proxy.
-        downloads: whether visitors may take the model along.
+        downloads: whether visitors may download the model.
     """
 
     auth: tuple[str, str] | None = None
@@ -54,7 +54,7 @@ class Access:
 
 
 def application(classifier: Classifier, limits: Limits, access: Access, host: str, port: int) -> ASGIApp:
-    """Page, API and what guards them."""
+    """The page and the API, behind the request filter."""
     app = FastAPI(title="Image classifier", docs_url=None, redoc_url=None, lifespan=cleaning)
     demo = Demo(classifier, limits)
     api.add_routes(app, demo, UploadStore(Path(get_upload_folder()), limits))
@@ -64,7 +64,7 @@ def application(classifier: Classifier, limits: Limits, access: Access, host: st
     files = write_downloads(classifier, Path(tempfile.gettempdir()) / "downloads") if access.downloads else {}
     add_downloads(app, files)
     blocks = page(demo, described(files))
-    # Without this a mounted app lets clients name any file of this machine (gradio 6.31, _check_allowed).
+    # Without this, a mounted app lets clients name any file on this machine (gradio 6.31, _check_allowed).
     blocks.has_launched = True
     blocks.state_session_capacity = SESSIONS
     blocks._queue.max_thread_count = EVENTS
@@ -94,37 +94,37 @@ def application(classifier: Classifier, limits: Limits, access: Access, host: st
 
 
 class Server(uvicorn.Server):
-    """Hangs up when the time is over: an open page listens for ever, and uvicorn's own way out prints a traceback."""
+    """Closes connections after GRACE seconds: an open page never ends its own, and uvicorn would print a traceback."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; errors of that are reported once."""
+        """Listen; report a failure to accept connections only once."""
         asyncio.get_running_loop().set_exception_handler(say_once)
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let what is under way finish, then go."""
+        """Let running requests finish, for GRACE seconds at most."""
         asyncio.get_running_loop().call_later(GRACE, self.hang_up)
         await super().shutdown(sockets)
 
     def hang_up(self) -> None:
-        """Close every connection; its request sees that as the visitor's leaving."""
+        """Close every connection; its request ends as if the visitor had left."""
         for connection in list(self.server_state.connections):
             connection.transport.close()
 
 
 def serve(classifier: Classifier, limits: Limits, access: Access, listening: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM, then finish what is under way; uvicorn raises the signal again at the end."""
+    """Serve until SIGINT or SIGTERM, then let running requests finish; uvicorn raises the signal again at the end."""
     host, port = listening.getsockname()[:2]
     app = application(classifier, limits, access, host, port)
     BoundedProtocol.limit = allow_connections()
-    # Errors alone: a warning for each request that is no HTTP would let anybody fill the log.
+    # Errors only: with a warning for each request that is not HTTP, anybody could fill the log.
     config = uvicorn.Config(
         app,
         log_level="error",
         http=BoundedProtocol,
         ws="none",
         server_header=False,
-        # Else any local client could name another address, and so have many shares.
+        # Without a proxy, a client could claim other addresses here, and so get many shares.
         proxy_headers=bool(access.root_path or access.allowed_hosts),
     )
     address = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""The port, held before anything slow is done."""
+"""The port, taken before anything slow starts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from lightning_app.errors import UsageError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Hold the port before anything else is done.
+    """Take the port, so that nobody else can.
 
     Raises:
-        UsageError: somebody else has it, or the address is none of this machine's.
+        UsageError: the port is in use, or the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen()  # only now can nobody else: an address that is bound can be bound again
+        listening.listen()  # bind is not enough: until somebody listens, others can bind the address too
     except OSError as error:
         listening.close()
-        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port.") from error
+        raise UsageError(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host."
+        ) from error
     return listening

@@ -1,4 +1,4 @@
-"""The page's colours and fonts: those of the visitor's system, so that nothing is fetched from elsewhere."""
+"""The page's colours and fonts: the visitor's system fonts, so that the browser fetches none from elsewhere."""
 
 from __future__ import annotations
 

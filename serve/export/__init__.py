@@ -1,6 +1,6 @@
-"""How does a trained model go to other runtimes: safetensors, ONNX in fp32 and int8, torch.export, and a model card?
+"""How does a trained model get to other runtimes? As safetensors, ONNX in fp32 and int8, and torch.export.
 
-For users of `python -m lightning_app export`. Imports the classifier, and the sources that packing reads with.
+For users of `python -m lightning_app export`. Imports the classifier, and the sources that packing uses.
 """
 
 from serve.export.command import export

@@ -1,4 +1,4 @@
-"""export: the model as files that other runtimes load, and a model card for people."""
+"""export: the model as files for other runtimes, with a model card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.errors import ModelError
 from serve.export.images import LabelledImages, check_images
 from serve.export.model_card import model_card
 
-if TYPE_CHECKING:  # torch, which --help need not wait for
+if TYPE_CHECKING:  # torch, which would slow down --help
     from serve.classifier import Classifier
 
 ONNX, INT8, PT2, README = "model.onnx", "model.int8.onnx", "model.pt2", "README.md"
@@ -23,7 +23,7 @@ MAX_LOSS = 1.0  # percentage points of accuracy
 
 
 def export(args: list[str]) -> None:
-    """Write safetensors, JSON and README.md, and what else is asked for; nothing where answers are not as they were."""
+    """Write safetensors, JSON, README.md and the requested formats; nothing if an exported file's answers differ."""
     options = parse(args)
     check(options)
     from models.artifact import CARD, EXAMPLES, WEIGHTS
@@ -31,7 +31,7 @@ def export(args: list[str]) -> None:
 
     model = Classifier(options.model)
     runtimes = for_runtimes(model, options)
-    # Without the test images, which may be private, and what is said of them.
+    # Without the entries of the test images, which may be private and are not exported.
     card = {name: value for name, value in model.card.items() if name != EXAMPLES}
     files = {
         WEIGHTS: (options.model / WEIGHTS).read_bytes(),
@@ -42,32 +42,33 @@ def export(args: list[str]) -> None:
     with output("--to", options.to):
         options.to.mkdir(parents=True, exist_ok=True)
         for name in {ONNX, INT8, PT2} - runtimes.keys():
-            (options.to / name).unlink(missing_ok=True)  # of other weights
+            (options.to / name).unlink(missing_ok=True)  # from an earlier export, of other weights
         for name, content in files.items():
             replace_file(options.to / name, content)
     print(f"exported to {options.to}: {', '.join(sorted(files))}")
 
 
 def parse(args: list[str]) -> argparse.Namespace:
-    """The options of export."""
-    parser = argparse.ArgumentParser(prog="python -m lightning_app export", description="A model for other runtimes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_app export", description="Export a model for other runtimes."
+    )
     parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
-    parser.add_argument("--to", type=Path, required=True, help="folder to write")
-    parser.add_argument("--onnx", action="store_true", help="also ONNX, checked against torch")
-    parser.add_argument("--int8", action="store_true", help="also ONNX in int8, calibrated and measured on --images")
-    parser.add_argument("--pt2", action="store_true", help="also torch.export's format, checked against torch")
+    parser.add_argument("--to", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--onnx", action="store_true", help="also write ONNX, compared with torch")
+    parser.add_argument("--int8", action="store_true", help="also write int8 ONNX, calibrated and measured on --images")
+    parser.add_argument("--pt2", action="store_true", help="also write torch.export's format, compared with torch")
     parser.add_argument(
         "--images",
         type=Path,
-        help="to check with (default: the artifact's test images); for --int8 the data set of the training",
+        help="images to compare with torch on (default: the artifact's test images); for --int8, the training data set",
     )
-    parser.add_argument("--max_loss", type=float, default=MAX_LOSS, help="of int8, in points of accuracy (default: 1)")
-    parser.add_argument("--force", action="store_true", help="write int8 whatever it loses")
+    parser.add_argument("--max_loss", type=float, default=MAX_LOSS, help="for int8, in points of accuracy (default: 1)")
+    parser.add_argument("--force", action="store_true", help="write int8 whatever accuracy it loses")
     return parser.parse_args(args)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise a UsageError for options that do not go together."""
+    """Raise a UsageError for options that contradict each other."""
     if options.to.resolve() == options.model.resolve():
         raise UsageError(f"--to {options.to} is the model itself; choose another folder.")
     if options.int8 and options.images is None:
@@ -77,7 +78,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def for_runtimes(model: Classifier, options: argparse.Namespace) -> dict[str, bytes]:
-    """The files for other runtimes that are asked for, by name."""
+    """The requested files for other runtimes, by name."""
     if not (options.onnx or options.int8 or options.pt2):
         return {}
     files: dict[str, bytes] = {}
@@ -95,10 +96,10 @@ def for_runtimes(model: Classifier, options: argparse.Namespace) -> dict[str, by
 
 
 def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
-    """The pipeline as an ONNX file whose answers on these images are torch's.
+    """The pipeline as an ONNX file, compared with torch on these images.
 
     Raises:
-        ModelError: they are not.
+        ModelError: the answers differ.
     """
     import torch
 
@@ -112,7 +113,7 @@ def checked_onnx(model: Classifier, images: np.ndarray) -> bytes:
 
 
 def checked_pt2(model: Classifier, images: np.ndarray) -> bytes:
-    """The pipeline as torch.export's file whose answers on these images are the same."""
+    """The pipeline as torch.export's file, compared in the same way."""
     from serve.export.pt2 import load_pt2, pt2_bytes
     from serve.onnx_export import largest_difference
 
@@ -122,21 +123,21 @@ def checked_pt2(model: Classifier, images: np.ndarray) -> bytes:
 
 
 def check_difference(what: str, worst: float, count: int) -> None:
-    """Say how far answers differ from torch's; raise a ModelError where that is too far."""
+    """Print the largest difference from torch; raise a ModelError if it is above the tolerance."""
     from serve.onnx_export import TOLERANCE
 
     print(f"{what} against torch on {count} images: probabilities differ by {worst:.1e} at most")
-    if not worst <= TOLERANCE:  # nor is NaN
+    if not worst <= TOLERANCE:  # NaN fails too
         raise ModelError(
             f"the {what} answers differ by {worst:.1e} from torch's, more than {TOLERANCE:g}; not written."
         )
 
 
 def checked_int8(fp32: bytes, labelled: LabelledImages, options: argparse.Namespace) -> bytes:
-    """The pipeline in int8, which loses no more accuracy on the test images than it may.
+    """The pipeline in int8, compared with fp32 on the test images.
 
     Raises:
-        ModelError: it does.
+        ModelError: it loses more accuracy than --max_loss.
     """
     import torch
 
@@ -148,13 +149,13 @@ def checked_int8(fp32: bytes, labelled: LabelledImages, options: argparse.Namesp
     if not comparison.loss <= options.max_loss and not options.force:
         raise ModelError(
             f"int8 loses {comparison.loss:.2f} points of accuracy, more than --max_loss {options.max_loss:g}; "
-            "not written. --force writes it."
+            "not written. --force writes it anyway."
         )
     return int8
 
 
 def with_metadata(content: bytes, card: dict) -> bytes:
-    """An ONNX file that says what its outputs are: classes, sizes and the card, as JSON (metadata_props)."""
+    """Add classes, sizes and the card to an ONNX file, as JSON in its metadata_props."""
     import onnx
 
     model = onnx.load_from_string(content)

@@ -1,4 +1,4 @@
-"""Real images for an export: a few to check with, labelled ones to calibrate and to measure with."""
+"""Real images for an export: a few to compare on, labelled ones to calibrate and measure int8."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datamodules.sources.folder import ImageFolder
 from serve.label.command import decode
 from serve.label.inputs import contents, part_of
 
-if TYPE_CHECKING:  # torch, which --help need not wait for
+if TYPE_CHECKING:  # torch, which would slow down --help
     from serve.classifier import Classifier
 
 CHECKED = 64  # images, unless there are fewer
@@ -33,9 +33,9 @@ def check_images(model: Classifier, folder: Path | None) -> np.ndarray:
     found = [(path, decode(content, model.stored_size)) for path, content in islice(files, CHECKED)]
     for path, image in found:
         if isinstance(image, Exception):
-            raise DataError(f"cannot check with {path} ({image}).")
+            raise DataError(f"cannot compare with torch on {path} ({image}); name other --images.")
     if not found:
-        raise DataError("the artifact came without test images to check ONNX with; name some with --images.")
+        raise DataError("the artifact contains no test images to compare with torch on; name some with --images.")
     return np.stack([image for _, image in found if isinstance(image, np.ndarray)])
 
 
@@ -44,7 +44,7 @@ class LabelledImages:
 
     Args:
         root: the data set, with train/<class>/*, test/<class>/* and perhaps val/.
-        model: whose classes they have.
+        model: its classes include the data set's.
 
     Raises:
         DataError: it has no test images, or classes that the model does not know.
@@ -60,7 +60,7 @@ class LabelledImages:
         self.calibration = names["val"] or names["train"]
         if not self.test or not self.calibration:
             raise DataError(
-                f"{root} needs images in test/<class>/ to measure with, and in val/ or train/ to calibrate."
+                f"{root} needs images in test/<class>/ to measure on, and in val/ or train/ to calibrate with."
             )
 
     def to_calibrate(self, count: int) -> np.ndarray:

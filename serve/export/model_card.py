@@ -1,4 +1,4 @@
-"""A model card in the manner of Hugging Face: YAML for machines, then Markdown, all from the artifact."""
+"""A model card in Hugging Face's format: YAML for machines, then Markdown, all from the artifact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.card_text import LIMITS, METRICS, data_name, loading_code, preparatio
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 LOAD_ONNX = """\
     import numpy, onnxruntime, PIL.Image, PIL.ImageOps
-    picture = PIL.ImageOps.exif_transpose(PIL.Image.open("picture.jpg")).convert("RGBA")   # of 8 bits a channel
+    picture = PIL.ImageOps.exif_transpose(PIL.Image.open("picture.jpg")).convert("RGBA")   # 8 bits per channel
     picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     stored = PIL.ImageOps.fit(picture, ({stored}, {stored}), PIL.Image.Resampling.BILINEAR)
     images = numpy.asarray(stored).transpose(2, 0, 1)[None]   # uint8 [n, 3, {stored}, {stored}], any n
@@ -26,13 +26,13 @@ def model_card(card: dict[str, Any], runtimes: Sequence[str] = ()) -> str:
 
     Args:
         card: the artifact's model.json.
-        runtimes: files for other runtimes beside it: model.onnx and so on.
+        runtimes: names of the exported files for other runtimes, such as model.onnx.
     """
     onnx = next((name for name in ("model.onnx", "model.int8.onnx") if name in runtimes), None)
     parts = [
         f"# {heading(card)}",
         f"{card['backbone']}, {origin(card)}, for {len(card['classes'])} classes: {', '.join(card['classes'])}.",
-        "## Measured\n\n" + metrics_table(card),
+        "## Results\n\n" + metrics_table(card),
         uncertain(card),
         "## Use\n\n" + indented(loading_code(card)),
         f"Resizing and normalisation are inside `{onnx}`:\n\n" + LOAD_ONNX.format(stored=card["stored_size"], file=onnx)
@@ -46,13 +46,12 @@ def model_card(card: dict[str, Any], runtimes: Sequence[str] = ()) -> str:
 
 
 def heading(card: dict[str, Any]) -> str:
-    """Backbone and data."""
     data = data_name(card)
     return f"{card['backbone']} on {data}" if data else card["backbone"]
 
 
 def origin(card: dict[str, Any]) -> str:
-    """What its training began with, as far as that is recorded."""
+    """How the weights were initialised, as far as that is recorded."""
     weights = card.get("provenance", {}).get("initial_weights")
     if weights is None:
         return "trained"
@@ -62,12 +61,12 @@ def origin(card: dict[str, Any]) -> str:
 
 
 def indented(code: str) -> str:
-    """A block of code in Markdown."""
+    """Code as a Markdown block."""
     return "\n".join(f"    {line}" for line in code.splitlines())
 
 
 def front_matter(card: dict[str, Any], runtimes: Sequence[str]) -> str:
-    """What the Hub reads (https://huggingface.co/docs/hub/model-cards)."""
+    """The YAML that the Hub reads (https://huggingface.co/docs/hub/model-cards)."""
     data, provenance = data_name(card) or "unknown", card.get("provenance", {})
     metrics = card.get("metrics", {})
     measured = [
@@ -87,7 +86,7 @@ def front_matter(card: dict[str, Any], runtimes: Sequence[str]) -> str:
         "license": card.get("license") or "unknown",
         "library_name": "pytorch",
         "pipeline_tag": "image-classification",
-        # A name on the Hub, which torchvision's weights have none of.
+        # Only a name on the Hub; torchvision's weights have none.
         **({"base_model": base} if base and "/" in str(base) and HUB_NAME.fullmatch(str(base)) else {}),
         "datasets": [data],
         "tags": ["image-classification", card["backbone"], "safetensors", *formats],
@@ -99,13 +98,13 @@ def front_matter(card: dict[str, Any], runtimes: Sequence[str]) -> str:
 
 
 def hyperparameters(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What of the training is recorded."""
+    """The recorded hyperparameters of the training."""
     names = ("epochs", "steps", "batch_size", "lr", "optimizer", "precision", "world_size", "initial_weights")
     return {name: provenance[name] for name in names if provenance.get(name) is not None}
 
 
 def metrics_table(card: dict[str, Any]) -> str:
-    """Splits as columns."""
+    """Metrics as rows, splits as columns."""
     counts = card.get("confusion", {})
     splits = [split for split in ("test", "val") if f"{split}/acc" in card.get("metrics", {}) and split in counts]
     head = f"| | {' | '.join(splits)} |\n| --- |{' --- |' * len(splits)}\n"
@@ -119,6 +118,6 @@ def metrics_table(card: dict[str, Any]) -> str:
 
 
 def facts(provenance: dict[str, Any]) -> str:
-    """Names and values."""
+    """A Markdown table of names and values."""
     rows = [f"| {name.replace('_', ' ')} | {value} |" for name, value in provenance.items() if value is not None]
     return "| | |\n| --- | --- |\n" + "\n".join(rows)

@@ -16,13 +16,13 @@ def pt2_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
     """The pipeline as a .pt2 file: uint8 [n, 3, S, S] to float [n, C], for any n.
 
     Raises:
-        ModelError: torch cannot follow the backbone.
+        ModelError: torch cannot export the backbone.
     """
-    example = torch.zeros(2, 3, stored_size, stored_size, dtype=torch.uint8)  # of two: torch.export fixes sizes of one
+    example = torch.zeros(2, 3, stored_size, stored_size, dtype=torch.uint8)  # two: torch.export fixes a size of one
     file = io.BytesIO()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch.export about its own insides
+            warnings.simplefilter("ignore")  # torch.export warns about its own internals
             program = torch.export.export(pipeline, (example,), dynamic_shapes=({0: torch.export.Dim("n")},))
             torch.export.save(program, file)
     except (RuntimeError, ValueError) as error:
@@ -31,5 +31,5 @@ def pt2_bytes(pipeline: nn.Module, stored_size: int) -> bytes:
 
 
 def load_pt2(content: bytes) -> nn.Module:
-    """What a .pt2 file holds, to be called."""
+    """The callable module in a .pt2 file."""
     return torch.export.load(io.BytesIO(content)).module()

@@ -1,8 +1,8 @@
-"""int8 by ONNX Runtime's static quantisation: weights and activations, scales per channel of a convolution.
+"""int8 by ONNX Runtime's static quantisation: 7-bit weights and 8-bit activations, one scale per channel.
 
-Per tensor, MobileNetV2 lost 19.4 points of accuracy on 2,000 test images of CIFAR-10 (0.8975 to 0.7040); per channel
-0.5. On a CPU with AVX2 but without VNNI, per channel lost 4.2 on all 10,000 (0.8457 to 0.8038), because sums of
-products of 8 by 8 bits saturate there; with weights of 7 bits it lost 0.4 (0.8415), at the same speed.
+On 2,000 test images of CIFAR-10, MobileNetV2 lost 19.4 points of accuracy with one scale per tensor (0.8975 to 0.7040),
+and 0.5 with one per channel. On a CPU with AVX2 but without VNNI, sums of 8-bit products saturate: there, on all 10,000
+images, 8-bit weights lost 4.2 points (0.8457 to 0.8038) and 7-bit weights 0.4 (0.8415), at the same speed.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from serve.onnx_export import EXTRA, IMAGES, PROBABILITIES, session
 
 CALIBRATED = 256  # images
 BATCH = 32
-ROUNDS = 30  # of the latency of one picture
+ROUNDS = 30  # measurements of the latency of one picture
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """int8 beside fp32.
+    """int8 compared with fp32; in each pair, fp32 comes first.
 
     Attributes:
-        images: that were predicted.
-        correct: how many predictions of each were correct, fp32 first.
-        megabytes: of each file.
-        milliseconds: of one picture, the median; measured in turn.
+        images: number of test images.
+        correct: number of correct predictions.
+        megabytes: size of the file.
+        milliseconds: median latency of one picture, measured alternating.
     """
 
     images: int
@@ -44,24 +44,24 @@ class Comparison:
 
     @property
     def loss(self) -> float:
-        """Of accuracy, in percentage points."""
+        """Lost accuracy in percentage points."""
         return 100 * (self.correct[0] - self.correct[1]) / self.images
 
     def __str__(self) -> str:
         fp32, int8 = (count / self.images for count in self.correct)
         return (
-            f"int8 beside fp32 on {self.images:,} test images: accuracy {int8:.4f} beside {fp32:.4f} "
-            f"({-self.loss:+.2f} points); {self.megabytes[1]:.1f} MB beside {self.megabytes[0]:.1f}; one picture "
-            f"{self.milliseconds[1]:.2f} ms beside {self.milliseconds[0]:.2f} (median of {ROUNDS}, on this machine)"
+            f"int8 against fp32 on {self.images:,} test images: accuracy {int8:.4f} against {fp32:.4f} "
+            f"({-self.loss:+.2f} points); {self.megabytes[1]:.1f} MB against {self.megabytes[0]:.1f}; one picture "
+            f"{self.milliseconds[1]:.2f} ms against {self.milliseconds[0]:.2f} (median of {ROUNDS}, on this machine)"
         )
 
 
 def quantized(content: bytes, images: np.ndarray) -> bytes:
-    """An ONNX pipeline in int8.
+    """Quantise an ONNX pipeline to int8.
 
     Args:
         content: the pipeline in fp32.
-        images: to calibrate the activations' scales with, uint8 [n, 3, S, S].
+        images: uint8 [n, 3, S, S], to calibrate the scales of the activations.
 
     Raises:
         ModelError: onnx or onnxruntime is missing.
@@ -70,7 +70,7 @@ def quantized(content: bytes, images: np.ndarray) -> bytes:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise ModelError(f"int8 needs more packages ({error}): {EXTRA}.") from error
+        raise ModelError(f"int8 needs more packages ({error}); install them with {EXTRA}.") from error
     logging.getLogger().addFilter(lambda record: "pre-processing" not in record.getMessage())
     with tempfile.TemporaryDirectory() as folder:
         fp32, prepared, int8 = (Path(folder) / f"{name}.onnx" for name in ("fp32", "prepared", "int8"))
@@ -82,7 +82,7 @@ def quantized(content: bytes, images: np.ndarray) -> bytes:
             Batches(images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=True,  # 7 bits, so that no CPU saturates
+            reduce_range=True,  # 7-bit weights, so that sums saturate on no CPU
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=outside_network(prepared),
@@ -91,7 +91,7 @@ def quantized(content: bytes, images: np.ndarray) -> bytes:
 
 
 class Batches:
-    """A calibration data reader (onnxruntime.quantization.CalibrationDataReader, by its methods)."""
+    """A calibration data reader, with the methods of onnxruntime.quantization.CalibrationDataReader."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.batches = iter([images[start : start + BATCH] for start in range(0, len(images), BATCH)])
@@ -103,7 +103,7 @@ class Batches:
 
 
 def outside_network(path: Path) -> list[str]:
-    """Nodes before the first convolution, which scale pixels, and the softmax: 256 probabilities would be too few."""
+    """Nodes to leave in fp32: the pixel scaling before the first convolution, and the softmax, which 8 bits coarsen."""
     import onnx
 
     nodes = onnx.load(path).graph.node
@@ -117,7 +117,7 @@ def compare(fp32: bytes, int8: bytes, batches: Iterable[tuple[np.ndarray, np.nda
     Args:
         fp32, int8: ONNX files.
         batches: stored images, uint8 [n, 3, S, S], with labels, int [n].
-        threads: of one run.
+        threads: of each run.
     """
     sessions = [session(content, threads) for content in (fp32, int8)]
     images, correct, one = 0, [0, 0], None
@@ -139,5 +139,5 @@ def compare(fp32: bytes, int8: bytes, batches: Iterable[tuple[np.ndarray, np.nda
 
 
 def run(session: Any, stored: np.ndarray) -> np.ndarray:
-    """Probabilities, float [n, C]."""
+    """Stored images, uint8 [n, 3, S, S], to probabilities, float [n, C]."""
     return session.run([PROBABILITIES], {IMAGES: stored})[0]

@@ -1,6 +1,6 @@
-"""Which classes does a trained model see in these files: a table with a row for each.
+"""Which class does a trained model predict for each of these files? A table with a row per file.
 
-For users of `python -m lightning_app label`. Imports the classifier, and the sources that packing reads with.
+For users of `python -m lightning_app label`. Imports the classifier, and the sources that packing uses.
 """
 
 from serve.label.command import label

@@ -1,4 +1,4 @@
-"""label: an artifact's predictions for folders, archives and files, as CSV or JSON lines."""
+"""label: an artifact's predictions for folders, archives and files, as CSV or JSON Lines."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from models.errors import ModelError
 from serve.label.inputs import Content, Part, contents, left_out, parts_of, paths_of, without
 from serve.label.table import WRITERS, Answer, partial_of, rows_done
 
-if TYPE_CHECKING:  # torch, which --help need not wait for
+if TYPE_CHECKING:  # torch, which would slow down --help
     from serve.classifier import Classifier
 
 BATCH = 64
-MANY = 2000  # images from which on going over to ONNX Runtime pays
-UNREADABLE = 1  # exit code where a file could not be read; 2 is for wrong usage
+MANY = 2000  # from this many images, exporting to ONNX Runtime pays off
+UNREADABLE = 1  # exit code if a file could not be read; 2 is for wrong usage
 
 
 def label(args: list[str]) -> None:
-    """Label what was asked for.
+    """Run the command.
 
-    Exits with 1 where a file could not be read, and with 128 + the signal where it was told to stop: what was done by
-    then stays beside the table's place, for --resume.
+    Exits with 1 if a file could not be read, and with 128 + the signal's number if a signal stopped it; the
+    partial table then stays, for --resume.
     """
     options = parse(args)
     check(options)
@@ -48,7 +48,7 @@ def label(args: list[str]) -> None:
         for answer in write_rows(options, file, without(parts, before), len(paths) - done, stopped):
             done, bad = done + 1, bad + isinstance(answer, Exception)
     if done < len(paths):
-        print(f"stopped: {done} of {len(paths)} rows are in {partial_of(options.to)}; --resume goes on with them")
+        print(f"stopped: {done} of {len(paths)} rows are in {partial_of(options.to)}; --resume continues")
         sys.exit(128 + stopped[0])
     with output("--to", options.to):
         os.replace(partial_of(options.to), options.to)
@@ -60,30 +60,29 @@ def label(args: list[str]) -> None:
 
 
 def parse(args: list[str]) -> argparse.Namespace:
-    """The options of label."""
     parser = argparse.ArgumentParser(
-        prog="python -m lightning_app label", description="A trained model's predictions for images, as a table."
+        prog="python -m lightning_app label", description="Write a trained model's predictions for images to a table."
     )
     parser.add_argument("inputs", nargs="+", help="images, folders, .zip or .tar(.gz) archives, .txt with paths, or -")
     parser.add_argument("--model", type=Path, required=True, help="the artifact: runs/<name>/<version>/model")
-    parser.add_argument("--to", type=Path, default=Path("labels.csv"), help="a .csv or .jsonl (default: labels.csv)")
-    parser.add_argument("--batch_size", type=int, default=BATCH, help=f"(default: {BATCH})")
-    parser.add_argument("--force", action="store_true", help="overwrite a table that is there")
-    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    parser.add_argument("--to", type=Path, default=Path("labels.csv"), help=".csv or .jsonl file (default: labels.csv)")
+    parser.add_argument("--batch_size", type=int, default=BATCH, help=f"images per batch (default: {BATCH})")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing table")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     return parser.parse_args(args)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise an error for what is wrong with the options, before anything slow."""
+    """Raise an error for wrong options, before anything slow starts."""
     if options.to.suffix not in WRITERS:
-        raise UsageError(f"--to {options.to} ends in none of {', '.join(WRITERS)}; the ending chooses the format.")
+        raise UsageError(f"--to {options.to} has an unknown suffix; expected {' or '.join(WRITERS)}.")
     if options.batch_size < 1:
         raise UsageError(f"--batch_size is {options.batch_size}; expected 1 or more.")
     if options.to.exists() and not options.force:
-        raise UsageError(f"--to {options.to} is there already; --force overwrites it.")
+        raise UsageError(f"--to {options.to} already exists; --force overwrites it.")
     if partial_of(options.to).exists() and not (options.force or options.resume):
         raise UsageError(
-            f"{partial_of(options.to)} is of an interrupted run; --resume goes on with it, --force begins again."
+            f"{partial_of(options.to)} is from an interrupted run; --resume continues it, --force starts again."
         )
     if not options.to.parent.is_dir():
         raise UsageError(f"--to {options.to} cannot be written (No such file or directory); choose another.")
@@ -93,7 +92,7 @@ def check(options: argparse.Namespace) -> None:
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collect the signals that ask to stop (Ctrl-C, SIGTERM); a second one ends the program where it is."""
+    """Collect the signals that ask to stop (Ctrl-C, SIGTERM); a second one kills the program."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -113,7 +112,7 @@ def stop_requests() -> Iterator[list[int]]:
 
 @contextmanager
 def partial_table(options: argparse.Namespace) -> Iterator[TextIO]:
-    """Where the rows go; an error deletes them, unless they go on from earlier ones."""
+    """Open the partial table; an error deletes it, unless it continues an earlier run."""
     partial = partial_of(options.to)
     try:
         with open(partial, "a" if options.resume else "w", newline="", encoding="utf-8") as file:
@@ -127,7 +126,7 @@ def partial_table(options: argparse.Namespace) -> Iterator[TextIO]:
 def write_rows(
     options: argparse.Namespace, file: TextIO, parts: list[Part], total: int, stopped: list[int]
 ) -> Iterator[Answer]:
-    """Write a row for each file, and say what is in it; ends early where a signal asks for that."""
+    """Write a row for each file and yield its answer, until all are done or a signal arrives."""
     from serve.classifier import Classifier
 
     model = Classifier(options.model)
@@ -147,7 +146,7 @@ def write_rows(
 def predictions(
     model: Classifier, files: Iterator[tuple[str, Content]], batch_size: int
 ) -> Iterator[list[tuple[str, Answer]]]:
-    """Predict in batches; Pillow lets go of the interpreter lock while it decodes, so threads are enough."""
+    """Predict in batches; threads decode in parallel, because Pillow releases the GIL."""
     with ThreadPoolExecutor() as pool:
         while batch := list(islice(files, batch_size)):
             decoded = list(pool.map(lambda member: decode(member[1], model.stored_size), batch))
@@ -160,7 +159,7 @@ def predictions(
 
 
 def decode(content: Content, size: int) -> np.ndarray | Exception:
-    """A stored image, or why there is none."""
+    """A stored image, uint8 [3, S, S], or the error that prevents it."""
     if isinstance(content, Exception):
         return content
     try:

@@ -1,4 +1,4 @@
-"""What is to be labelled: files, folders, archives and lists of paths, in a fixed order."""
+"""The images to label: files, folders, archives and lists of paths, in a fixed order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Content = bytes | Exception
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that was named: a file, a folder or an archive.
+    """One input: a file, a folder or an archive.
 
     Attributes:
-        files: where to read.
-        images: what; those that nobody here can read have their `problem` set.
-        prefix: before a name, it makes the path that is written.
-        left_out: how many other files are there, by the reason.
+        files: reads the input.
+        images: its images; those of an unsupported format have `problem` set.
+        prefix: with it, an image's name becomes its path in the table.
+        left_out: number of other files, by reason.
     """
 
     files: Files
@@ -36,35 +36,35 @@ class Part:
 
 
 def parts_of(inputs: Iterable[str]) -> list[Part]:
-    """Everything that is named, lists included.
+    """All inputs, with lists expanded.
 
     Raises:
-        DataError: nothing there, or a folder or archive without an image.
+        DataError: an input does not exist, or a folder or archive contains no image.
     """
     return [part_of(Path(path)) for each in inputs for path in named_by(each)]
 
 
 def named_by(given: str) -> list[str]:
-    """One path, or those in a list: a line each, or separated by NUL bytes as `find -print0` writes them."""
+    """The path itself, or the paths in a list: one per line, or separated by NUL bytes like those of `find -print0`."""
     if given != STDIN and not (given.lower().endswith(LISTS) and Path(given).is_file()):
         return [given]
     content = sys.stdin.buffer.read() if given == STDIN else Path(given).read_bytes()
     separator = b"\0" if b"\0" in content else b"\n"
     paths = [line.strip(b"\r\n").decode("utf-8", "surrogateescape") for line in content.split(separator)]
     if not any(paths):
-        raise DataError(f"no paths in {'standard input' if given == STDIN else given}; expected one a line.")
+        raise DataError(f"no paths in {'standard input' if given == STDIN else given}; expected one per line.")
     return [path for path in paths if path]
 
 
 def part_of(path: Path) -> Part:
-    """What is to be read below a path."""
+    """The images of one path."""
     if not path.exists():
         raise DataError(
-            f"there is no {path}; expected an image, a folder, or a {ARCHIVES} archive of images; or a .txt with "
-            "a path in each line; or - for such lines from standard input."
+            f"there is no {path}; expected an image, a folder, or a {ARCHIVES} archive of images; a .txt with "
+            "one path per line; or - for such lines from standard input."
         )
     if not path.is_dir() and not path.is_file():
-        raise DataError(f"{path} is no regular file; expected an image, a folder or an archive.")
+        raise DataError(f"{path} is not a regular file; expected an image, a folder or an archive.")
     if path.is_file() and not names_an_archive(path):
         return Part(Directory(path.parent), [Entry(path.name)], path.as_posix().removesuffix(path.name))
     files = open_files(path)
@@ -78,7 +78,7 @@ def part_of(path: Path) -> Part:
 
 
 def as_image(entry: Entry) -> Entry | None:
-    """The entry where it is that of a picture; of one of a kind that is not read here, with that as its problem."""
+    """The entry of an image, with `problem` set if its format is not supported; None for any other file."""
     if is_image(entry.name):
         return entry
     if os.path.splitext(entry.name)[1].lower() in UNSUPPORTED:
@@ -87,12 +87,12 @@ def as_image(entry: Entry) -> Entry | None:
 
 
 def paths_of(parts: Iterable[Part]) -> list[str]:
-    """What the rows are called."""
+    """The paths in the table, one per image."""
     return [displayable(part.prefix + image.name) for part in parts for image in part.images]
 
 
 def without(parts: Iterable[Part], done: Iterable[str]) -> list[Part]:
-    """What is left of the parts when some paths are done."""
+    """The parts without the images whose paths are done."""
     counts, left = Counter(done), []
     for part in parts:
         images = []
@@ -107,27 +107,27 @@ def without(parts: Iterable[Part], done: Iterable[str]) -> list[Part]:
 
 
 def left_out(parts: Iterable[Part]) -> str:
-    """A sentence about the files that are no images, or nothing."""
+    """A sentence about the files that are not images; empty if there are none."""
     total = sum((part.left_out for part in parts), Counter[str]())
     kinds = ", ".join(f"{count} {what}" for what, count in total.most_common(8))
     return f"left out {total.total()} files: {kinds}" if total else ""
 
 
 def contents(part: Part) -> Iterator[tuple[str, Content]]:
-    """Path and bytes of every file; an error in place of those that cannot be had."""
+    """Each image's path and bytes, or the error that prevents reading it."""
     yield from ((part.prefix + entry.name, OSError(entry.problem)) for entry in part.images if entry.problem)
     left = {entry.name: None for entry in part.images if not entry.problem}
     try:
         for name, load in part.files.loads(list(left)):
             del left[name]
             yield part.prefix + name, content(load)
-    except DataError as error:  # what lies behind the damage in a .tar cannot be reached
+    except DataError as error:  # what follows the damage in a .tar cannot be read
         yield from ((part.prefix + name, error) for name in left)
 
 
 def content(load: Load) -> Content:
-    """The bytes of a file, or why there are none."""
+    """The bytes of a file, or the error that prevents reading it."""
     try:
         return load()
-    except Exception as error:  # of each kind of archive another
+    except Exception as error:  # each kind of archive raises its own
         return error

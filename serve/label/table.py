@@ -1,4 +1,4 @@
-"""The table of labels, as CSV or JSON lines; what an interrupted run has written can be gone on with."""
+"""The table of labels, as CSV or JSON Lines, which --resume can continue after an interruption."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ from datamodules.sources.naming import displayable
 from lightning_app.errors import UsageError
 from serve.error_text import reason
 
-if TYPE_CHECKING:  # torch, which --help need not wait for
+if TYPE_CHECKING:  # torch, which would slow down --help
     from serve.classifier import Prediction
 
 Answer = Union["Prediction", Exception]
 Write = Callable[[str, Answer], None]
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a cell that a spreadsheet would run
 
 
 def partial_of(path: Path) -> Path:
-    """Where the rows stand until the table is complete."""
+    """The file that contains the rows until the table is complete."""
     return path.with_name(f"{path.name}.partial")
 
 
 def cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not run, by an apostrophe (OWASP, CSV injection)."""
+    """Text with an apostrophe before it if a spreadsheet would run it as a formula (OWASP, CSV injection)."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def header(classes: list[str]) -> list[str]:
-    """The columns of a CSV."""
     return ["path", "label", "confidence", "uncertain", "error", *(f"p({name})" for name in classes)]
 
 
 def csv_writer(file: TextIO, classes: list[str]) -> Write:
-    """Columns path, label, confidence, uncertain, error, and one for each class, as p(class)."""
+    """Columns: path, label, confidence, uncertain, error, and p(class) for each class."""
     writer = csv.writer(file)
     if file.tell() == 0:
         writer.writerow(header(classes))
@@ -56,7 +55,7 @@ def csv_writer(file: TextIO, classes: list[str]) -> Write:
 
 
 def jsonl_writer(file: TextIO, classes: list[str]) -> Write:
-    """One object a line: path, label, confidence, uncertain, error, probabilities by class."""
+    """One object per line: path, label, confidence, uncertain, error, probabilities by class."""
 
     def write(path: str, answer: Answer) -> None:
         row: dict[str, object] = dict.fromkeys(("path", "label", "confidence", "uncertain", "error", "probabilities"))
@@ -75,20 +74,20 @@ WRITERS = {".csv": csv_writer, ".jsonl": jsonl_writer}
 
 
 def rows_done(partial: Path, paths: list[str]) -> tuple[list[str], int]:
-    """Go on with what an interrupted run has written; a row that was cut short is removed.
+    """Find the rows that an interrupted run has written, and remove an incomplete last one.
 
     Args:
-        partial: its file.
-        paths: what is to be labelled.
+        partial: the run's partial table.
+        paths: of all images to label.
 
     Returns:
-        The paths that are done, and how many of these are errors.
+        The paths that are done, and the number of errors among them.
 
     Raises:
-        UsageError: there is no such file, or it has rows of other inputs.
+        UsageError: the file does not exist, or has rows of other inputs.
     """
     if not partial.exists():
-        raise UsageError(f"--resume: there is no {partial}; leave out --resume to begin.")
+        raise UsageError(f"--resume: there is no {partial}; leave out --resume to start.")
     content = partial.read_bytes()
     content = content[: content.rfind(b"\n") + 1]
     text = content.decode("utf-8", "replace")

@@ -13,7 +13,7 @@ from demo_server import running
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-TALLEST = 1800  # pixels of a picture: the card goes on with where the model comes from
+TALLEST = 1800  # pixels of a picture: the rest of the card is about the origin of the model
 DESKTOP, PHONE = {"width": 1120, "height": 900}, {"width": 390, "height": 844}
 EXAMPLES = {"light": 1, "dark": 3, "phone": 1}  # of the gallery: one that is certain, and one that may not be
 

@@ -114,7 +114,7 @@ def test_without_onnx_runtime_torch_answers(
         return imported(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "by torch, layer by layer (ONNX Runtime is not installed" in why_torch_answers(artifact, caplog)
+    assert "inference with torch (ONNX Runtime is not installed" in why_torch_answers(artifact, caplog)
 
 
 def why_torch_answers(artifact: Path, caplog: pytest.LogCaptureFixture) -> str:
@@ -142,7 +142,7 @@ def test_where_onnx_runtime_fails_torch_answers(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Failing)
     monkeypatch.setattr(serve.classifier, "cached_onnx_bytes", lambda *_: b"whatever is exported")
-    assert "by torch, layer by layer (ONNX Runtime" in why_torch_answers(artifact, caplog)
+    assert "inference with torch (ONNX Runtime" in why_torch_answers(artifact, caplog)
 
 
 def test_an_artifact_that_does_not_say_how_pictures_are_stored_is_refused(artifact: Path, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_answering_needs_neither_lightning_nor_the_program_nor_gradio(artifact: 
 
 
 def test_a_network_that_cannot_take_its_input_size_is_refused_at_the_start(artifact: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"the vit_b_16 of .* cannot take 128 x 128 pixels"):
+    with pytest.raises(ModelError, match=r"the vit_b_16 of .* cannot process 128 x 128 pixels"):
         Classifier(write_artifact(tmp_path / "model", backbone="vit_b_16"))
 
 

@@ -135,7 +135,7 @@ def test_the_card_is_one_of_hugging_faces_filled_from_the_run(artifact: Path, tm
     [result] = content["model-index"][0]["results"]
     assert result["dataset"] == {"name": "toys", "type": "toys-0123"}
     assert {"type": "accuracy", "name": "test accuracy", "value": 0.5} in result["metrics"]
-    for said in ("| accuracy | 0.5000 | 0.6250 |", "confidence of 90.00%", "2026-11-24", *CLASSES):
+    for said in ("| accuracy | 0.5000 | 0.6250 |", "confidence below 90.00%", "2026-11-24", *CLASSES):
         assert said in text
 
 
@@ -203,7 +203,7 @@ def test_int8_is_measured_beside_fp32_and_refused_where_it_loses_too_much(
 
     assert export(plain, tmp_path / "out", *options, "--max_loss", "-200", "--force") == 0
     said = capsys.readouterr().out
-    assert re.search(rf"int8 beside fp32 on \d+ test images: accuracy [\d.]+ beside {accuracy:.4f} \(", said)
+    assert re.search(rf"int8 against fp32 on \d+ test images: accuracy [\d.]+ against {accuracy:.4f} \(", said)
     fp32, int8 = (tmp_path / "out/model.onnx").read_bytes(), (tmp_path / "out/model.int8.onnx").read_bytes()
     assert len(int8) < 0.4 * len(fp32)
     assert largest_weight(int8) == 64
@@ -222,8 +222,8 @@ def largest_weight(model: bytes) -> int:
 def test_loss_is_the_difference_in_accuracy_in_points() -> None:
     worse = Comparison(images=200, correct=(180, 141), megabytes=(9.3, 2.6), milliseconds=(2.0, 1.0))
     assert worse.loss == 19.5
-    assert "accuracy 0.7050 beside 0.9000 (-19.50 points); 2.6 MB beside 9.3" in str(worse)
-    assert "one picture 1.00 ms beside 2.00" in str(worse)
+    assert "accuracy 0.7050 against 0.9000 (-19.50 points); 2.6 MB against 9.3" in str(worse)
+    assert "one picture 1.00 ms against 2.00" in str(worse)
 
 
 def test_int8_without_images_to_measure_with_is_wrong_usage(

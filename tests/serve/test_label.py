@@ -186,7 +186,7 @@ def test_another_ending_is_wrong_usage(
     artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["label", str(folder), "--model", str(artifact), "--to", str(tmp_path / "out.xlsx")]) == 2
-    assert "ends in none of .csv, .jsonl" in capsys.readouterr().err
+    assert "has an unknown suffix; expected .csv or .jsonl" in capsys.readouterr().err
 
 
 def test_a_table_that_is_there_is_not_overwritten(
@@ -194,7 +194,7 @@ def test_a_table_that_is_there_is_not_overwritten(
 ) -> None:
     (tmp_path / "out.csv").write_text("of before")
     assert run(["label", str(folder), "--model", str(artifact), "--to", str(tmp_path / "out.csv")]) == 2
-    assert capsys.readouterr().err == f"error: --to {tmp_path}/out.csv is there already; --force overwrites it.\n"
+    assert capsys.readouterr().err == f"error: --to {tmp_path}/out.csv already exists; --force overwrites it.\n"
     assert (tmp_path / "out.csv").read_text() == "of before"
 
 
@@ -231,7 +231,7 @@ def test_what_is_done_when_told_to_stop_is_kept_and_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "predictions", stopped_at_the_second)
         assert run(["label", *files, *options]) == 128 + number
-    assert f"stopped: 1 of 4 rows are in {to}.partial; --resume goes on" in capsys.readouterr().out
+    assert f"stopped: 1 of 4 rows are in {to}.partial; --resume continues" in capsys.readouterr().out
     assert not to.exists()
 
     assert run(["label", *files, *options]) == 2  # neither lost nor taken for complete
@@ -281,7 +281,7 @@ def test_a_pipe_is_no_input(artifact: Path, tmp_path: Path, capsys: pytest.Captu
     os.mkfifo(tmp_path / "pipe.png")
     options = ["--model", str(artifact), "--to", str(tmp_path / "out.csv")]
     assert run(["label", str(tmp_path / "pipe.png"), *options]) == 2
-    assert f"{tmp_path}/pipe.png is no regular file" in capsys.readouterr().err
+    assert f"{tmp_path}/pipe.png is not a regular file" in capsys.readouterr().err
 
 
 def test_a_wrong_path_is_told_before_torch_is_imported(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ def test_the_latest_is_the_artifact_written_last_and_an_unfinished_run_has_none(
 
 
 def test_where_no_run_has_ended_the_error_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"no trained model below {tmp_path}; run make fit first"):
+    with pytest.raises(
+        UsageError, match=rf"no trained model below {tmp_path}; train one with make fit, or choose another --runs_dir"
+    ):
         latest(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The answer as HTML, in words for visitors."""
+"""The answer as HTML, for visitors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ NOTHING_YET = (
 
 
 def answer_html(prediction: Prediction, milliseconds: float, card: dict[str, Any]) -> str:
-    """The likeliest class, how far to trust that, and the first few probabilities."""
+    """The most likely class, whether it is uncertain, and the highest probabilities."""
     chip = how_sure(prediction, card.get("uncertain"))
     ranked = prediction.ranked(SHOWN)
     return render("answer.html", prediction=prediction, chip=chip, ranked=ranked, milliseconds=milliseconds)
 
 
 def how_sure(prediction: Prediction, chosen: dict[str, Any] | None) -> str:
-    """What the threshold says of this prediction, in a sentence; empty without one."""
+    """A sentence that compares this prediction with the threshold; empty without one."""
     if prediction.uncertain is None or chosen is None:
         return ""
     sure = f"{100 * prediction.confidence:.0f}% sure"
     wanted = f"{100 * chosen['precision']:g}%"
     if chosen["threshold"] is None:
-        return f"Uncertain: {sure}, but this model reached an accuracy of {wanted} at no confidence."
+        return f"Uncertain: {sure}, but no confidence threshold of this model reached an accuracy of {wanted}."
     if prediction.uncertain:
         return f"Uncertain: only {sure}; this model is reliable above {100 * chosen['threshold']:.0f}%."
     reached = chosen.get("reached") or chosen["precision"]

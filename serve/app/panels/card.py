@@ -1,4 +1,4 @@
-"""The headline and the model card as HTML, from what an artifact records."""
+"""The headline and the model card as HTML, from an artifact's card."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from serve.app.panels.templates import render
 from serve.app.panels.training_curves import curves_svg
 from serve.card_text import LIMITS, METRICS, SPLITS, data_name, loading_code, preparation, uncertain
 
-MAX_IN_MATRIX = 30  # classes; beyond, the worst confusions are listed
+MAX_IN_MATRIX = 30  # classes; with more, the most frequent confusions are listed instead
 WORST = 20
 NAMED = 12  # classes in the headline
 
 
 def title(card: dict[str, Any]) -> str:
-    """What this is, for the headline and the browser's tab."""
+    """The title in the headline and in the browser's tab."""
     data = data_name(card)
     return f"{data} image classifier" if data else "Image classifier"
 
 
 def headline(card: dict[str, Any]) -> str:
-    """What it tells apart, and how well."""
+    """Title, classes, accuracy and backbone."""
     return render(
         "headline.html",
         title=title(card),
@@ -34,14 +34,14 @@ def headline(card: dict[str, Any]) -> str:
 
 
 def named(classes: list[str]) -> str:
-    """The classes, or how many there are."""
+    """The names of a few classes, or the number of many."""
     if len(classes) > NAMED or len(classes) < 2:
         return f"{len(classes)} classes"
     return ", ".join(classes[:-1]) + " and " + classes[-1]
 
 
 def accuracy(card: dict[str, Any]) -> str:
-    """The accuracy and what it was measured on, or nothing."""
+    """A sentence with the accuracy and what it was measured on; empty if unknown."""
     for split, words in SPLITS.items():
         if counts := card.get("confusion", {}).get(split):
             right, total = sum(row[place] for place, row in enumerate(counts)), max(sum(map(sum, counts)), 1)
@@ -50,11 +50,11 @@ def accuracy(card: dict[str, Any]) -> str:
 
 
 def card_html(card: dict[str, Any], parameters: int = 0, downloads: Sequence[tuple[str, str]] = ()) -> str:
-    """The whole tab.
+    """The tab with the model card.
 
     Args:
-        card: the artifact's.
-        parameters: of the network.
+        card: the artifact's model.json.
+        parameters: number of the network's parameters.
         downloads: names and descriptions of files below download/.
     """
     metrics = card.get("metrics", {})
@@ -76,7 +76,7 @@ def card_html(card: dict[str, Any], parameters: int = 0, downloads: Sequence[tup
         matrix=matrix(counts, card["classes"], SPLITS[shown]) if shown and not large else None,
         worst=worst(counts, card["classes"]) if shown and large else [],
         worst_split=SPLITS[shown] if shown else "",
-        curves=Markup(curves),  # numbers, and names that the schema allows
+        curves=Markup(curves),  # safe: numbers, and names that the schema allows
         preparation=preparation(card),
         limits=LIMITS,
         downloads=downloads,
@@ -86,7 +86,7 @@ def card_html(card: dict[str, Any], parameters: int = 0, downloads: Sequence[tup
 
 
 def tiles(metrics: dict[str, float]) -> list[dict[str, str]]:
-    """One for each metric: that of the test split, with that of validation below."""
+    """One per metric: the test value, with the validation value below it."""
     found = []
     for name, words in METRICS.items():
         values = [metrics[key] for split in SPLITS if (key := f"{split}/{name}") in metrics]
@@ -129,7 +129,7 @@ def worst(counts: list[list[int]], classes: list[str]) -> list[tuple[str, int]]:
 
 
 def provenance(card: dict[str, Any], parameters: int) -> list[tuple[str, str]]:
-    """What is known of the network and of the run that trained it."""
+    """Names and values about the network and the run that trained it."""
     known = dict(card.get("provenance", {}))
     if "date" in known:
         known["date"] = str(known["date"]).replace("T", " ").replace("+00:00", " UTC")

@@ -1,4 +1,4 @@
-"""The templates in `html/`, with everything escaped that is put into them."""
+"""Renders the templates in `html/`, and escapes every value."""
 
 from __future__ import annotations
 
@@ -17,5 +17,4 @@ ENVIRONMENT = Environment(
 
 
 def render(name: str, **values: Any) -> str:
-    """A template filled in; text from an artifact is escaped."""
     return ENVIRONMENT.get_template(name).render(**values)

@@ -1,4 +1,4 @@
-"""Training curves as SVG in the page's own colours, so that they suit light and dark."""
+"""Training curves as SVG in the page's colours, which follow the light or dark theme."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def curves_svg(curves: Mapping[str, Curve]) -> str:
     accuracies = {
         name: [(step, 100 * value) for step, value in curve] for name, curve in curves.items() if name.endswith("acc")
     }
-    # Loss from zero, accuracy up to one hundred: a difference looks as large as it is.
+    # The loss axis starts at zero and the accuracy axis ends at 100%.
     highest = max((value for curve in losses.values() for _, value in curve), default=1.0)
     lowest = min((value for curve in accuracies.values() for _, value in curve), default=0.0)
     panels = [
@@ -29,7 +29,7 @@ def curves_svg(curves: Mapping[str, Curve]) -> str:
 
 
 def panel(curves: Mapping[str, Curve], label: str, low: float, high: float) -> str:
-    """One plot of values from `low` to `high`; none where nothing but single points would be in it."""
+    """One plot of values from `low` to `high`; empty if no curve has two points."""
     if all(len(curve) < 2 for curve in curves.values()):
         return ""
     steps = [point[0] for curve in curves.values() for point in curve]
@@ -52,7 +52,7 @@ def scale(low: float, high: float, start: float, stop: float) -> Scale:
 
 
 def grid(low: float, high: float, up: Scale) -> str:
-    """Five lines with their values."""
+    """Five horizontal lines with their values."""
     lines = []
     for part in range(5):
         value = low + (high - low) * part / 4
@@ -65,7 +65,7 @@ def grid(low: float, high: float, up: Scale) -> str:
 
 
 def draw(name: str, points: list[tuple[float, float]]) -> str:
-    """A curve; points where there are few."""
+    """A curve as a line, markers or both, as its name says in MARKS."""
     kind = MARKS.get(name, "line")
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     line = f'<polyline class="{kind}" points="{path}"/>' if kind != "point" and len(points) > 1 else ""
@@ -78,7 +78,7 @@ def draw(name: str, points: list[tuple[float, float]]) -> str:
 
 
 def legend(curves: Mapping[str, Curve]) -> str:
-    """Which mark is which, above the plot."""
+    """The names of the curves with their symbols, above the plot."""
     return "".join(
         f'<text class="axis" x="{LEFT + place * LEGEND}" y="36">{SYMBOLS[MARKS.get(name, "line")]} {name}</text>'
         for place, name in enumerate(curves)

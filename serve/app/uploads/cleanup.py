@@ -1,7 +1,7 @@
-"""Files of visitors go after a while: what was broken off or too large at once, what was finished later.
+"""Deletes visitors' files: unfinished uploads soon, finished ones after ten minutes.
 
-Gradio's parser leaves the former (route_utils, delete=False). For the latter it has `delete_cache`, whose task ends for
-good when an upload comes while it looks for old ones (6.31, delete_files_on_schedule).
+Gradio's parser leaves unfinished ones behind (route_utils, delete=False). For finished ones it has `delete_cache`, but
+its task ends for good if an upload arrives while it looks for old files (6.31, delete_files_on_schedule).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from fastapi import FastAPI
 from gradio.utils import get_upload_folder
 
 ABANDONED = 60  # seconds since the last byte
-FINISHED = 600  # seconds: how long an upload, or what was drawn for it, can still be looked at
+FINISHED = 600  # seconds for which an upload, and the map drawn for it, are kept
 
 
 @asynccontextmanager
 async def cleaning(app: FastAPI) -> AsyncIterator[None]:
-    """Sweep the upload folder as long as the server runs; what is there before it, the gallery's pictures, stays."""
+    """Clean the upload folder while the server runs; files that were there before, the gallery's, stay."""
     folder = Path(get_upload_folder())
     task = asyncio.create_task(clean_regularly(folder, set(folder.rglob("*"))))
     yield
@@ -29,14 +29,14 @@ async def cleaning(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def clean_regularly(folder: Path, keep: Set[Path]) -> None:
-    """Sweep, and wait."""
+    """Clean every ABANDONED seconds."""
     while True:
         await asyncio.to_thread(clean, folder, keep)
         await asyncio.sleep(ABANDONED)
 
 
 def clean(folder: Path, keep: Set[Path] = frozenset()) -> None:
-    """Delete what is being uploaded no more, and what was finished long ago, one folder deeper.
+    """Delete uploads that were abandoned, and old ones that were finished (one folder deeper).
 
     Args:
         folder: of uploads.
@@ -51,8 +51,8 @@ def clean(folder: Path, keep: Set[Path] = frozenset()) -> None:
 
 
 def delete_older(path: Path, seconds: float) -> None:
-    """Delete a file, or an empty folder, that has not changed for so long."""
-    with suppress(OSError):  # somebody was quicker, or the folder is not empty
-        # The time of the last change of anything; that of modification is copied along with a file.
+    """Delete a file, or an empty folder, that has not changed for so many seconds."""
+    with suppress(OSError):  # already deleted, or the folder is not empty
+        # ctime, because a copied file may keep an old mtime.
         if time.time() - path.stat().st_ctime > seconds:
             path.rmdir() if path.is_dir() else path.unlink()

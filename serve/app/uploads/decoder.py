@@ -1,8 +1,8 @@
-"""Large pictures are decoded in a process of their own.
+"""Decodes large pictures in a separate process.
 
-A WebP of 40 megapixels takes a core for a second, and 0.15 s of that holds Python's lock, which would stop the whole
-server (Pillow 12.3). The process gives way to the server where both want a core, and a picture that kills it costs
-nobody else an answer.
+A WebP of 40 megapixels takes a core for a second, and holds the GIL for 0.15 s of that, which would stop the whole
+server (Pillow 12.3). The process has a lower priority than the server, and a picture that crashes it affects no other
+request.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from multiprocessing import connection, get_context, parent_process
 from threading import Thread
 from typing import TypeVar
 
-NICENESS = 5  # beside others on a busy machine it should still get on
+NICENESS = 5  # low enough that decoding still progresses on a busy machine
 T = TypeVar("T")
 
 
 def decoder_process() -> ProcessPoolExecutor:
-    """One process, started with the first picture. Spawned: this one has threads, which a fork would not survive."""
+    """One process, started with the first picture; spawned, because a fork of a process with threads is not safe."""
     return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=prepare)
 
 
 def prepare() -> None:
-    """Leave the cores and the signals to the server, and end when it ends, however that is."""
+    """Lower the priority, leave signals to the server, and end when the server ends, however it ends."""
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -34,7 +34,7 @@ def prepare() -> None:
 
 
 def end_with_parent() -> None:
-    """Wait for the parent's end: its side of a pool's queue is open here too, so that never ends by itself."""
+    """Exit when the parent ends; the pool's queue does not show that, since its other end is open here too."""
     parent = parent_process()
     assert parent is not None, "this runs in a process that was spawned"
     connection.wait([parent.sentinel])
@@ -42,6 +42,6 @@ def end_with_parent() -> None:
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What work gives, and the seconds that it took; here, since what runs in that process must not import Gradio."""
+    """The result of work, and its seconds; defined here because the decoder process must not import Gradio."""
     started = time.perf_counter()
     return work(), time.perf_counter() - started

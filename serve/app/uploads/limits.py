@@ -1,19 +1,19 @@
-"""What uploads may cost: one picture, those of one client, and those of all. `store` and `middleware` apply it."""
+"""Limits on uploads: on one picture, on one client, and on all. `store` and `middleware` enforce them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-TOTAL, SHARE = 25, 8  # in uploads of the largest size: of all clients, and of one
+TOTAL, SHARE = 25, 8  # disk space in uploads of the largest size: of all clients, and of one
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may cost.
+    """Limits on one picture.
 
     Attributes:
-        megabytes: of the file.
-        megapixels: of the picture; decoding takes up to 20 bytes for each, of transparent ones.
+        megabytes: size of the file.
+        megapixels: size of the picture; decoding takes up to 20 bytes per pixel, if it is transparent.
     """
 
     megabytes: float = 20

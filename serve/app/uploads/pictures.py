@@ -1,4 +1,4 @@
-"""Pictures from strangers: everything is checked before a pixel is decoded."""
+"""Pictures from strangers: everything is checked before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from datamodules.sources.decoding import decode_image, to_rgb
 from serve.app.uploads.limits import Limits
 from serve.error_text import reason
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content; the name of a file says nothing
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content, whatever a file is called
 USUAL_SCANS = 10  # of a progressive JPEG
-SCANS = 100  # at most: each costs a walk over the whole picture, and 12 bytes of the file
+SCANS = 100  # at most: each costs a pass over the whole picture, but only 12 bytes of the file
 START_OF_JPEG = b"\xff\xd8"
 START_OF_SCAN = b"\xff\xda"  # within a scan, 0xff is followed by 0
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # ISO 23008-12, as iPhones take pictures
@@ -27,13 +27,13 @@ SPOKEN = "PNG, JPEG, WebP or BMP"
 
 
 class PictureError(ValueError):
-    """A picture cannot be taken: the message says what was found and what would be."""
+    """A picture is refused; the message says what was found and what is accepted."""
 
 
 def read_picture(path: Path, size: int, limits: Limits) -> np.ndarray:
     """Read an uploaded file to a stored image, as packing does: uint8 [3, size, size].
 
-    Of an animation the first frame is decoded.
+    Of an animation, only the first frame is decoded.
 
     Raises:
         PictureError: too large, not one of the four formats, damaged, or deleted in the meantime.
@@ -48,18 +48,18 @@ def read_upload(path: Path, limits: Limits) -> bytes:
     try:
         found = path.stat().st_size
         if found > limits.bytes:
-            raise PictureError(f"The file has {found / 1e6:.1f} MB; at most {limits.megabytes:g} MB are accepted.")
+            raise PictureError(f"The file is {found / 1e6:.1f} MB; at most {limits.megabytes:g} MB are accepted.")
         return path.read_bytes()
     except OSError:
-        raise PictureError("The picture is kept for some minutes only; choose it again.") from None
+        raise PictureError("The picture was deleted: uploads are kept only for minutes. Choose it again.") from None
 
 
 def decode(data: bytes, size: int) -> np.ndarray:
     """Decode a picture whose header was checked."""
     try:
-        return decode_image(data, size, FORMATS)  # the same formats: some files are pictures in two
+        return decode_image(data, size, FORMATS)  # the same formats: some files are valid in two
     except Exception as error:  # Pillow's plugins raise anything for a broken or hostile file
-        raise PictureError(f"The picture is damaged or not complete ({reason(error)}).") from error
+        raise PictureError(f"The picture is damaged or incomplete ({reason(error)}).") from error
 
 
 def decode_whole(data: bytes, largest: int) -> Image.Image:
@@ -70,13 +70,13 @@ def decode_whole(data: bytes, largest: int) -> Image.Image:
             image.load()
             picture = to_rgb(image)
     except Exception as error:  # as above
-        raise PictureError(f"The picture is damaged or not complete ({reason(error)}).") from error
+        raise PictureError(f"The picture is damaged or incomplete ({reason(error)}).") from error
     picture.thumbnail((largest, largest), Image.Resampling.BICUBIC)
     return picture
 
 
 def check_header(data: bytes, limits: Limits) -> float:
-    """How many pixels are to be decoded, a JPEG's once for every ten scans; Pillow decodes none to find out.
+    """The number of pixels to decode, a JPEG's once per ten scans; known without decoding any.
 
     Raises:
         PictureError: not one of the four formats, damaged, or too much to decode.
@@ -105,6 +105,7 @@ def check_header(data: bytes, limits: Limits) -> float:
     work = width * height * max(scans / USUAL_SCANS, 1)
     if scans > SCANS or work > 4 * limits.megapixels * 1e6:
         raise PictureError(
-            f"The JPEG has {scans:,} scans of {width} x {height} pixels, which takes too long to decode. Save it again."
+            f"The JPEG has {scans:,} scans of {width} x {height} pixels: too slow to decode. "
+            "Save it without the progressive option."
         )
     return work

@@ -1,4 +1,4 @@
-"""Uploads on the disk: how much they may take, of all clients and of one; the oldest go first."""
+"""Uploads on disk, with a limit for all clients and one for each; the oldest are deleted first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from lightning_app.errors import UserError
 from serve.app.uploads.limits import SHARE, TOTAL, Limits
 
-SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}  # by how a file begins
+SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}  # by a file's first bytes
 
 
 class NoRoom(UserError):
@@ -20,7 +20,7 @@ class NoRoom(UserError):
 
 @dataclass
 class Upload:
-    """A file, or room that is held for one."""
+    """A file, or space that is reserved for one."""
 
     client: str
     size: int
@@ -31,22 +31,22 @@ class UploadStore:
     """The files that visitors have sent.
 
     Args:
-        folder: theirs alone.
+        folder: only for uploads.
         limits: on one upload.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
         self.total, self.share = TOTAL * limits.bytes, SHARE * limits.bytes
-        self.least = limits.bytes // 40  # what a small file counts for, so that there are at most a thousand
+        self.least = limits.bytes // 40  # smaller files count as this many bytes, so that there are at most a thousand
         self.uploads: list[Upload] = []  # the oldest first
 
     @contextmanager
     def room(self, client: str, size: int) -> Iterator[Upload]:
-        """Hold room for an upload under way; it is free again where no file was added.
+        """Reserve space for an upload; without a file added, it is free again at the end of the block.
 
         Raises:
-            NoRoom: so much is under way that deleting what is finished would not be enough.
+            NoRoom: unfinished uploads leave too little space, even if all finished ones are deleted.
         """
         self._forget_deleted()
         size = max(size, self.least)
@@ -62,7 +62,7 @@ class UploadStore:
                 self.uploads.remove(upload)
 
     def add(self, upload: Upload, content: bytes) -> Path:
-        """Write a file into the room that is held for it, under a name that nobody can guess."""
+        """Write a file into its reserved space, under a name that nobody can guess."""
         suffix = next((suffix for start, suffix in SUFFIXES.items() if content.startswith(start)), "")
         path = self.folder / secrets.token_hex(16) / f"picture{suffix}"
         path.parent.mkdir(parents=True)
@@ -88,6 +88,6 @@ class UploadStore:
 def delete(path: Path | None) -> None:
     """Delete an upload and its folder."""
     if path is not None:
-        with suppress(OSError):  # somebody was quicker
+        with suppress(OSError):  # already deleted
             path.unlink()
             path.parent.rmdir()

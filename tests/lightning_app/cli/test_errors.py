@@ -135,7 +135,7 @@ ARTIFACT = [
     Mistake("label nothing", "label gone --model newer", "there is no gone", "an image", "or a .zip"),
     Mistake("serve a checkpoint", "serve --model best.ckpt", "best.ckpt is a file", "model.json", "version>/model"),
     Mistake("serve a newer schema", "serve --model newer", f"has schema {SCHEMA + 1}", "up to", "update"),
-    Mistake("serve no run", "serve --latest", "no trained model", "below runs", "run make fit first"),
+    Mistake("serve no run", "serve --latest", "no trained model", "below runs", "train one with make fit"),
     Mistake("taken port", "serve --model artifact --port {port}", "cannot listen on", "in use", "another --port"),
 ]
 UNREADABLE = "gone.json is not a results.json", "the file that a comparison leaves", "Copy it again"

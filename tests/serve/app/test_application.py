@@ -76,7 +76,7 @@ def test_an_upload_with_wrong_fields_is_refused(
 def test_a_place_in_the_upload_folder_that_is_no_file_is_refused(
     place: str, http: TestClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(Refused, match="The picture is kept for some minutes only; choose it again"):
+    with pytest.raises(Refused, match=r"The picture was deleted: uploads are kept only for minutes\. Choose it again"):
         classify(http, [{"path": place.format(uploaded(http)), **META}])
     assert "Traceback" not in capfd.readouterr().err
 

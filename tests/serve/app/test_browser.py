@@ -200,7 +200,7 @@ def test_what_is_pasted_with_the_keyboard_is_classified_also_in_place_of_another
 def test_a_file_that_is_too_large_is_refused_with_the_limit(seen: Visit, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(bytes(20_000_001))
     seen.page.locator("#picture input[type=file]").set_input_files(tmp_path / "large.png")
-    assert seen.page.locator("#notice").inner_text() == "The file has 20.0 MB; at most 20 MB are accepted."
+    assert seen.page.locator("#notice").inner_text() == "The file is 20.0 MB; at most 20 MB are accepted."
 
 
 def test_clear_empties_the_page(seen: Visit, picture: Path) -> None:

@@ -29,7 +29,7 @@ def test_pictures_errors_and_crashes_stay_with_the_client_whose_they_are() -> No
     async def serve() -> tuple[np.ndarray, int, np.ndarray]:
         queue = FairQueue(decoder_process)
         first = await queue.run("ann", partial(decode, content, 32))
-        with pytest.raises(PictureError, match="damaged or not complete"):
+        with pytest.raises(PictureError, match="damaged or incomplete"):
             await queue.run("bob", partial(decode, content[:-20], 32))
         niceness = await queue.run("ann", partial(os.nice, 0))
         with pytest.raises(BrokenExecutor):

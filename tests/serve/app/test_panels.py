@@ -83,7 +83,7 @@ def test_the_answer_says_how_far_to_trust_it() -> None:
         0.91, False, THRESHOLD
     )
     never = answer(0.91, True, THRESHOLD | {"threshold": None})
-    assert "Uncertain: 91% sure, but this model reached an accuracy of 95% at no confidence." in never
+    assert "Uncertain: 91% sure, but no confidence threshold of this model reached an accuracy of 95%." in never
     assert "sure" not in answer(0.91, None, None)
     assert answer(0.68, True, THRESHOLD).startswith("cat ")
     assert "cat 68.0% dog 32.0%" in answer(0.68, True, THRESHOLD)

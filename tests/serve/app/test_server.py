@@ -197,7 +197,7 @@ def test_it_ends_in_order_while_it_starts_too(number: signal.Signals, artifact: 
 def test_listening_to_everybody_without_a_password_is_warned_of(artifact: Path, tmp_path: Path) -> None:
     with starting(artifact, tmp_path, "--host", "0.0.0.0") as server:
         server.wait_until_it_says("starting")
-        assert "anybody who can reach 0.0.0.0 can use this page; --user asks for a password" in server.said()
+        assert "anybody who can reach 0.0.0.0 can use this page; add --user to require a password" in server.said()
 
 
 @pytest.mark.slow
@@ -314,7 +314,8 @@ def test_a_port_that_is_taken_is_an_error(artifact: Path) -> None:
         process = start("--model", str(artifact), "--port", str(port))
     assert process.returncode == 2
     assert (
-        process.stderr == f"error: cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port.\n"
+        process.stderr
+        == f"error: cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port or --host.\n"
     )
 
 
