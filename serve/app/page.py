@@ -131,7 +131,6 @@ def examples_gallery(model: Classifier) -> gr.Gallery | None:
 
 
 def caption(entry: dict[str, Any]) -> str:
-    """An example's caption."""
     if entry["label"] == entry["predicted"]:
         return f"✓\N{NO-BREAK SPACE}{entry['label']}"
     return f"✗\N{NO-BREAK SPACE}{entry['label']}, predicted as {entry['predicted']}"
