@@ -257,6 +257,7 @@ def test_a_comparison_that_is_told_to_stop_goes_on_in_the_queue_and_leaves_its_r
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "requeued", "code"), [(1, "requeue 7", 0), (0, "", 1)])
 def test_a_comparison_is_requeued_while_an_attempt_ends_a_run(
     runs: int, requeued: str, code: int, checkout: Path

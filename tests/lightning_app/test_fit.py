@@ -254,6 +254,7 @@ def confusion_of(cli: CLI, verb: str) -> list[list[int]]:
     return confusion.tolist()
 
 
+@pytest.mark.slow
 def test_the_next_fit_gets_a_folder_of_its_own_and_touches_no_other(
     tiny: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,6 +268,7 @@ def test_the_next_fit_gets_a_folder_of_its_own_and_touches_no_other(
     assert f"Files in {Path('runs/tiny/version_1')}:" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_of_epochs_that_validate_alike_the_last_is_kept(tiny: list[str], empty_folder: Path) -> None:
     # The head moves by too little to change an answer: both epochs validate alike.
     still = ["--model.freeze_backbone", "true", "--model.optimizer.init_args.lr", "1e-6", "--trainer.max_epochs", "2"]

@@ -142,6 +142,7 @@ def train(callbacks: list[pl.Callback], folder: Path, fused: bool, **options: An
         signals.restore()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watch", [LossWatch, SkipNonFinite])
 @pytest.mark.filterwarnings("ignore")
 def test_a_whole_step_of_the_program_can_be_taken_on_a_device_that_cannot_be_read(

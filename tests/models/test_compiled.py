@@ -25,6 +25,7 @@ def images() -> torch.Tensor:
     return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 def test_a_compiled_step_has_the_gradients_and_the_names_of_one_that_is_not(images: torch.Tensor) -> None:
     plain, ours = compiled(None).train(), compiled("aot_eager").train()
     for model in (plain, ours):

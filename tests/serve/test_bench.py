@@ -19,6 +19,7 @@ def test_plain_gives_the_answers_of_the_served_path(artifact: Path) -> None:
     torch.testing.assert_close(plain_path(artifact)(stored), Classifier(artifact).probabilities(stored))
 
 
+@pytest.mark.slow
 def test_both_are_measured_side_by_side(
     artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ def test_an_example_outside_of_the_artifact_is_looked_for_inside(tmp_path: Path)
     assert Classifier(folder).examples()[0][1] == folder / "examples/passwd"
 
 
+@pytest.mark.slow
 def test_answering_needs_neither_lightning_nor_the_program_nor_gradio(artifact: Path, tmp_path: Path) -> None:
     code = (
         "import sys, numpy\n"

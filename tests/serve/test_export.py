@@ -55,6 +55,7 @@ def test_onnx_gives_the_probabilities_for_any_batch(stored: int, tmp_path: Path)
         np.testing.assert_allclose(found, model.probabilities(images[:count]).numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_onnx_is_checked_on_the_artifacts_test_images_and_the_difference_is_said(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_onnx_is_checked_on_the_artifacts_test_images_and_the_difference_is_said
     assert (tmp_path / "out/model.onnx").stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_onnx_is_checked_on_images_that_are_named(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +82,7 @@ def test_what_is_exported_is_an_artifact_without_the_test_images(artifact: Path,
     assert Classifier(tmp_path / "out").examples() == []
 
 
+@pytest.mark.slow
 def test_no_onnx_of_other_weights_is_left(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(artifact, tmp_path / "out", "--onnx") == 0
     assert (tmp_path / "out/model.onnx").exists()

@@ -26,6 +26,7 @@ DEADLINE_S = 240
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -324,6 +324,7 @@ def test_a_port_is_held_before_the_page_is_there() -> None:
         listen("127.0.0.1", held.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_a_model_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
     process = start("--model", str(tmp_path / "nowhere"))
     assert process.returncode == 2
