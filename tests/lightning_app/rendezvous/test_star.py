@@ -293,6 +293,7 @@ def test_the_port_of_a_job_that_has_just_ended_can_be_used(ranks: ThreadPoolExec
         zero.result()[1].connection.close()  # first, so it lingers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True], ids=["ports of their own", "the same ports for all"])
 def test_fifty_jobs_that_start_at_once_find_their_own_ranks(shared: bool) -> None:
     ports = {job: candidate_ports(f"job-{job}") for job in range(JOBS)}
