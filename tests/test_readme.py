@@ -151,12 +151,14 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_a_command_is_as_the_program_takes_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     check(command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", documented())
 def test_a_command_of_another_document_is_as_the_program_takes_it(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -195,6 +195,7 @@ def test_an_artifact_that_cannot_be_put_in_place_costs_nothing(saved: Path, monk
     assert torch.equal(load_artifact(left)[0](images), network(0)(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("under_no_grad", [False, True])
 def test_a_loaded_network_can_be_traced_and_saved(saved: Path, tmp_path: Path, under_no_grad: bool) -> None:
     loaded, _ = load_artifact(saved)

@@ -18,7 +18,7 @@ from models.normalized_network import IMAGENET_MEAN, IMAGENET_STD, Network
         ("mobilenet_v2", 32, "classifier.1"),
         ("resnet18", 32, "fc"),
         ("efficientnet_b0", 32, "classifier.1"),
-        ("vit_b_16", 224, "heads.head"),
+        pytest.param("vit_b_16", 224, "heads.head", marks=pytest.mark.slow),
         ("squeezenet1_1", 64, "classifier.1"),
         ("googlenet", 64, "fc"),
         ("inception_v3", 96, "fc"),

@@ -43,6 +43,7 @@ def test_a_compiled_step_has_the_gradients_and_the_names_of_one_that_is_not(imag
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-4 * scale, msg=name)
 
 
+@pytest.mark.slow
 def test_each_shape_is_compiled_once_and_said(images: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
     model = compiled("eager").eval()
     with caplog.at_level(logging.INFO), torch.no_grad():
@@ -53,6 +54,7 @@ def test_each_shape_is_compiled_once_and_said(images: torch.Tensor, caplog: pyte
     assert said == ["evaluation, 4 images of 32 pixels", "evaluation, 4 images of 48 pixels"]
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_training_step_are_told_once_it_has_compiled_both_passes(
     images: torch.Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -108,6 +108,7 @@ def test_where_nothing_can_be_written_is_wrong_usage(
     assert f"--to {tmp_path}/file cannot be written (File exists); choose another" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_answers_that_are_no_numbers_are_not_written(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +118,7 @@ def test_answers_that_are_no_numbers_are_not_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_onnx_with_other_answers_is_not_written(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +150,7 @@ def transparent() -> Image.Image:
     return image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "kind"),
     [(Image.effect_noise((50, 40), 60), "JPEG"), (transparent(), "PNG"), (transparent().convert("P"), "PNG")],
@@ -236,6 +239,7 @@ def test_int8_without_images_to_measure_with_is_wrong_usage(
     assert "--int8 needs --images: the data set, a folder or archive with train/" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_onnx_knows_its_classes_and_sizes(artifact: Path, tmp_path: Path) -> None:
     assert export(artifact, tmp_path / "out", "--onnx") == 0
     known = onnxruntime.InferenceSession(tmp_path / "out/model.onnx").get_modelmeta().custom_metadata_map

@@ -35,6 +35,7 @@ print(without, faults(4), resource.getpagesize())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the policy is glibc's")
 def test_blocks_of_64_mb_are_faulted_in_every_time_without_the_policy_and_no_more_with_it() -> None:
     command = [sys.executable, "-c", COUNT_FAULTS]
