@@ -119,12 +119,11 @@ def open_packed(folder: Path) -> PackedImages:
         images = np.load(folder / "images.npy", mmap_mode="c")
         labels = np.load(folder / "labels.npy")
         packed = PackedImages(folder, images, labels, meta)
-        whole = is_whole(packed)
+        if is_whole(packed):
+            return packed
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the packed cache {folder} is damaged ({error}); delete it to build it again.") from error
-    if not whole:
-        raise DataError(f"the packed cache {folder} does not match its meta.json; delete it to build it again.")
-    return packed
+    raise DataError(f"the packed cache {folder} does not match its meta.json; delete it to build it again.")
 
 
 def is_whole(packed: PackedImages) -> bool:

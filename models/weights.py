@@ -74,13 +74,12 @@ def load_weights(network: nn.Module, pretrained: Pretrained) -> str:
     state, own = pretrained.state, network.state_dict()
     head = [f"{head_name(network)}.{part}" for part in ("weight", "bias")]
     replaced = [name for name in head if name in state and name in own and state[name].shape != own[name].shape]
-    classes = state[replaced[0]].shape[0] if replaced else None
     fitting = {name: tensor for name, tensor in state.items() if name not in replaced}
     check_fit(own, fitting, set(replaced), pretrained.origin)
     load_tensors(network, fitting)
-    if classes is None:
+    if not replaced:
         return f"weights: {pretrained.origin}"
-    kept = len(own[head[0]])
+    classes, kept = len(state[replaced[0]]), len(own[head[0]])
     return f"weights: {pretrained.origin}; its classifier for {classes} classes is replaced with one for {kept}"
 
 

@@ -12,7 +12,7 @@ SIXTEEN_BITS, TWELVE_BITS, EIGHT_BITS = 65535, 4095, 255
 
 
 def to_eight_bits(image: Image.Image) -> np.ndarray:
-    """uint8 [height, width], scaled by the range that the file states, else by the range of its type.
+    """uint8 [height, width], scaled by the range that the file states, else by its type's, unless that is ambiguous.
 
     A 16-bit image that uses 12 bits or fewer would be nearly black, and the file does not say whether that is intended;
     scaling each image by its brightest pixel would make images from one camera incomparable.
@@ -25,9 +25,8 @@ def to_eight_bits(image: Image.Image) -> np.ndarray:
         raise ValueError("some of its values are NaN or infinite")
     if (said := said_range(image)) is not None:
         low, high = said
-        return (
-            ((values.astype(np.float64) - low) / (high - low) * EIGHT_BITS).clip(0, EIGHT_BITS).round().astype(np.uint8)
-        )
+        scaled = (values.astype(np.float64) - low) / (high - low) * EIGHT_BITS
+        return scaled.clip(0, EIGHT_BITS).round().astype(np.uint8)
     return by_type(values, image.mode)
 
 

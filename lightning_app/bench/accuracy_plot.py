@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_app.bench.time_to_accuracy import TEST, VALIDATION, open_log
 from lightning_app.errors import UsageError
 
 MINUTE = 60
-VALIDATION, TEST = "val/acc", "test/acc"
 STYLES = ("o-", "D--", "^:", "v-.")
 Curve = list[tuple[float, float]]
 
@@ -34,30 +34,18 @@ class Recipe:
 
 
 def read_recipe(named: str) -> Recipe:
-    """From NAME=FOLDER.
-
-    Raises:
-        UsageError: the run does not exist, or has no validation.
-    """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    """From NAME=FOLDER; a UsageError if there is no such run, or it has no validation."""
     name, _, folder = named.rpartition("=")
-    log = EventAccumulator(folder)
-    known = log.Reload().Tags()["scalars"] if Path(folder).is_dir() else []
+    log, known = open_log(Path(folder))
     if VALIDATION not in known:
         raise UsageError(f"{folder} has no TensorBoard log with {VALIDATION}; expected NAME=runs/<name>/<version>.")
     begin = log.FirstEventTimestamp()
     # With the test's results, those of the best validation are logged once more.
     end = log.Scalars(TEST)[0].wall_time if TEST in known else math.inf
-    curves = {
-        split: [
-            ((each.wall_time - begin) / MINUTE, 100 * each.value)
-            for each in log.Scalars(split)
-            if each.wall_time <= end
-        ]
-        for split in (VALIDATION, TEST)
-        if split in known
-    }
+    curves: dict[str, Curve] = {}
+    for split in (each for each in (VALIDATION, TEST) if each in known):
+        logged = [each for each in log.Scalars(split) if each.wall_time <= end]
+        curves[split] = [((each.wall_time - begin) / MINUTE, 100 * each.value) for each in logged]
     return Recipe(name or Path(folder).parent.name, curves)
 
 

@@ -20,11 +20,7 @@ ENDED_BY = (signal.SIGTERM, signal.SIGHUP)  # SIGINT is a KeyboardInterrupt alre
 
 
 def run_module(arguments: Sequence[str], timeout: float) -> dict[str, Any] | None:
-    """Run `python -m arguments`, whose last line is JSON; None if it took longer than `timeout` seconds.
-
-    Raises:
-        UsageError: it failed.
-    """
+    """Run `python -m arguments`, whose last line is JSON; None after `timeout` seconds, a UsageError if it failed."""
     command = [sys.executable, "-m", *arguments]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=die_with_parent()

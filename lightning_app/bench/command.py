@@ -45,11 +45,15 @@ def bench(args: list[str]) -> None:
         lines.append(time_to_accuracy(original, ours, measured.original_rates))
     print("\n".join(lines), flush=True)
     if options.json:
-        machine = {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_name()}
-        content: dict[str, Any] = {"options": {name: str(value) for name, value in vars(options).items()}, **machine}
-        content |= {"rounds": measured.rounds, "left_out": measured.left_out, "ratios": found}
         with output("--json", options.json):
-            options.json.write_text(json.dumps(content, indent=1))
+            options.json.write_text(json.dumps(record(options, measured, found), indent=1))
+
+
+def record(options: argparse.Namespace, measured: Measured, found: dict[str, Figures]) -> dict[str, Any]:
+    """The content of --json."""
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_name()}
+    content: dict[str, Any] = {"options": {name: str(value) for name, value in vars(options).items()}, **machine}
+    return content | {"rounds": measured.rounds, "left_out": measured.left_out, "ratios": found}
 
 
 def parse(args: list[str]) -> argparse.Namespace:

@@ -65,23 +65,14 @@ class Part:
         """The arguments of `python -m`; it measures as many steps as fit into the seconds, and at least some."""
         size = ["--batch_size", str(shape.batch_size), "--image_size", str(shape.image_size)]
         timed = ["--seconds", f"{seconds:.1f}", "--device", self.device]
-        if self.name == "original":
-            return [
-                "lightning_app.bench.contestants.original_loop",
-                "--steps",
-                str(shape.original_steps),
-                *size,
-                *timed,
-            ]
-        if self.name == "program":
-            steps = ["--steps", str(shape.steps), "--precision", self.precision]
-            return ["lightning_app.bench.contestants.step_timing", *steps, *size, *timed]
-        if self.name == "compiled":
-            steps = ["--steps", str(shape.steps), "--precision", self.precision, "--mode", shape.compile_mode]
-            return ["lightning_app.bench.contestants.compiled_step", *steps, *size, *timed]
-        if self.name == "ranks":
-            return [*TORCHRUN, "lightning_app.bench.contestants.rank_scaling", *size, "--seconds", f"{seconds:.1f}"]
-        return ["lightning_app.bench.contestants.serving"]
+        steps = ["--steps", str(shape.steps), "--precision", self.precision]
+        return {
+            "original": [f"{CONTESTANTS}.original_loop", "--steps", str(shape.original_steps), *size, *timed],
+            "program": [f"{CONTESTANTS}.step_timing", *steps, *size, *timed],
+            "compiled": [f"{CONTESTANTS}.compiled_step", *steps, "--mode", shape.compile_mode, *size, *timed],
+            "ranks": [*TORCHRUN, f"{CONTESTANTS}.rank_scaling", *size, "--seconds", f"{seconds:.1f}"],
+            "serving": [f"{CONTESTANTS}.serving"],
+        }[self.name]
 
 
 def choose_parts(names: Sequence[str] | None, device: str, precision: str, machine: Machine) -> list[Part]:

@@ -6,10 +6,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from lightning_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 VALIDATION, TEST = "val/acc", "test/acc"
 
@@ -35,16 +39,21 @@ class RecordedRun:
         return next((step * self.batch_size for step, _, found in self.points if found >= accuracy), None)
 
 
+def open_log(folder: Path) -> tuple[EventAccumulator, list[str]]:
+    """A run's TensorBoard log, and the names of its scalars; there are none if there is no such run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(folder))
+    return log, log.Reload().Tags()["scalars"] if folder.is_dir() else []
+
+
 def read_run(folder: Path) -> RecordedRun:
     """From runs/<name>/<version>.
 
     Raises:
         UsageError: it is not a run with a test.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    log = EventAccumulator(str(folder))
-    known = log.Reload().Tags()["scalars"] if folder.is_dir() else []
+    log, known = open_log(folder)
     if TEST not in known or not (folder / "config.yaml").is_file():
         raise UsageError(
             f"{folder} has no config.yaml and TensorBoard log with {TEST}; expected runs/<name>/<version>."

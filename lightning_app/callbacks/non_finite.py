@@ -114,7 +114,6 @@ def non_finite_error(trainer: pl.Trainer, number: int, newest: str, can_skip: bo
 
     Args:
         number: of the batch, counted from 0 over all epochs.
-        newest: the last good checkpoint.
         can_skip: whether to point to --on_nan skip.
     """
     epoch, batch_idx = divmod(number, int(trainer.num_training_batches))

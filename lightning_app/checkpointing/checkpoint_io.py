@@ -63,12 +63,9 @@ def step_files(folder: Path) -> dict[int, Path]:
 
 
 def keep_newest(folder: Path, keep: int, best: str | None) -> None:
-    """Point best.ckpt to the best checkpoint, and remove all others except the newest.
+    """Point best.ckpt to the best checkpoint, if there is one, and remove all others except the newest.
 
     In this order, so that the link never names a missing file.
-
-    Args:
-        best: name of the best checkpoint's file; None if there is none.
     """
     if best and (folder / best).exists():
         link = folder / f".{BEST}.{os.getpid()}.tmp"
@@ -102,6 +99,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         DamagedError: a directory, truncated, or with another checksum.
         CheckpointError: missing, unreadable, from another version, or from another step.
     """
+    body = read_body(path)
+    try:
+        checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path} comes from another program or version, or contains objects ({reason})."
+        ) from error
+    if (named := STEP_FILE.match(path.name)) and int(named[1]) != checkpoint["global_step"]:
+        raise CheckpointError(f"{path} is from step {checkpoint['global_step']}; was it renamed?")
+    return checkpoint
+
+
+def read_body(path: Path) -> memoryview:
+    """What torch.save wrote, if its checksum is right."""
     try:
         content = path.read_bytes()
     except IsADirectoryError as error:
@@ -113,17 +125,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} is truncated, or not a checkpoint of this program: its checksum is missing.")
     if hashlib.sha256(body).digest() != trailer[len(FORMAT) :]:
         raise DamagedError(f"{path} is damaged: its content does not match its checksum.")
-    try:
-        checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{path} comes from another program or version, or contains objects ({reason})."
-        ) from error
-    named = STEP_FILE.match(path.name)
-    if named and int(named[1]) != checkpoint["global_step"]:
-        raise CheckpointError(f"{path} is from step {checkpoint['global_step']}; was it renamed?")
-    return checkpoint
+    return body
 
 
 def copied(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -140,14 +140,9 @@ class CLI(EvaluationCLI):
         watch = None if self.option("on_nan") == "skip" else LossWatch()
         # As in Lightning, a dev run keeps nothing: no folder, no log, no checkpoint.
         boundary = None if self.trainer.fast_dev_run else self._begin(watch)  # type: ignore[attr-defined]
-        self.trainer.callbacks = fit_callbacks(  # type: ignore[attr-defined]  # set by a connector
-            self.trainer.callbacks,  # type: ignore[attr-defined]
-            boundary,
-            watch,
-            self.datamodule.seed,
-            self.option("ema_decay"),
-            logs=bool(self.trainer.loggers),
-        )
+        given = self.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+        seed, ema_decay, logs = self.datamodule.seed, self.option("ema_decay"), bool(self.trainer.loggers)
+        self.trainer.callbacks = fit_callbacks(given, boundary, watch, seed, ema_decay, logs)  # type: ignore[attr-defined]
         self.hang_watch = JOB.watch_progress(self.option("hang"), lambda: progress_of(self.trainer))
 
     def _begin(self, watch: LossWatch | None) -> StepBoundary:
@@ -216,12 +211,9 @@ class CLI(EvaluationCLI):
         if len(self.datamodule.indices["test"]):
             trainer.test(model, datamodule=self.datamodule, verbose=False)
         if trainer.is_global_zero:
-            speed = only(Throughput, callbacks).median
-            write_results(
-                FinishedRun(
-                    trainer, model, self.datamodule, run.folder, epoch, step, speed, self.started, self._hparams()
-                )
-            )
+            speed, chosen = only(Throughput, callbacks).median, self._hparams()
+            done = FinishedRun(trainer, model, self.datamodule, run.folder, epoch, step, speed, self.started, chosen)
+            write_results(done)
             run.runs.finish(run.start.version)
 
     def _hparams(self) -> dict[str, Any]:

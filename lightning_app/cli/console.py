@@ -6,6 +6,25 @@ import logging
 import warnings
 
 OURS = ("lightning_app", "models", "datamodules")
+KNOWN_WARNINGS = (  # each with the reason why it does not matter
+    # metrics.csv is beside TensorBoard's events and config.yaml, so its folder is never empty.
+    "Experiment logs directory .* exists and is not empty",
+    # Our loaders yield positions: worker processes would have nothing to do.
+    "The '.*_dataloader' does not have many workers",
+    # __main__ has already read the command line.
+    "LightningCLI's args parameter is intended",
+    # The plan that we log says what is used and why.
+    "The `srun` command is available on your system but is not used",
+    # torchmetrics has already summed over the ranks.
+    "It is recommended to use `self.log\\('(val|test)/",
+    # We lower it to the steps of an epoch, except with limit_train_batches, which asks for less than an epoch.
+    "The number of training batches .* is smaller than the logging interval",
+    # Those callbacks belong to fit: test and predict do not need them.
+    "Be aware that when using `ckpt_path`, callbacks used to create",
+    # lightning 2.6.6 with torch >= 2.13
+    ".*isinstance\\(treespec, LeafSpec\\)",
+    "torch.distributed.nn.functional.all_gather is deprecated",
+)
 
 
 def configure_logging(rank: int, debug: bool) -> None:
@@ -27,20 +46,5 @@ def configure_logging(rank: int, debug: bool) -> None:
 
 def quiet_known_warnings() -> None:
     """Silence warnings about what we do on purpose, and about Lightning's internals."""
-    # metrics.csv is beside TensorBoard's events and config.yaml, so its folder is never empty.
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    # Our loaders yield positions: worker processes would have nothing to do.
-    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
-    # __main__ has already read the command line.
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
-    # The plan that we log says what is used and why.
-    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
-    # torchmetrics has already summed over the ranks.
-    warnings.filterwarnings("ignore", message="It is recommended to use `self.log\\('(val|test)/")
-    # We lower it to the steps of an epoch, except with limit_train_batches, which asks for less than an epoch.
-    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
-    # Those callbacks belong to fit: test and predict do not need them.
-    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
-    # lightning 2.6.6 with torch >= 2.13
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
-    warnings.filterwarnings("ignore", message="torch.distributed.nn.functional.all_gather is deprecated")
+    for message in KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)

@@ -62,9 +62,7 @@ def fit_callbacks(
         given: the user's, and those that Lightning adds for its options.
         boundary: saves and stops; None if nothing is kept.
         watch: checks the losses; None skips batches that are not finite.
-        seed: of the run.
         ema_decay: decay of the averaged weights; 0 turns averaging off.
-        logs: whether there is a logger.
     """
     tuners = [callback for callback in given if isinstance(callback, (BatchSizeFinder, LearningRateFinder))]
     savers = [callback for callback in given if isinstance(callback, Checkpoint)]

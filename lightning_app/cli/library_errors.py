@@ -27,7 +27,6 @@ def option_error(error: Exception, began: bool) -> UsageError | None:
     """The error to show instead of one that a library raised; None if it is not a user's mistake.
 
     Args:
-        error: as caught.
         began: whether an optimizer step has been taken. From then on, only what Lightning calls a misconfiguration
             counts: anything else may be a fault of the program or the machine.
     """

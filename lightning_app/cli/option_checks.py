@@ -44,9 +44,7 @@ def check_batches(data: ImageData, model: ImageClassifier, world_size: int) -> N
     """Raise a UsageError if the data, the ranks or the backbone do not fit the batch and image sizes.
 
     Args:
-        data: packed.
         model: in the mode in which it will be trained.
-        world_size: ranks that share a batch.
     """
     images, batch_size = len(data.indices["train"]), data.batch_size
     if batch_size > images:

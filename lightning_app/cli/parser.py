@@ -80,12 +80,7 @@ class Parser(LightningArgumentParser):
 
 
 def in_plain_words(message: str, options: Iterable[str]) -> str:
-    """What was found, and what was expected; an unknown message stays unchanged.
-
-    Args:
-        message: jsonargparse's.
-        options: names of all options.
-    """
+    """What was found and expected, from jsonargparse's message; an unknown message stays unchanged."""
     if misspelt := MISSPELT.search(message):
         near = ["resume"] if misspelt[1] == "ckpt_path" else difflib.get_close_matches(misspelt[1], options, n=1)
         return f"there is no option {misspelt[1]}" + (f": did you mean {near[0]}?" if near else ".")

@@ -74,11 +74,7 @@ def keep_stdout_for_the_report() -> None:
 
 
 def consult(diagnosis: Diagnosis, own: Facts, timeout: float, all_have_come: Callable[[], None]) -> None:
-    """Meet the other ranks, exchange facts, and add numbers with them.
-
-    Args:
-        timeout: seconds to wait for the other ranks, which may still be importing.
-        all_have_come: called when none of them is missing.
+    """Meet the other ranks, call `all_have_come`, exchange facts, and add numbers with them.
 
     Raises:
         UsageError: some ranks are missing.

@@ -76,10 +76,7 @@ class PeerMonitor:
         threading.Thread(target=self._watch, name="peer monitor", daemon=True).start()
 
     def fail(self, ending: Ending, say: Callable[[], None]) -> bool:
-        """End the job with this rank's error, unless another rank failed first.
-
-        Args:
-            say: prints the error.
+        """End the job with this rank's error, which `say` prints, unless another rank failed first.
 
         Returns:
             False if another rank was first. Then this process is about to be ended by the monitor's thread.

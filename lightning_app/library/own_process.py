@@ -62,10 +62,6 @@ def run_program(args: Sequence[str], show: bool = True) -> Ended:
     """Run `python -m lightning_app` and wait for it.
 
     It imports what this process would import. An interrupt (Ctrl-C) is passed on, so that the run saves first.
-
-    Args:
-        args: verb and options.
-        show: print its output here.
     """
     with tempfile.TemporaryDirectory(prefix="lightning_app-") as scratch:
         result = Path(scratch) / "result.json"

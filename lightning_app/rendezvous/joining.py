@@ -16,14 +16,11 @@ from lightning_app.rendezvous.waiting import Missing, Waiting
 
 
 def join(find: Callable[[], Place | None], rank: int, node: str, waiting: Waiting) -> tuple[Peer, dict[str, Any]]:
-    """As a rank other than 0: find rank 0, introduce ourselves, and wait for its answer.
+    """As a rank other than 0: find rank 0, introduce ourselves, and return rank 0 with its answer.
 
     Args:
         find: where rank 0 listens; None if not known yet. Called repeatedly.
         node: of this rank, without spaces.
-
-    Returns:
-        Rank 0, and its answer.
 
     Raises:
         Missing: rank 0 was not found in time, has ended, or reports that others are missing.

@@ -83,14 +83,11 @@ def gather(
     waiting: Waiting,
     answer: Callable[[Mapping[int, Peer]], dict[str, Any]],
 ) -> dict[int, Peer]:
-    """As rank 0: wait for all other ranks, then send each the same answer.
+    """As rank 0: wait for all other ranks, send each the same answer, and return them by rank.
 
     Args:
         listener: from `listen`; closed at the end.
         answer: makes the answer from the other ranks.
-
-    Returns:
-        The other ranks, by rank.
 
     Raises:
         Missing: time is up; the connected ranks are told so too.

@@ -49,11 +49,7 @@ class Waiting:
 
 
 def connect_timeout(environ: Mapping[str, str] = os.environ, default: float = DEFAULT_TIMEOUT_S) -> float:
-    """Seconds to wait for the other ranks.
-
-    Raises:
-        UsageError: the variable is not a positive number.
-    """
+    """Seconds to wait for the other ranks; a UsageError if the variable is not a positive number."""
     said = environ.get(TIMEOUT_VARIABLE)
     if said is None:
         return default

@@ -21,7 +21,6 @@ def choose_examples(
     """Take the first correct and wrong predictions of the test set, one class at a time; nobody hand-picks them.
 
     Args:
-        data: the images.
         outcomes: indices, labels, predicted, confidence, each [N]; None if nothing was tested.
 
     Returns:
@@ -34,22 +33,19 @@ def choose_examples(
     right = labels == predicted
     hits, misses = (interleave_classes(labels, which) for which in (right, ~right))
     names, classes = data.packed.names(), data.packed.classes
-    entries: list[dict[str, Any]] = []
-    pictures: dict[str, bytes] = {}
-    for place in [*hits[:HITS], *misses[:MISSES]]:
-        row = int(outcomes["indices"][place])
-        file = f"{EXAMPLES}/{len(entries):02}.png"
-        pictures[file] = as_png(data.packed.images[row])
-        entries.append(
-            {
-                "file": file,
-                "name": names[row],
-                "label": classes[labels[place]],
-                "predicted": classes[predicted[place]],
-                "confidence": round(outcomes["confidence"][place].item(), 4),
-            }
-        )
-    return entries, pictures
+    places = [*hits[:HITS], *misses[:MISSES]]
+    rows = [int(outcomes["indices"][place]) for place in places]
+    entries = [
+        {
+            "file": f"{EXAMPLES}/{number:02}.png",
+            "name": names[row],
+            "label": classes[labels[place]],
+            "predicted": classes[predicted[place]],
+            "confidence": round(outcomes["confidence"][place].item(), 4),
+        }
+        for number, (place, row) in enumerate(zip(places, rows, strict=True))
+    ]
+    return entries, {entry["file"]: as_png(data.packed.images[row]) for entry, row in zip(entries, rows, strict=True)}
 
 
 def interleave_classes(labels: np.ndarray, among: np.ndarray) -> list[int]:

@@ -19,12 +19,7 @@ MAX_NAMED = 30  # largest number of classes for which cells and axes are labelle
 
 
 def confusion_figure(counts: np.ndarray, classes: list[str]) -> Figure:
-    """A confusion matrix: rows are true classes, columns predicted ones, shades the share of the row.
-
-    Args:
-        counts: int [C, C].
-        classes: C names, of any characters.
-    """
+    """A confusion matrix, int [C, C]: rows are true classes, columns predicted ones, shades the share of the row."""
     from matplotlib.figure import Figure
 
     side = min(3 + 0.5 * len(classes), 14)
@@ -37,17 +32,27 @@ def confusion_figure(counts: np.ndarray, classes: list[str]) -> Figure:
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     note = ""
     if len(classes) <= MAX_NAMED:
-        labels = class_labels(classes)
-        note = labels.note
-        axes.set_xticks(range(len(classes)), labels.texts, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), labels.texts)
-        draw_text_as_it_is([*axes.get_xticklabels(), *axes.get_yticklabels()], labels.fonts)
-        for (row, column), count in np.ndenumerate(counts):
-            color = "white" if shares[row, column] > 0.5 else "black"
-            if count:
-                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+        note = name_classes(axes, classes)
+        write_counts(axes, counts, shares)
     axes.set(xlabel=f"predicted class{note}", ylabel=f"true class{note}")
     return figure
+
+
+def name_classes(axes: Axes, classes: list[str]) -> str:
+    """Label both axes with names of any characters; returns what to note about them."""
+    labels = class_labels(classes)
+    axes.set_xticks(range(len(classes)), labels.texts, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), labels.texts)
+    draw_text_as_it_is([*axes.get_xticklabels(), *axes.get_yticklabels()], labels.fonts)
+    return labels.note
+
+
+def write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    """The count in each cell that has one, light on dark cells."""
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        if count:
+            axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
 
 
 def curves_figure(metrics_csv: Path) -> Figure:

@@ -57,14 +57,7 @@ class Plan:
 def plan_run(
     strategy: StrategyName, devices: int | None, precision: str | None, machine: Machine, launch: Launch
 ) -> Plan:
-    """Lay out a run.
-
-    Args:
-        strategy: what the user asked for.
-        devices: how many processes on this node, or None to choose.
-        precision: Lightning's name for it, or None to choose.
-        machine: its cores and GPUs.
-        launch: what started this process, and how many ranks.
+    """Lay out a run; the number of devices (per node) and the precision are chosen if they are None.
 
     Raises:
         UsageError: the options contradict each other, the launcher or the machine.

@@ -77,11 +77,7 @@ class RankedDDPStrategy(DDPStrategy):
 def ddp_strategy(
     plan: Plan, launch: Launch, environment: ClusterEnvironment, accumulated: int = 1
 ) -> RankedDDPStrategy:
-    """The strategy for a plan.
-
-    Args:
-        accumulated: batches whose gradients are accumulated per step.
-    """
+    """The strategy for a plan, if each step accumulates the gradients of so many batches."""
     return RankedDDPStrategy(
         cluster_environment=environment,
         # Lightning only looks at our own entry: the GPU that SLURM bound to us is number 0 on every rank.

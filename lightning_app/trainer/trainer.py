@@ -54,22 +54,12 @@ class Trainer(pl.Trainer):
         plan = plan_run(strategy, devices, precision, machine_with(accelerator), launch)
         check_accelerator(accelerator, plan.accelerator)
         check_can_start_ranks(plan, launch)
-        for reason in plan.reasons:
-            log.info(reason)
-        for warning in plan.warnings:
-            log.warning(warning)
+        tell(plan)
         set_threads(plan.threads)
         if plan.accelerator == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for operations that stay in fp32
             kwargs["benchmark"] = True if kwargs.get("benchmark") is None else kwargs["benchmark"]
-        wanted, plugins = take_environment(as_list(kwargs.get("plugins")))
-        environment = cluster_environment(launch, wanted)
-        if plan.strategy == "ddp":
-            accumulated = kwargs.get("accumulate_grad_batches") or 1
-            kwargs["strategy"], kwargs["plugins"] = ddp_strategy(plan, launch, environment, accumulated), plugins
-        else:
-            kwargs["strategy"] = SingleDeviceStrategy(plan.device)
-            kwargs["plugins"] = [*plugins, environment]
+        kwargs |= strategy_and_plugins(plan, launch, kwargs)
         if launch.external:
             # Not known yet, so a guess for Lightning's log; right if all nodes have equally many ranks.
             kwargs["num_nodes"] = launch.num_nodes or -(-launch.world_size // launch.local_world_size)
@@ -102,6 +92,24 @@ def check_can_start_ranks(plan: Plan, launch: Launch) -> None:
             "again. `from lightning_app import fit` starts them in separate processes; or choose trainer.strategy cpu "
             "or gpu."
         )
+
+
+def tell(plan: Plan) -> None:
+    """Log the plan and its warnings."""
+    for reason in plan.reasons:
+        log.info(reason)
+    for warning in plan.warnings:
+        log.warning(warning)
+
+
+def strategy_and_plugins(plan: Plan, launch: Launch, options: dict[str, Any]) -> dict[str, Any]:
+    """Lightning's options of these names, given the Trainer's: a ddp strategy contains the cluster environment."""
+    wanted, plugins = take_environment(as_list(options.get("plugins")))
+    environment = cluster_environment(launch, wanted)
+    if plan.strategy == "ddp":
+        accumulated = options.get("accumulate_grad_batches") or 1
+        return {"strategy": ddp_strategy(plan, launch, environment, accumulated), "plugins": plugins}
+    return {"strategy": SingleDeviceStrategy(plan.device), "plugins": [*plugins, environment]}
 
 
 def take_environment(plugins: list[Any]) -> tuple[ClusterEnvironment | None, list[Any]]:

@@ -106,11 +106,7 @@ def class_folder(value: Any, names: list[str] | None) -> str:
 
 
 def columns_of(table: Path, schema: Any) -> tuple[str, str, list[str] | None]:
-    """The columns of images and of labels, and the names of the classes if the file has them.
-
-    Raises:
-        DataError: there is not exactly one of each.
-    """
+    """The columns of images and of labels (a DataError unless one of each), and the classes if the file has them."""
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     names = {name: each["names"] for name, each in features.items() if each.get("_type") == "ClassLabel"}
     labels = [name for name in schema.names if name in names or (not names and name.lower() in LABEL_COLUMNS)]

@@ -108,11 +108,7 @@ def open_stream(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def open_zstd(path: Path):
-    """The bytes of a Zstandard file, from Python 3.14's module or the package zstandard.
-
-    Raises:
-        DataError: neither is available.
-    """
+    """The bytes of a Zstandard file, from Python 3.14's module or the package zstandard; a DataError without both."""
     with suppress(ImportError):
         from compression import zstd  # type: ignore[import-not-found]  # Python 3.14
 

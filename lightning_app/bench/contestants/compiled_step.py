@@ -21,8 +21,7 @@ from models.compiled import CompileMode
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def main() -> None:
-    """Print, as JSON, the images/s of both, and the seconds of the first compiled steps, which compile."""
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
@@ -31,7 +30,12 @@ def main() -> None:
     parser.add_argument("--precision", required=True)
     parser.add_argument("--mode", choices=get_args(CompileMode), default="default")
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no round that would end later")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print, as JSON, the images/s of both, and the seconds of the first compiled steps, which compile."""
+    options = parse()
     keep_freed_memory()
     if options.device == "gpu":  # as lightning_app.trainer.trainer does
         torch.set_float32_matmul_precision("high")

@@ -12,10 +12,12 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Iterator
 
 import torch
 from PIL import Image
 from torch import nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torchvision import models, transforms
 
@@ -65,16 +67,23 @@ def main() -> None:
     began = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu")
     images = (options.steps + WARMUP_STEPS) * options.batch_size
-    loader = DataLoader(
-        Pictures(images, options.image_size),
-        options.batch_size,
-        shuffle=True,
-        num_workers=WORKERS[device.type],
-        pin_memory=device.type == "cuda",
-    )
+    pictures, on_gpu = Pictures(images, options.image_size), device.type == "cuda"
+    loader = DataLoader(pictures, options.batch_size, shuffle=True, num_workers=WORKERS[device.type], pin_memory=on_gpu)
     model = models.mobilenet_v2(num_classes=10).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     ends: list[float] = []
+    for end in train(model, optimizer, loader, device):
+        ends.append(end)
+        if len(ends) > WARMUP_STEPS and 2 * ends[-1] - ends[-2] > began + options.seconds:
+            break
+    steps = [end - began for began, end in itertools.pairwise(ends[WARMUP_STEPS - 1 :])]
+    speed = {"images_per_second": options.batch_size / statistics.mean(steps), "steps": steps}
+    ran = {"batch_size": options.batch_size, "threads": torch.get_num_threads(), "device": device.type}
+    print(json.dumps(speed | {"counted_steps": len(steps)} | ran))
+
+
+def train(model: nn.Module, optimizer: Optimizer, loader: DataLoader, device: torch.device) -> Iterator[float]:
+    """The loop itself; yields when each step ends."""
     right = 0
     for pixels, labels in loader:
         pixels, labels = pixels.to(device), labels.to(device)
@@ -84,22 +93,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         right += (logits.argmax(dim=1) == labels).sum().item()
-        ends.append(time.perf_counter())
-        if len(ends) > WARMUP_STEPS and 2 * ends[-1] - ends[-2] > began + options.seconds:
-            break
-    ends = ends[WARMUP_STEPS - 1 :]
-    steps = [end - began for began, end in itertools.pairwise(ends)]
-    ran = {"batch_size": options.batch_size, "threads": torch.get_num_threads(), "device": device.type}
-    print(
-        json.dumps(
-            {
-                "images_per_second": options.batch_size / statistics.mean(steps),
-                "steps": steps,
-                "counted_steps": len(steps),
-                **ran,
-            }
-        )
-    )
+        yield time.perf_counter()
 
 
 if __name__ == "__main__":

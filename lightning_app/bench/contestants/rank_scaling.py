@@ -26,14 +26,18 @@ WARMUP_TURNS = 1
 OURS = {"gradient_as_bucket_view": True, "bucket_cap_mb": BUCKET_MB}
 
 
-def main() -> None:
-    """Measure both, and print."""
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=64, help="over all ranks (default: 64)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no turn that would end later")
     parser.add_argument("--image_size", type=int, default=224, help="side in pixels (default: 224)")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure both, and print."""
+    options = parse()
     keep_freed_memory()
     images = options.batch_size
     with process_group() as plan:

@@ -33,11 +33,7 @@ def main() -> None:
 
 
 def measure() -> dict[str, float]:
-    """The speed ratios: one image, and batches.
-
-    Raises:
-        UsageError: serve.bench failed.
-    """
+    """The speed ratios: one image, and batches; a UsageError if serve.bench failed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_model(folder / "model")

@@ -136,8 +136,7 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def main() -> None:
-    """Train for some steps and print the images/s of each contestant as JSON."""
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch_size", type=int, required=True)
@@ -145,7 +144,12 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: a GPU if there is one)")
     parser.add_argument("--precision", help="(default: the fastest)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no round that would end later")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train for some steps and print the images/s of each contestant as JSON."""
+    options = parse()
     keep_freed_memory()
     rounds = WARMUP_ROUNDS + -(-options.steps // BLOCK)
     ema = EMA()

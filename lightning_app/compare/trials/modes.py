@@ -48,11 +48,7 @@ class Mode:
 
 
 def parse_mode(text: str) -> Mode:
-    """From the command line.
-
-    Raises:
-        UsageError: there is no such mode.
-    """
+    """From the command line; a UsageError if there is no such mode."""
     match = re.fullmatch(r"cpu:([1-9]\d*)|ddp:([1-9]\d*)(?:@([1-9]\d*))?", text)
     if match:
         mode = Mode("cpu", int(match[1])) if match[1] else Mode("ddp", int(match[2]), nodes=int(match[3] or 0))

@@ -53,11 +53,8 @@ class Results:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(path, fresh)
         found = read(path)
-        for name in ("recipe", "settings"):
-            if found[name] != fresh[name]:
-                raise UsageError(
-                    f"{path} belongs to another comparison ({differing(found, fresh)}); choose another --to."
-                )
+        if any(found[name] != fresh[name] for name in ("recipe", "settings")):
+            raise UsageError(f"{path} belongs to another comparison ({differing(found, fresh)}); choose another --to.")
         refuse_other_machines(path, found["machines"], fresh["machines"])
         found["machines"] |= fresh["machines"]
         return cls(path, found | {"command": command, "unavailable": elsewhere(found, facts["machine"]["host"])})
@@ -85,11 +82,7 @@ class Results:
         replace_file(self.path, json.dumps(self.content, indent=1).encode())
 
     def merge(self, path: Path) -> None:
-        """Add the runs of another machine.
-
-        Raises:
-            UsageError: they are for another recipe, or were measured differently.
-        """
+        """Add the runs of another machine; a UsageError if they are for another recipe, or measured differently."""
         other = read(path)
         if other["recipe"] != self.content["recipe"] or other["settings"] != self.content["settings"]:
             raise UsageError(
@@ -115,11 +108,7 @@ def run_key(run: dict[str, Any]) -> tuple[str, str, int]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a file.
-
-    Raises:
-        UsageError: it is not a results.json of this version.
-    """
+    """The content of a results.json of this version; a UsageError for any other file."""
     try:
         content = json.loads(path.read_text())
         schema = content["schema"]

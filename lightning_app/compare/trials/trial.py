@@ -55,15 +55,7 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
     trial.folder.mkdir(parents=True)
     clock = read_clock()
     date, began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.time()
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        for index, command in enumerate(trial.commands):
-            with deferred():
-                processes.append(start(trial, index, command, launchers.cores))
-        failed = wait(processes, trial)
-    finally:
-        for process in processes:
-            end_session(process)
+    failed = run_processes(trial, launchers.cores)
     record = {
         "part": trial.part,
         "mode": trial.mode.name,
@@ -85,6 +77,19 @@ def run_trial(trial: Trial, launchers: Launchers, machine: dict[str, Any]) -> di
         for left in trial.folder.glob("**/run"):
             shutil.rmtree(left)  # a checkpoint of a model that nobody wants
     return record | {"ranks": ranks}
+
+
+def run_processes(trial: Trial, cores: int) -> str | None:
+    """Start its processes and wait until all have ended; why it failed, or None."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for index, command in enumerate(trial.commands):
+            with deferred():
+                processes.append(start(trial, index, command, cores))
+        return wait(processes, trial)
+    finally:
+        for process in processes:
+            end_session(process)
 
 
 def other_cores(before: Clock | None) -> float | None:

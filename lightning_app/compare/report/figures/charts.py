@@ -23,6 +23,9 @@ TONES = [f"#0500{index:02x}" for index in range(5)]
 SHADES = [f"#0600{index:02x}" for index in range(8)]
 VARIABLES |= {color: f"--tone{index}" for index, color in enumerate(TONES)}
 VARIABLES |= {color: f"--shade{index}" for index, color in enumerate(SHADES)}
+UNWANTED = re.compile(
+    r'<metadata>.*?</metadata>|<clipPath.*?</clipPath>| clip-path="[^"]*"|<!--.*?-->|<style.*?</style>', re.DOTALL
+)
 INK, SOFT, GRID, CARD = list(VARIABLES)[:4]
 DASHES: list[Any] = ["-", (0, (7, 4)), (0, (2, 3)), (0, (10, 3, 2, 3)), (0, (1, 4))]
 MARKERS = "osD^vPX*"
@@ -144,23 +147,25 @@ def line_chart(lines: Sequence[Line], horizontal: Axis, vertical: Axis) -> str:
     def draw(axes: Axes) -> None:
         for line in lines:
             draw_line(axes, line)
-        for axis, scale, limits, target in (
-            (horizontal, axes.set_xscale, axes.set_xlim, axes.xaxis),
-            (vertical, axes.set_yscale, axes.set_ylim, axes.yaxis),
-        ):
-            if axis.log:
-                scale("log")
-                target.set_major_formatter("{x:g}")  # else powers of ten, as formulas
-                target.set_minor_formatter("")
-            limits(axis.low, axis.high)
-            target.set_label_text(axis.label)
-            if axis.ticks:
-                target.set_ticks(axis.ticks, [axis.text(tick) for tick in axis.ticks])
-                target.set_ticks([], minor=True)
+        draw_axis(horizontal, axes.set_xscale, axes.set_xlim, axes.xaxis)
+        draw_axis(vertical, axes.set_yscale, axes.set_ylim, axes.yaxis)
         axes.grid()
 
     named = sum(bool(line.name) for line in lines)
     return draw_svg(draw, PLOT_HEIGHT + 0.2 * (named // 4), f"{vertical.label} over {horizontal.label}")
+
+
+def draw_axis(axis: Axis, scale: Callable[[str], None], limits: Callable[..., Any], target: Any) -> None:
+    """Draw an axis with matplotlib's setters and object for it."""
+    if axis.log:
+        scale("log")
+        target.set_major_formatter("{x:g}")  # else powers of ten, as formulas
+        target.set_minor_formatter("")
+    limits(axis.low, axis.high)
+    target.set_label_text(axis.label)
+    if axis.ticks:
+        target.set_ticks(axis.ticks, [axis.text(tick) for tick in axis.ticks])
+        target.set_ticks([], minor=True)
 
 
 def draw_line(axes: Axes, line: Line) -> None:
@@ -205,14 +210,7 @@ def to_element(canvas: Canvas, label: str) -> str:
     canvas.savefig(file, format="svg", transparent=True)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
-    for unwanted in (
-        r"<metadata>.*?</metadata>",
-        r"<clipPath.*?</clipPath>",
-        r' clip-path="[^"]*"',
-        r"<!--.*?-->",
-        r"<style.*?</style>",
-    ):
-        svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
+    svg = UNWANTED.sub("", svg)
     svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)  # ids of groups: figure_1 is in every figure
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit-font", svg).replace("inherit-font", "system-ui, sans-serif")
     for color, variable in VARIABLES.items():

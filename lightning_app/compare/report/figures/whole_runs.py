@@ -79,9 +79,6 @@ def cost_by_time(comparison: Comparison, kind: str) -> Figure | None:
         label = f"{count} {kind}{'s' if count > 1 else ''}"
         lines.append(Line("", [(0, 0), (end, end * count)], kind="reference", labels=["", label]))
     what = "whole run" if whole else "million images"
-    axes = (
-        Axis(f"hours of a {what}", 0, longest),
-        Axis(f"{kind}-hours", 0, most),
-    )
+    axes = Axis(f"hours of a {what}", 0, longest), Axis(f"{kind}-hours", 0, most)
     caption = "Left is faster, low is cheaper; modes with equal numbers of devices lie on one line."
     return Figure(f"{kind}-hours over time of a {what}".capitalize(), line_chart(lines, *axes), caption)

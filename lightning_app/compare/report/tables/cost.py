@@ -9,6 +9,13 @@ from lightning_app.compare.report.formatting import NONE, number
 from lightning_app.compare.report.tables.table import Table
 
 WATT_HOUR = 3600.0
+COST_NOTE = (
+    "A core-hour is one thread of one process for an hour, and a GPU-hour is one rank's GPU for an hour. Both count "
+    "from the start of the command to its end, idle time included; the table has medians over the seeds. To the "
+    "target: up to the first validation at or above it, if every seed reached it. A million images: at the rate of the "
+    f"counted steps, so without start, validation and test ({IMAGES:,} images are {IMAGES / 50_000:.0f} epochs of "
+    "CIFAR-10)."
+)
 
 
 def cost(comparison: Comparison) -> Table:
@@ -22,15 +29,7 @@ def cost(comparison: Comparison) -> Table:
         if runs.mode.kind != "serial" and (found := cost_of(runs, comparison.target))
     ]
     body = [cost_row(comparison, runs, found) for runs, found in costs]
-    notes = [
-        "A core-hour is one thread of one process for an hour, and a GPU-hour is one rank's GPU for an hour. Both "
-        "count from the start of the command to its end, idle time included; the table has medians over the seeds. To "
-        "the target: up to the first validation at or above it, if every seed reached it. A million images: at the "
-        f"rate of the counted steps, so without start, validation and test ({IMAGES:,} images are "
-        f"{IMAGES / 50_000:.0f} epochs of CIFAR-10).",
-        *energy_notes([runs for runs, _ in costs if runs.whole]),
-    ]
-    return Table("Cost", head, body, notes)
+    return Table("Cost", head, body, [COST_NOTE, *energy_notes([runs for runs, _ in costs if runs.whole])])
 
 
 def cost_row(comparison: Comparison, runs: ModeRuns, cost: ModeCost) -> list[str]:

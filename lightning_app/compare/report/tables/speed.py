@@ -21,10 +21,15 @@ def throughput(comparison: Comparison) -> Table:
     """Speed of a step, and what it consists of; also the modes that were not run, with the reason."""
     if not any(runs.steps or runs.reason for runs in comparison.modes):
         return Table("Speed", THROUGHPUT, [])
-    body = [
-        throughput_row(comparison, runs) for runs in comparison.modes if runs.steps or runs.reason or not runs.whole
-    ]
-    baseline = next((runs.mode.name for runs in comparison.modes if runs.steps), NONE)
+    shown = [runs for runs in comparison.modes if runs.steps or runs.reason or not runs.whole]
+    body = [throughput_row(comparison, runs) for runs in shown]
+    return Table("Speed", THROUGHPUT, body, throughput_notes(comparison))
+
+
+def throughput_notes(comparison: Comparison) -> list[str]:
+    if not any(runs.steps for runs in comparison.modes):
+        return []
+    baseline = next(runs.mode.name for runs in comparison.modes if runs.steps)
     over = "the first mode of its machine" if comparison.several_machines else baseline
     notes = [
         "images/s and step: median over the counted steps (quartiles). Ratios: median over the rounds (range), each "
@@ -36,7 +41,7 @@ def throughput(comparison: Comparison) -> Table:
             "serial:N is N independent serial runs at once, each with the threads of one rank of ddp:N and the whole "
             "batch: the ceiling of ddp:N on this one machine, whose cores share memory and clock."
         )
-    return Table("Speed", THROUGHPUT, body, notes if any(runs.steps for runs in comparison.modes) else [])
+    return notes
 
 
 def throughput_row(comparison: Comparison, runs: ModeRuns) -> list[str]:
@@ -70,16 +75,17 @@ def rounds(comparison: Comparison) -> Table:
         [comparison.name(runs), *(number(runs.rates[each]) if each in runs.rates else NONE for each in numbers)]
         for runs in timed
     ]
-    notes = [
-        "images/s of the median step. Every second round runs the modes in reverse order.",
-        *other_load_notes(comparison),
-        *(
-            f"{comparison.name(runs)}, {'round' if each in runs.steps else 'seed'} {each + (each in runs.steps)}: "
-            f"succeeded after {failures} failed attempt{'s' if failures > 1 else ''}."
-            for runs, each, failures in comparison.made_again
-        ),
+    order = "images/s of the median step. Every second round runs the modes in reverse order."
+    return Table("Round by round", head, body, [order, *other_load_notes(comparison), *failure_notes(comparison)])
+
+
+def failure_notes(comparison: Comparison) -> list[str]:
+    """The runs that succeeded only after failed attempts."""
+    return [
+        f"{comparison.name(runs)}, {'round' if each in runs.steps else 'seed'} {each + (each in runs.steps)}: "
+        f"succeeded after {failures} failed attempt{'s' if failures > 1 else ''}."
+        for runs, each, failures in comparison.made_again
     ]
-    return Table("Round by round", head, body, notes)
 
 
 def other_load_notes(comparison: Comparison) -> list[str]:

@@ -10,6 +10,14 @@ from lightning_app.compare.report.comparison import Comparison
 from lightning_app.compare.report.formatting import NONE, duration, percent, spread
 from lightning_app.compare.report.tables.table import Table
 
+ACCURACY_NOTE = (
+    "Test accuracy is the mean over the seeds. Its interval is Wilson's for the test images, which count once because "
+    "all seeds share them. Against the first: a test for two proportions, and Welch's t-test over seeds, each p times "
+    "the number of modes compared; a difference is claimed only if both tests find one, with "
+    f"{LEAST_SEEDS} seeds or more. The difference is in points, with Newcombe's 95% interval: the range that the test "
+    "images allow, also if no difference was found."
+)
+
 
 def accuracy(comparison: Comparison) -> Table:
     target = f"{100 * comparison.target:.2f}%" if comparison.target else "accuracy"
@@ -18,22 +26,14 @@ def accuracy(comparison: Comparison) -> Table:
     if not comparison.whole:
         return Table("Whole runs", head, [])
     body = [accuracy_row(comparison, runs) for runs in comparison.whole]
-    body += [
-        [comparison.name(runs), f"not run: {runs.reason}"]
-        for runs in comparison.modes
-        if runs.reason and not runs.whole
-    ]
+    missing = [runs for runs in comparison.modes if runs.reason and not runs.whole]
+    body += [[comparison.name(runs), f"not run: {runs.reason}"] for runs in missing]
     why = "given by --target" if comparison.target_given else "the best validation that every run reached"
-    notes = [
-        "Test accuracy is the mean over the seeds. Its interval is Wilson's for the test images, which count once "
-        "because all seeds share them. Against the first: a test for two proportions, and Welch's t-test over seeds, "
-        "each p times the number of modes compared; a difference is claimed only if both tests find one, with "
-        f"{LEAST_SEEDS} seeds or more. The difference is in points, with Newcombe's 95% interval: the range that the "
-        "test images allow, also if no difference was found.",
+    time_note = (
         f"Time to accuracy runs from the start of the command to the first validation at or above the target ({why}); "
-        "its resolution is the time between two validations.",
-    ]
-    return Table("Whole runs", head, body, notes)
+        "its resolution is the time between two validations."
+    )
+    return Table("Whole runs", head, body, [ACCURACY_NOTE, time_note])
 
 
 def accuracy_row(comparison: Comparison, runs: ModeRuns) -> list[str]:
