@@ -2,13 +2,16 @@
 
 Runs mutmut on a copy of the checkout, so the files that you are editing do not change. mutmut changes one operator,
 constant, argument or condition of one function at a time, and forks a pytest that has already imported everything.
-Survivors are printed as diffs: write the missing test, or a reason in docs/testing.md.
+It cannot see into the programs that tests start: what it says no test reaches is tried again with all of the room's
+tests, those that start the program included. Survivors are printed as diffs: write the missing test, or a reason in
+docs/testing.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import configparser
+import os
 import random
 import re
 import shutil
@@ -22,6 +25,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("lightning_app", "models", "datamodules", "serve")
 MUTMUT = [sys.executable, "-m", "mutmut"]
 UNTRACED = "not compile"  # torch.compile cannot trace the wrapper that mutmut puts around each function
+PROGRAMS = "not cluster and not browser and not soak"
 STATUS = re.compile(r"^\s*(\S+): (.+)$")  # a line of `mutmut results --all true`
 
 
@@ -36,7 +40,8 @@ def main() -> None:
         chosen = random.Random(0).sample(names, min(options.sample, len(names)))
         print(f"{options.room}: {len(names)} mutants, trying {len(chosen)}", flush=True)
         subprocess.run([*MUTMUT, "run", "--max-children", str(options.jobs), *chosen], cwd=copy, check=False)
-        report(copy, set(chosen))
+        found = {name: status for name, status in statuses(copy).items() if name in chosen}
+        report(copy, found | in_programs(copy, tests, [name for name in chosen if found.get(name) == "no tests"]))
 
 
 def parse() -> argparse.Namespace:
@@ -102,9 +107,20 @@ def statuses(copy: Path) -> dict[str, str]:
     return {match[1]: match[2] for match in map(STATUS.match, shown.stdout.splitlines()) if match}
 
 
-def report(copy: Path, chosen: set[str]) -> None:
+def in_programs(copy: Path, tests: str, names: list[str]) -> dict[str, str]:
+    """The outcome for each mutant, with all of the room's tests and whatever they start."""
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", PROGRAMS, "-k", UNTRACED]
+    found = {}
+    for name in names:
+        environ = os.environ | {"MUTANT_UNDER_TEST": name, "PYTHONPATH": str(copy / "mutants")}
+        done = subprocess.run([*pytest, tests], cwd=copy / "mutants", env=environ, stdout=subprocess.DEVNULL)
+        found[name] = "killed" if done.returncode else "survived"
+        print(f"{found[name]} in programs: {name}", flush=True)
+    return found
+
+
+def report(copy: Path, found: dict[str, str]) -> None:
     """Counts, and the difference that each survivor is."""
-    found = {name: status for name, status in statuses(copy).items() if name in chosen}
     for name in sorted(name for name, status in found.items() if status in ("survived", "no tests")):
         print(f"\n{found[name]}: {name}", flush=True)
         subprocess.run([*MUTMUT, "show", name], cwd=copy, check=False)
