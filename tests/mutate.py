@@ -2,8 +2,8 @@
 
 Runs mutmut on a copy of the checkout, so the files that you are editing do not change. mutmut changes one operator,
 constant, argument or condition of one function at a time, and forks a pytest that has already imported everything.
-It cannot see into the programs that tests start: what it says no test reaches is tried again with all of the room's
-tests, those that start the program included. Survivors are printed as diffs: write the missing test, or a reason in
+It cannot see into the programs that tests start: what it says no test reaches is tried again with all tests of its
+file, those that start the program included. Survivors are printed as diffs: write the missing test, or a reason in
 docs/testing.md.
 """
 
@@ -108,12 +108,14 @@ def statuses(copy: Path) -> dict[str, str]:
 
 
 def in_programs(copy: Path, tests: str, names: list[str]) -> dict[str, str]:
-    """The outcome for each mutant, with all of the room's tests and whatever they start."""
+    """The outcome for each mutant, with all tests of its file, or else of its room, and whatever they start."""
     pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", PROGRAMS, "-k", UNTRACED]
     found = {}
     for name in names:
         environ = os.environ | {"MUTANT_UNDER_TEST": name, "PYTHONPATH": str(copy / "mutants")}
-        done = subprocess.run([*pytest, tests], cwd=copy / "mutants", env=environ, stdout=subprocess.DEVNULL)
+        own = f"{tests}/test_{name.split('.x')[0].split('.')[-1]}.py"
+        chosen = own if (copy / "mutants" / own).exists() else tests
+        done = subprocess.run([*pytest, chosen], cwd=copy / "mutants", env=environ, stdout=subprocess.DEVNULL)
         found[name] = "killed" if done.returncode else "survived"
         print(f"{found[name]} in programs: {name}", flush=True)
     return found
