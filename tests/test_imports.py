@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "library": set(),
     "cli": ROOMS | {"library", "models.kernels"} | DATA_AND_MODELS,
     "doctor": LAUNCHING,
-    "bench": {"callbacks", "trainer"} | DATA_AND_MODELS,
+    "bench": {"callbacks", "cli", "trainer"} | DATA_AND_MODELS,
     "compare": ROOMS | {"doctor"},
     "lightning_app.__main__": ROOMS | {"library"},
     "lightning_app.environment": {"rendezvous"},

@@ -21,6 +21,7 @@ from lightning_app.bench.contestants.step_timing import clock
 from lightning_app.bench.random_data import CLASSES, NoiseData
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.reseed import Reseed
+from lightning_app.cli.console import quiet_lightning
 from lightning_app.trainer.trainer import Trainer
 from models.classifier import ImageClassifier
 from models.normalized_network import Network
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--to", type=Path, help="also write the report to this file")
     options = parser.parse_args()
+    quiet_lightning()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     steps = ProfileSteps(device)
     trainer = Trainer(

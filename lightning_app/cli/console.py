@@ -21,6 +21,8 @@ KNOWN_WARNINGS = (  # each with the reason why it does not matter
     "The number of training batches .* is smaller than the logging interval",
     # Those callbacks belong to fit: test and predict do not need them.
     "Be aware that when using `ckpt_path`, callbacks used to create",
+    # A data set may have no validation images, and what bench trains on has none.
+    "Total length of `list` across ranks is zero",
     # lightning 2.6.6 with torch >= 2.13
     ".*isinstance\\(treespec, LeafSpec\\)",
     "torch.distributed.nn.functional.all_gather is deprecated",
@@ -37,14 +39,14 @@ def configure_logging(rank: int, debug: bool) -> None:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
     if not debug:
-        quiet_known_warnings()
-        import lightning.pytorch  # noqa: F401 - here, because it sets its level when it is imported
-
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_lightning()
 
 
-def quiet_known_warnings() -> None:
-    """Silence warnings about what we do on purpose, and about Lightning's internals."""
+def quiet_lightning() -> None:
+    """Silence Lightning's information, and warnings about what we do on purpose or about its internals."""
     for message in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+    import lightning.pytorch  # noqa: F401 - here, because it sets its level when it is imported
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

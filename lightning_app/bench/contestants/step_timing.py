@@ -23,6 +23,7 @@ from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.non_finite import LossWatch
 from lightning_app.callbacks.reseed import Reseed
 from lightning_app.callbacks.throughput import Throughput
+from lightning_app.cli.console import quiet_lightning
 from lightning_app.trainer.malloc import keep_freed_memory
 from lightning_app.trainer.trainer import Trainer
 from models.backbones import build_backbone
@@ -150,6 +151,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Train for some steps and print the images/s of each contestant as JSON."""
     options = parse()
+    quiet_lightning()
     keep_freed_memory()
     rounds = WARMUP_ROUNDS + -(-options.steps // BLOCK)
     ema = EMA()
