@@ -24,7 +24,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("lightning_app", "models", "datamodules", "serve")
 MUTMUT = [sys.executable, "-m", "mutmut"]
-UNTRACED = "not compile and not pickle and not of_a_script"  # none works on the wrapper that mutmut puts around a function
+# These do not work on the wrapper that mutmut puts around each function.
+UNTRACED = "not compile and not pickle and not of_a_script"
 PROGRAMS = "not cluster and not browser and not soak"
 STATUS = re.compile(r"^\s*(\S+): (.+)$")  # a line of `mutmut results --all true`
 
