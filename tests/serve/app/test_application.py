@@ -53,7 +53,7 @@ META = {"meta": {"_type": "gradio.FileData"}}
         {"path": "long" * 2000, **META},
         {"path": "/etc/hostname", "size": "many", **META},
     ],
-    ids=str,
+    ids=lambda sent: str(sent)[:50],
 )
 def test_what_is_no_upload_is_refused_with_what_to_send(
     sent: object, http: TestClient, capfd: pytest.CaptureFixture[str]
