@@ -53,7 +53,10 @@ META = {"meta": {"_type": "gradio.FileData"}}
         {"path": "long" * 2000, **META},
         {"path": "/etc/hostname", "size": "many", **META},
     ],
-    ids=lambda sent: str(sent)[:50],
+    ids=[
+        *("text", "a number", "a url alone", "a path of the server", "without meta", "a path as url", "a data url"),
+        *("a web address", "a zero byte", "a long path", "a size in words"),
+    ],
 )
 def test_what_is_no_upload_is_refused_with_what_to_send(
     sent: object, http: TestClient, capfd: pytest.CaptureFixture[str]
@@ -72,7 +75,7 @@ def test_an_upload_with_wrong_fields_is_refused(
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["{0}.gone", "{0}/below", "{0}/.."])
+@pytest.mark.parametrize("place", ["{0}.gone", "{0}/below", "{0}/.."], ids=["gone", "below a file", "above a file"])
 def test_a_place_in_the_upload_folder_that_is_no_file_is_refused(
     place: str, http: TestClient, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,9 @@ def test_one_post_of_a_client_is_in_work_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_of_it", [(POST, False), ("GET /gradio_api/queue/data", True), ("POST /classify", True)], ids=str
+    "request_of_it",
+    [(POST, False), ("GET /gradio_api/queue/data", True), ("POST /classify", True)],
+    ids=["a slow upload", "a stream", "a wait"],
 )
 def test_a_slow_upload_a_stream_and_an_answer_that_is_waited_for_keep_no_post_waiting(
     request_of_it: tuple[str, bool],
