@@ -126,8 +126,7 @@ class Job:
             return
         self.reported = True
         launch = this_launch()
-        who, what = f"rank {launch.global_rank} on {socket.gethostname()}", one_line(error)
-        ending = Ending(what if what.startswith(who) else f"{who}: {what}", exit_code(error))
+        ending = ending_for(error, launch.global_rank)
         if self.monitor is None:
             if launch.global_rank:
                 time.sleep(RANK_ZERO_FIRST_SECONDS)
@@ -159,6 +158,12 @@ JOB = Job()
 def exit_code(error: BaseException) -> int:
     """2 for errors that the user can fix."""
     return USAGE_ERROR if isinstance(error, UserError) else FAILED
+
+
+def ending_for(error: Exception, rank: int) -> Ending:
+    """The ending that names this rank and its host once, even if the error does so itself."""
+    who, what = f"rank {rank} on {socket.gethostname()}", one_line(error)
+    return Ending(what if what.startswith(who) else f"{who}: {what}", exit_code(error))
 
 
 def one_line(error: Exception) -> str:

@@ -168,8 +168,8 @@ class HangWatch:
         """Report who is behind, unless another rank makes progress after all; returns whether it was reported."""
         if self._rank and None not in peers.values():
             return False  # rank 0 will
-        here = (self._rank, socket.gethostname())
-        found = {here: self.position(), **peers} if self._rank == 0 else {**peers, here: self.position()}
+        found = {**peers, (self._rank, socket.gethostname()): self.position()}
+        found = {rank: found[rank] for rank in sorted(found)}
         if any(position and position.idle < self._idle.limit / 2 for position in found.values()):
             return False
         line = f"no progress for {self._idle.seconds:.0f} s. {who_did_not_come(found)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from queue import Queue
@@ -141,6 +142,17 @@ def test_the_watch_says_once_where_this_process_stands_and_ends_the_job_if_told_
     assert said.startswith(line)
     assert f"rank {rank} at:" in said
     assert ", in test_the_watch_says_once_where_this_process_stands_and_ends_the_job_if_told_to" in said
+
+
+def test_the_ranks_of_a_report_are_in_order_whenever_they_answered(caplog: pytest.LogCaptureFixture) -> None:
+    ended: Queue[str] = Queue()
+    steps = iter([*range(6)])
+    progress = lambda: Progress(step := next(steps, 5), step, 0)  # noqa: E731
+    peers = {(2, "c"): Position(9, 4, READING), (1, "b"): Position(9, 4, BACKWARD)}
+    watch = HangWatch(HangOptions(0.001, then="end"), progress, 0, lambda seconds: peers, ended.put)
+    assert "s. rank 1 on b, rank 2 on c did not reach" in ended.get(timeout=60)
+    watch.close()
+    assert re.findall(r"^rank (\d) at:$", caplog.text, re.MULTILINE) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])

@@ -64,14 +64,30 @@ def test_mpich_is_told_to_abort_only_when_the_error_has_been_read() -> None:
         assert abort.read() == "cmd=abort exitcode=2\n"
 
 
-def test_under_a_terminal_nothing_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    cancelled: list[str] = []
-    monkeypatch.setattr(other_ranks, "cancel_step", cancelled.append)
-    monkeypatch.setattr(other_ranks.shutil, "which", lambda program: program)
-    for name, value in {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
+STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variables", "told"),
+    [
+        ("slurm", STEP, ["cancel 7.0"]),
+        ("slurm", STEP | {"SLURM_PTY_PORT": "44673"}, []),  # a terminal: the step is someone's shell
+        ("slurm", STEP | {"PATH": ""}, []),
+        ("hydra", {"PMI_FD": "5"} | STEP, ["abort 5"]),
+        ("hydra", STEP, []),
+        ("openmpi", {"PMI_FD": "5"} | STEP, []),
+    ],
+)
+def test_only_the_launcher_of_this_job_is_told_to_end_it(
+    launcher: str, variables: dict[str, str], told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(other_ranks, "cancel_step", lambda step: happened.append(f"cancel {step}"))
+    monkeypatch.setattr(other_ranks, "abort_mpich", lambda proxy: happened.append(f"abort {proxy}"))
+    (tmp_path / "scancel").touch(mode=0o755)
+    for name in ("SLURM_PTY_PORT", "PMI_FD", *STEP):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"PATH": str(tmp_path)} | variables).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("SLURM_PTY_PORT", raising=False)
-    other_ranks.end_others(Launch("slurm", 2, 0, 0, 2, 0, 1))
-    monkeypatch.setenv("SLURM_PTY_PORT", "44673")
-    other_ranks.end_others(Launch("slurm", 2, 0, 0, 2, 0, 1))
-    assert cancelled == ["7.0"]
+    other_ranks.end_others(Launch(launcher, 2, 0, 0, 2, 0, 1))
+    assert happened == told
