@@ -140,6 +140,15 @@ def test_on_a_cpu_the_images_stay_where_they_are() -> None:
     assert not fits(torch.zeros(1), CPU)
 
 
+@pytest.mark.parametrize(("images", "moves"), [(24, True), (25, False)])
+def test_images_move_to_a_gpu_if_they_take_less_than_a_quarter_of_its_free_memory(
+    images: int, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {torch.device("cuda", 1): 100, torch.device("cuda", 0): 1000}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device], 5000))
+    assert fits(torch.zeros(images, dtype=torch.uint8), torch.device("cuda", 1)) is moves
+
+
 class Moves(TorchDispatchMode):
     """Records what goes from one device to another."""
 

@@ -110,7 +110,9 @@ def test_class_folders_alone_give_train_and_test_by_class() -> None:
         ("test", "daisy"): 4,
         ("test", "rose"): 2,
     }
-    assert found.notes[0].startswith("no test/ in the data: 20% of each class")
+    [note] = found.notes
+    assert note.startswith("no test/ in the data: 20% of each class")
+    assert note.endswith(" (data.test_fraction)")
 
 
 def test_an_image_more_moves_at_most_one_of_the_test_images() -> None:

@@ -46,6 +46,8 @@ def test_why_a_file_is_left_out(name: str, said: str) -> None:
     [
         ("\u732b \U0001f436", "\u732b \U0001f436"),
         ("caf\udce9", "caf\\xe9"),
+        ("caf\udc80", "caf\\x80"),  # the first and the last byte that begins no letter
+        ("caf\udcff", "caf\\xff"),
         ("a\nb", "a\\nb"),
         ("$5_$10", "$5_$10"),
     ],

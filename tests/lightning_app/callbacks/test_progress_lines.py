@@ -88,3 +88,13 @@ def test_what_is_left_is_counted_in_steps(changed: dict[str, int], left: str, mo
 def test_a_validation_says_what_it_found(lines: list[str]) -> None:
     found = [re.sub(TIME, "", line) for line in lines if "validation" in line]
     assert found == [f"validation after epoch {epoch}  val/acc 0.5000" for epoch in (1, 2)]
+
+
+def test_only_a_progress_that_is_enabled_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = PlainProgress()
+    for switch, accuracy in ((lambda: None, 0.1), (progress.disable, 0.2), (progress.enable, 0.3)):
+        switch()
+        trainer = SimpleNamespace(callback_metrics={"test/acc": torch.tensor(accuracy), "val/acc": torch.tensor(0.9)})
+        progress.on_test_end(trainer, None)  # type: ignore[arg-type]  # unused
+    lines = [re.sub(TIME, "", line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["test  test/acc 0.1000", "test  test/acc 0.3000"]

@@ -54,3 +54,13 @@ def test_the_images_of_all_batches_between_two_points_are_counted(monkeypatch: p
     callback = Throughput()
     train(range(8), 2, 100, callback)
     assert callback.rates == [3 * 2 * IMAGES / 3.0, 4 * 2 * IMAGES / 4.0]
+
+
+def test_the_median_is_over_all_attempts() -> None:
+    first, second = Throughput(), Throughput()
+    assert first.median is None
+    first.rates = [5.0, 1.0, 2.0]
+    second.load_state_dict(first.state_dict())
+    assert second.median == 2.0
+    second.rates += [7.0, 8.0]
+    assert (second.median, first.median) == (5.0, 2.0)

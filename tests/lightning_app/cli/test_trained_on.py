@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lightning_app.checkpointing.checkpoint_io import write_checkpoint
 from lightning_app.cli.trained_on import TrainedOn, given
 from lightning_app.errors import UsageError
 
@@ -51,6 +52,19 @@ def test_the_options_are_a_config_again() -> None:
         "model": {"backbone": "resnet18", "dropout": None},
         "data": {"augment": {"flip": 0.0}, "val_fraction": 0.2},
     }
+
+
+def test_what_a_checkpoint_records_is_read_without_what_its_evaluation_does_not_use(tmp_path: Path) -> None:
+    options = {"seed_everything": "3", "model.backbone": '"resnet18"', "model.weights": '"none"', "runs_dir": '"runs"'}
+    options |= {"model.optimizer.lr": "0.1", "data.image_size": "[24, 32]", "trainer.max_epochs": "7"}
+    facts = {"classes": ["dog", "cat"], "data": "digest", "world_size": 2}
+    write_checkpoint({"run": {"options": options, "facts": facts}}, tmp_path / "ours.ckpt")
+    write_checkpoint({"state_dict": {}}, tmp_path / "a script's.ckpt")
+    used = {"seed_everything": 3, "model.backbone": "resnet18", "data.image_size": [24, 32]}
+    ours = tmp_path / "ours.ckpt"
+    assert TrainedOn.read(ours) == TrainedOn(ours, used, ["dog", "cat"], "digest")
+    theirs = tmp_path / "a script's.ckpt"
+    assert TrainedOn.read(theirs) == TrainedOn(theirs, {}, None, None)
 
 
 def test_another_model_is_an_error_with_both_values() -> None:

@@ -41,28 +41,31 @@ def test_a_name_that_cannot_be_resolved_has_no_way_to_it() -> None:
     assert outgoing_address("no-such-host.invalid") is None
 
 
+# Our addresses on the routes to somewhere else, by examples of somewhere else (RFC 5737, RFC 3849).
+IPV4, IPV6 = {"192.0.2.1": "10.1.0.5"}, {"2001:db8::1": "fd01::5"}
 LO, IB0 = {"lo": ["127.0.0.1", "::1"]}, {"ib0": ["10.2.0.5", "fd00::5"]}
 
 
 @pytest.mark.parametrize(
-    ("hostname", "route", "interfaces", "expected"),
+    ("hostname", "routes", "interfaces", "expected"),
     [
-        pytest.param("10.0.0.5", "10.1.0.5", LO | IB0, "10.0.0.5", id="the hostname's"),
-        pytest.param("127.0.1.1", "10.1.0.5", LO | IB0, "10.1.0.5", id="as on Debian"),
-        pytest.param(None, "10.1.0.5", LO, "10.1.0.5", id="a hostname that is nobody's"),
-        pytest.param("::1", None, LO | {"ib0": ["fd00::5"]}, "fd00::5", id="IPv6 only"),
-        pytest.param("127.0.1.1", None, LO | IB0, "10.2.0.5", id="no default route"),
+        pytest.param("10.0.0.5", IPV4 | IPV6, LO | IB0, "10.0.0.5", id="the hostname's"),
+        pytest.param("127.0.1.1", IPV4 | IPV6, LO | IB0, "10.1.0.5", id="as on Debian"),
+        pytest.param("127.0.1.1", IPV6, LO | IB0, "fd01::5", id="a default route for IPv6 only"),
+        pytest.param(None, IPV4, LO, "10.1.0.5", id="a hostname that is nobody's"),
+        pytest.param("::1", {}, LO | {"ib0": ["fd00::5"]}, "fd00::5", id="IPv6 only"),
+        pytest.param("127.0.1.1", {}, LO | IB0, "10.2.0.5", id="no default route"),
     ],
 )
 def test_our_address_for_others_is_none_that_only_we_can_reach(
     hostname: str | None,
-    route: str | None,
+    routes: dict[str, str],
     interfaces: dict[str, list[str]],
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(addresses, "resolve", lambda host: [(socket.AF_INET, (hostname, 9))] if hostname else [])
-    monkeypatch.setattr(addresses, "outgoing_address", lambda toward: route)
+    monkeypatch.setattr(addresses, "outgoing_address", routes.get)
     monkeypatch.setattr(addresses, "interface_addresses", lambda: interfaces)
     assert own_address() == expected
 

@@ -17,6 +17,8 @@ import torch
 
 from lightning_app.errors import UsageError
 from lightning_app.launchers.launch import Launch
+from lightning_app.rendezvous import rendezvous as module
+from lightning_app.rendezvous import waiting
 from lightning_app.rendezvous.addresses import LOOPBACK
 from lightning_app.rendezvous.rendezvous import on_nodes, open_store, rendezvous, route_gradients
 from lightning_app.rendezvous.star import Peer
@@ -56,6 +58,16 @@ def test_one_rank_holds_a_store_and_waits_for_nobody() -> None:
     found = rendezvous(Launch("torchrun", 1, 0, 0, 1, 0, 1), None, 60)
     assert found.store is not None
     assert (found.address, found.port, found.nodes, found.peers) == (LOOPBACK, found.store.port, [0], {})
+
+
+@pytest.mark.parametrize(("rank", "says"), [(1, True), (2, False)])
+def test_of_the_ranks_that_look_for_rank_zero_one_says_that_it_waits(
+    rank: int, says: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_LINE_S", 0.0)
+    monkeypatch.setattr(module, "as_other", lambda find, rank, wait: wait.over(lambda: [0]))
+    rendezvous(Launch("openmpi", 3, rank, rank, 3, 0, 1), None, 60)
+    assert [line.partition(" after")[0] for line in caplog.messages] == ["still waiting for rank 0"] * says
 
 
 def test_nodes_are_numbered_as_their_lowest_ranks_are() -> None:
