@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import sklearn
 from sklearn.datasets import load_digits
 
 from datamodules.sources.digits import Digits
@@ -31,3 +33,9 @@ def test_split_is_the_same_each_time_and_has_every_class() -> None:
     assert np.array_equal(first.labels, again.labels)
     assert set(first.labels[1437:]) == set(range(10))
     assert first.classes == [str(digit) for digit in range(10)]
+
+
+def test_another_scikit_learn_is_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Digits().fingerprint()
+    monkeypatch.setattr(sklearn, "__version__", "0.1")
+    assert Digits().fingerprint() != before

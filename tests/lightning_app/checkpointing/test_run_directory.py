@@ -342,6 +342,17 @@ def test_an_unfinished_run_of_other_options_is_pointed_out(tmp_path: Path, caplo
     assert "other options" not in caplog.text
 
 
+def test_a_newer_run_that_has_finished_does_not_hide_the_unfinished_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(tmp_path, 10, options=SMALLER)
+    runs, start = started(tmp_path, "never", RunIdentity.of({"data.batch_size": 16}))
+    runs.finish(start.version)
+    runs.let_go()
+    started(tmp_path)[0].let_go()
+    assert f"{tmp_path / 'version_0'} is unfinished, but has other options" in caplog.text
+
+
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_run_whose_record_is_lost_goes_on_by_what_its_checkpoint_says(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from lightning_app.__main__ import main
+from lightning_app.doctor import rank_facts as module
 from lightning_app.doctor.host import file_system, memory_limits
 from lightning_app.doctor.problems import problems, runs_on
 from lightning_app.doctor.rank_facts import Facts, rank_facts, to_facts
-from lightning_app.doctor.rendering import table
+from lightning_app.doctor.rendering import row, table
 from lightning_app.provenance import GPU
+from lightning_app.trainer.machine import Machine
 
 REPOSITORY = Path(__file__).parents[3]
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -157,6 +159,20 @@ def test_variables_that_may_hold_secrets_are_left_out(tmp_path: Path, monkeypatc
 
 def test_the_table_has_a_row_for_each_rank() -> None:
     assert [line.split("  ")[0].strip() for line in table(pair()).splitlines()] == ["rank", "0 of 2", "1 of 2"]
+
+
+@pytest.mark.parametrize(("bound", "cores"), [(False, "2 of 8"), (True, "2 of 8, bound")])
+def test_a_row_says_where_a_rank_is_and_what_it_may_use(bound: bool, cores: str) -> None:
+    rank = healthy(1, 3, node_rank=None, cores=2, bound=bound, precision="")
+    assert row(rank) == ("1 of 3", "node1", "?", "1 of 3", "cpu", cores, "4", "none")
+
+
+def test_the_device_of_a_rank_is_the_gpu_that_a_fit_would_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(cores=4, cpu_bf16=False, gpus=(H100.name,), gpu_bf16=True)
+    monkeypatch.setattr(module, "this_machine", lambda: machine)
+    monkeypatch.setattr(module, "visible_gpus", lambda: [H100])
+    found = rank_facts(tmp_path, tmp_path)
+    assert (found.gpu, found.device, found.gpus) == (0, "cuda:0 NVIDIA H100", [H100])
 
 
 def test_alone_it_says_what_this_process_is_and_that_nothing_was_added(program: Program) -> None:

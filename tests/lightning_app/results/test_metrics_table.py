@@ -65,9 +65,10 @@ def test_a_folder_that_vanished_is_made_again_with_the_rows_since(tmp_path: Path
     assert steps(tmp_path / "run") == [1, 2]
 
 
-def test_a_second_attempt_keeps_the_rows_before_its_first_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_step", [1, 4])
+def test_a_second_attempt_keeps_the_rows_before_its_first_step(first_step: int, tmp_path: Path) -> None:
     write(tmp_path, 0, 6)
-    write(tmp_path, 4, 8)
+    write(tmp_path, first_step, 8)
     assert steps(tmp_path) == list(range(8))
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_app.errors import UsageError
 from lightning_app.launchers.launch import Launch
 from lightning_app.rendezvous.environment import LauncherEnvironment
+from lightning_app.trainer import strategy as module
 from lightning_app.trainer.strategy import RankedDDPStrategy
 from lightning_app.trainer.trainer import Trainer, take_environment
 
@@ -41,3 +46,19 @@ def test_samplers_go_by_the_launcher_s_world_size(monkeypatch: pytest.MonkeyPatc
     strategy = RankedDDPStrategy(cluster_environment=environment)
     strategy.set_world_ranks()  # which has to leave the environment's numbers alone
     assert strategy.distributed_sampler_kwargs == {"num_replicas": 3, "rank": 2}
+    assert rank_zero_only.rank == 2  # type: ignore[attr-defined]  # else all ranks would log as rank 0
+
+
+def test_ranks_know_each_other_before_torch_can_wait_for_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[object] = []
+    job = SimpleNamespace(adopt=happened.append, watch_peers=lambda *watched: happened.append(watched))
+    monkeypatch.setattr(module, "JOB", job)
+    monkeypatch.setattr(DDPStrategy, "setup_distributed", lambda strategy: happened.append("connected"))
+    environment = LauncherEnvironment()
+    monkeypatch.setattr(environment, "launch", Launch("openmpi", 3, 2, 1, 2, None, None))
+    monkeypatch.setattr(environment, "rendezvous", lambda: "rendezvous")
+    monkeypatch.setattr(environment, "validate_settings", lambda **settings: None)
+    strategy = RankedDDPStrategy(cluster_environment=environment, parallel_devices=[torch.device("cpu")])
+    strategy._launcher = SimpleNamespace(procs=["a child"])  # type: ignore[assignment]
+    strategy.setup_distributed()
+    assert happened == [["a child"], ("rendezvous", 2, 1), "connected"]

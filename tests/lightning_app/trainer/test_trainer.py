@@ -19,7 +19,7 @@ from lightning_app.trainer.machine import Machine, this_machine
 from lightning_app.trainer.plan import plan_run
 from lightning_app.trainer.strategy import ddp_strategy
 from lightning_app.trainer.threads import set_threads
-from lightning_app.trainer.trainer import Trainer, check_accelerator
+from lightning_app.trainer.trainer import Trainer, check_accelerator, strategy_and_plugins
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
 
@@ -53,6 +53,23 @@ def test_a_strategy_of_the_user_s_comes_with_its_devices_and_precision() -> None
     assert trainer.strategy is given
     assert trainer.precision == "64-true"
     assert trainer.num_devices == 1
+
+
+@pytest.mark.usefixtures("threads")
+def test_without_a_strategy_the_machine_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "this_machine", lambda: Machine(cores=1, cpu_bf16=False))
+    assert isinstance(Trainer(**QUIET).strategy, SingleDeviceStrategy)
+
+
+@pytest.mark.parametrize(("name", "beside"), [("cpu", True), ("ddp", False)])
+def test_the_users_plugins_reach_lightning_and_the_environment_once(name: Any, beside: bool) -> None:
+    """A ddp strategy contains the environment; else it is a plugin."""
+    environment, other = LightningEnvironment(), object()
+    plan = plan_run(name, 2 if name == "ddp" else None, None, Machine(cores=2, cpu_bf16=False), ALONE)
+    found = strategy_and_plugins(plan, ALONE, {"plugins": [other, environment]})
+    assert found.keys() == {"strategy", "plugins"}
+    assert found["plugins"] == [other, *([environment] if beside else [])]
+    assert beside or found["strategy"].cluster_environment is environment
 
 
 @pytest.mark.usefixtures("threads")

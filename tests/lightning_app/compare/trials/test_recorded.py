@@ -11,7 +11,7 @@ from invented_comparison import content, everything, rank, run
 
 from lightning_app.compare.report.comparison import Comparison
 from lightning_app.compare.report.contents import tables
-from lightning_app.compare.trials.recorded import FILE, SCHEMA, Results, read
+from lightning_app.compare.trials.recorded import FILE, SCHEMA, Results, read, refuse_other_machines
 from lightning_app.errors import UsageError
 
 SETTINGS = everything()["settings"]
@@ -69,6 +69,16 @@ def test_machines_of_one_name_that_differ_are_one_neither_by_merging_nor_by_goin
     (tmp_path / FILE).unlink()
     with pytest.raises(UsageError, match=f"{next(iter(change))}|cpu|torch"):
         begin(tmp_path).merge(tmp_path / "other.json")
+
+
+def test_a_machine_that_has_changed_is_described_by_both_values(tmp_path: Path) -> None:
+    theirs, ours = {"here": everything()["machines"]["here"]}, {"here": everything()["machines"]["here"]}
+    theirs["here"] |= {"host_cores": 96, "gpus": ["H100"]}
+    cores, gpus = ours["here"]["host_cores"], ours["here"]["gpus"]
+    with pytest.raises(UsageError) as error:
+        refuse_other_machines(tmp_path, theirs, ours)
+    assert f"(gpus is ['H100'] there, {gpus} here; host_cores is 96 there, {cores} here)" in str(error.value)
+    refuse_other_machines(tmp_path, {"elsewhere": theirs["here"]}, ours)
 
 
 def test_another_recipe_or_measure_is_refused(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_every_mode_runs_the_same_recipe(launchers: Launchers, tmp_path: Path) -
             fit = command[command.index("fit") + 1 :]
             assert fit[: len(OPTIONS)] == OPTIONS
             assert option(command, "--resume") == "never"
+            assert trial.folder in (own := Path(option(command, "--runs_dir")), own.parent)
             expected = "128" if trial.mode.weak else "64"
             assert trial.part == "whole" or option(command, "--data.batch_size") == expected
 
@@ -109,3 +110,22 @@ def test_without_an_mpirun_lightning_starts_the_ranks_and_torchrun_those_that_ti
     assert ddp.commands[0][0] == sys.executable
     assert option(ddp.commands[0], "--trainer.devices") == "2"
     assert "torch.distributed.run" in LOCAL.all_reduce_command(Mode("ddp", 2))
+
+
+@pytest.mark.parametrize("launchers", [LOCAL, MPI])
+def test_the_link_between_ranks_is_timed_by_a_program_under_their_launcher(
+    launchers: Launchers, tmp_path: Path
+) -> None:
+    [trial] = [trial for trial in planned(tmp_path, launchers) if trial.part == "all_reduce"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    before = [*MPI.launch_command(trial.mode), sys.executable] if launchers is MPI else torchrun
+    program = ["-m", "lightning_app.compare.measuring.all_reduce_timing", str(trial.folder)]
+    assert trial.commands == [[*before, *program]]
+
+
+@pytest.mark.parametrize(
+    ("launchers", "names"),
+    [(LOCAL, ["none", "Lightning", "none"]), (MPI, ["none", "mpirun", "none"]), (SLURM, ["srun", "srun", "srun"])],
+)
+def test_a_report_names_what_started_a_run(launchers: Launchers, names: list[str]) -> None:
+    assert [launchers.name(mode_from_name(name)) for name in ("cpu:1", "ddp:2", "serial:2")] == names

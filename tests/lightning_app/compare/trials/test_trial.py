@@ -17,7 +17,7 @@ import pytest
 from lightning_app.compare.trials import trial
 from lightning_app.compare.trials.commands import Launchers, on_cores
 from lightning_app.compare.trials.modes import Mode
-from lightning_app.compare.trials.trial import Trial, run_trial, start
+from lightning_app.compare.trials.trial import Trial, last_error, run_trial, start
 
 ALONE = Launchers(None, open_mpi=False, srun=None, cores=len(os.sched_getaffinity(0)))
 MACHINE = {"host": "here", "git": None}
@@ -32,6 +32,7 @@ def test_what_its_processes_leave_is_in_the_record(tmp_path: Path) -> None:
     trial = Trial(Mode("cpu", 1), "steps", 0, [python(LEAVE, tmp_path / "rank-0.json")], tmp_path)
     record = run_trial(trial, ALONE, MACHINE)
     assert (record["failed"], record["ranks"]) == (None, [{"rank": 0}])
+    assert 0 < record["seconds"] < time.time() - record["began"] + 1
     assert json.loads(json.dumps(record)) == record
 
 
@@ -91,3 +92,18 @@ def test_a_process_gets_its_cores_and_ours_come_back() -> None:
     with on_cores(len(ours), 1):
         assert os.sched_getaffinity(0) == {min(ours)}
     assert os.sched_getaffinity(0) == ours
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("error: no data\nleaving\n", "no data"),
+        ("Traceback:\n  File 'x'\ntorch.OutOfMemoryError: CUDA\nleaving\n", "torch.OutOfMemoryError: CUDA"),
+        ("an error: none of ours\nValueError: 3\nerror: 4\n", "4"),
+        ("an error: none of ours\nkilled\n", "killed"),
+        ("", "no message"),
+    ],
+)
+def test_the_error_of_a_process_is_its_last_or_else_its_last_line(said: str, error: str, tmp_path: Path) -> None:
+    (tmp_path / "output-0.txt").write_text(said)
+    assert last_error(tmp_path / "output-0.txt") == error
