@@ -179,6 +179,7 @@ def test_answering_needs_neither_lightning_nor_the_program_nor_gradio(artifact: 
     assert INPUT > STORED
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_take_its_input_size_is_refused_at_the_start(artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"the vit_b_16 of .* cannot process 128 x 128 pixels"):
         Classifier(write_artifact(tmp_path / "model", backbone="vit_b_16"))

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from lightning_app.cli.console import configure_logging, quiet_known_warnings
+from lightning_app.cli.console import configure_logging, quiet_lightning
 
 KNOWN = [  # as Lightning and torch say it
     "Experiment logs directory runs/a/version_0 exists and is not empty. Previous log files are overwritten",
@@ -26,7 +26,7 @@ UNKNOWN = [
 def test_only_known_warnings_are_not_shown() -> None:
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
-        quiet_known_warnings()
+        quiet_lightning()
         for message in (*KNOWN, *UNKNOWN):
             warnings.warn(message, stacklevel=1)
     assert [str(each.message) for each in shown] == UNKNOWN

@@ -75,6 +75,7 @@ def test_verify_passes_what_is_whole_and_refuses_a_flipped_bit(run: Run, place: 
     assert "is damaged: images.npy changed since it was written" in said
 
 
+@pytest.mark.slow
 def test_clean_removes_the_other_packed_data_and_says_so(run: Run, place: Path) -> None:
     run("prepare", *OPTIONS)
     assert "data/packed has 1 other packed data sets, 0 MB" in run("prepare", *OPTIONS, "--data.stored_size", "9")[1]

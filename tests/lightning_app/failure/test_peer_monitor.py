@@ -83,6 +83,7 @@ def test_a_rank_that_fails_after_others_have_ended_still_speaks(tmp_path: Path) 
     assert run(tmp_path, "wait", "end", "fail") == [(2, ""), (0, ""), (2, "error: rank 2 failed\n")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stdout", [dead_pipe, full_pipe])
 def test_all_end_also_where_nothing_can_be_printed(stdout: Callable[[], int], tmp_path: Path) -> None:
     ended = run(tmp_path, "wait", "fail", "die", stdout=stdout())

@@ -72,6 +72,7 @@ def test_an_mpi_that_blocks_ends_the_process_with_its_rank_and_host(tmp_path: Pa
     assert done.stderr.startswith(f"error: rank 1 on {os.uname().nodename}: MPI did not start within")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stderr", [dead_pipe, full_pipe])
 def test_it_ends_too_where_nobody_reads_what_it_says(stderr: Callable[[], int], tmp_path: Path) -> None:
     assert run(tmp_path, BLOCKING, timeout=0.5, stderr=stderr()).returncode == BLOCKED

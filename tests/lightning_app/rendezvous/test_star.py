@@ -244,6 +244,7 @@ def test_a_rank_that_was_not_welcomed_in_time_counts_only_when_it_has_come_again
     zero.result()
 
 
+@pytest.mark.slow
 def test_a_rank_that_came_early_waits_for_as_long_as_rank_zero_does(
     ranks: ThreadPoolExecutor, listener: socket.socket
 ) -> None:
