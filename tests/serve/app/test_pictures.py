@@ -135,6 +135,13 @@ def test_damage_is_told_in_words(tmp_path: Path) -> None:
         read_picture(written(tmp_path, content[: len(content) // 2]), 32, LIMITS)
 
 
+def test_damage_to_the_header_is_told_in_words(tmp_path: Path) -> None:
+    content = bytearray(encoded(picture(np.random.default_rng(0)), "BMP"))
+    content[14] = 99  # the length of the second header
+    with pytest.raises(PictureError, match=r"^The picture's header is damaged \(.+\)\.$"):
+        read_picture(written(tmp_path, bytes(content)), 32, LIMITS)
+
+
 def test_a_picture_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="Choose it again"):
         read_picture(tmp_path / "gone.png", 32, LIMITS)
