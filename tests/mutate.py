@@ -84,8 +84,8 @@ def configure(copy: Path, source: str, tests: str, marker: str) -> None:
         "also_copy": lines(others),
         "pytest_add_cli_args": lines(["-p", "no:cacheprovider", "-k", UNTRACED, *(["-m", marker] if marker else [])]),
         "pytest_add_cli_args_test_selection": lines([tests]),
-        "timeout_multiplier": "30",
-        "timeout_constant": "20",
+        "timeout_multiplier": "5",
+        "timeout_constant": "30",
     }
     with open(copy / "setup.cfg", "w") as file:
         config.write(file)
