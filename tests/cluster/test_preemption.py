@@ -186,7 +186,7 @@ def test_a_job_that_is_cancelled_is_not_requeued_and_the_same_command_goes_on(
 def test_a_task_of_an_array_asks_for_itself_and_leaves_its_siblings_alone(slurm: Slurm, tmp_path: Path) -> None:
     output = tmp_path / "output"
     script = tmp_path / "array.sh"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} {ARRAY_PROGRAM} {tmp_path}\n")
+    script.write_text(f"#!/bin/sh\nexec {shlex.join(map(str, (sys.executable, ARRAY_PROGRAM, tmp_path)))}\n")
     submitted = slurm.run(
         "sbatch", "--wait", "--parsable", "--array=1-3", "--ntasks=1", "--requeue", "--time=5",
         f"--output={output}-%a", "--open-mode=append", script,
