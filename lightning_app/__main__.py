@@ -101,9 +101,9 @@ def run(args: list[str], started: float, debug: bool) -> None:
     if launch.launcher == "lightning":
         JOB.watch_parent()
     tell_lightning(launch)
-    configure_logging(launch.global_rank, debug)
-    logging.getLogger("lightning_app").info(memory)
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of their time
+    configure_logging(launch.global_rank, debug)  # imports Lightning
+    logging.getLogger("lightning_app").info(memory)
     from lightning_app.checkpointing.preemption import Preempted, exit_code
     from lightning_app.cli.cli import CLI
 
