@@ -89,6 +89,7 @@ class CLI(EvaluationCLI):
 
     def _run(self, args: list[str]) -> None:
         """Parse, build and run, as LightningCLI does in its constructor."""
+        self.verb = args[0]
         args = self.with_options_of_checkpoint(args)
         super().__init__(
             chosen_model(args[1:]),
@@ -110,11 +111,14 @@ class CLI(EvaluationCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_options(parser)
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's, but only --resume resumes a fit: ckpt_path would let the file override the options."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning's is static
+        """The verb that runs, and what its parser leaves out: a parser per verb would take longer than a short fit.
+
+        Only --resume resumes a fit: ckpt_path would let the file override the options.
+        """
         verbs = LightningCLI.subcommands()
-        return verbs | {"fit": verbs["fit"] | {"ckpt_path", "weights_only"}}
+        verbs["fit"] |= {"ckpt_path", "weights_only"}
+        return {self.verb: verbs[self.verb]}
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's, with our progress and checkpoints; before_fit adds what depends on the run's folder."""
