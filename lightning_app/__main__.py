@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import gc
 import importlib
 import logging
 import os
@@ -16,6 +15,7 @@ from lightning_app.cli.console import configure_logging
 from lightning_app.errors import Finished, Stopped, UsageError, UserError
 from lightning_app.failure.handler import JOB, USAGE_ERROR
 from lightning_app.failure.shutdown import print_error
+from lightning_app.imports import quick_imports
 from lightning_app.launchers.detection import this_launch
 from lightning_app.launchers.launch import Launch
 from lightning_app.library.own_process import NeedsOwnProcess, report_folder, run_program, watch_caller
@@ -101,13 +101,11 @@ def run(args: list[str], started: float, debug: bool) -> None:
     if launch.launcher == "lightning":
         JOB.watch_parent()
     tell_lightning(launch)
-    gc.disable()  # imports leave no garbage, and looking for it takes a tenth of their time
-    configure_logging(launch.global_rank, debug)  # imports Lightning
+    with quick_imports():
+        configure_logging(launch.global_rank, debug)  # imports Lightning
+        from lightning_app.checkpointing.preemption import Preempted, exit_code
+        from lightning_app.cli.cli import CLI
     logging.getLogger("lightning_app").info(memory)
-    from lightning_app.checkpointing.preemption import Preempted, exit_code
-    from lightning_app.cli.cli import CLI
-
-    gc.enable()
     try:
         cli = CLI([verb, *resolve_configs(options)], started)
         if verb == "fit" and launch.launcher != "lightning":

@@ -18,6 +18,7 @@ LEAVES = {
     "lightning_app.downloads",
     "lightning_app.errors",
     "lightning_app.files",
+    "lightning_app.imports",
     "lightning_app.provenance",
     "lightning_app.sessions",
 }

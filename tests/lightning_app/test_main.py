@@ -100,10 +100,14 @@ def test_what_measures_a_checkpoint_is_not_run_without_one(
 @pytest.mark.slow
 def test_a_fit_imports_only_what_it_uses_from_the_start() -> None:
     """torchmetrics brings matplotlib by itself; nothing of ours may bring it, or what is heavier."""
-    code = (
-        "import sys, torchmetrics; before = set(sys.modules); import lightning_app.cli.cli; "
-        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
-    )
+    code = """\
+import sys
+from lightning_app.imports import quick_imports
+with quick_imports():
+    before = set(sys.modules)
+    import lightning_app.cli.cli
+    print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))
+"""
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(process.stdout.split())
     assert {"lightning_app", "models", "datamodules"} <= imported
