@@ -13,6 +13,8 @@ import pytest
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from lightning_app.results import write_results
+
 REPOSITORY = Path(__file__).parents[2]
 LOGGERS = ("lightning_app", "models", "datamodules", "lightning.pytorch")
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -95,6 +97,12 @@ def fit(program: Program, tiny: list[str], tmp_path_factory: pytest.TempPathFact
 def run_folder(fit: subprocess.CompletedProcess) -> Path:
     """The run folder of that fit."""
     return Path(fit.args[fit.args.index("--runs_dir") + 1]) / "tiny/version_0"
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mock, for fits whose plots no one looks at: drawing them takes a third of a short fit."""
+    monkeypatch.setattr(write_results, "write_plot", lambda path, draw: None)
 
 
 @pytest.fixture

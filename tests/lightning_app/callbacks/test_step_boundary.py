@@ -42,6 +42,7 @@ from lightning_app.results.finished_run import FinishedRun
 from models.artifact import load_artifact
 from models.classifier import ImageClassifier
 
+pytestmark = pytest.mark.usefixtures("no_plots")
 SLOW_FIT = Path(__file__).parents[2] / "cluster" / "slow_fit.py"
 EVERY_STEP = ["--checkpoint.every_n_steps", "1", "--checkpoint.max_share", "1"]
 

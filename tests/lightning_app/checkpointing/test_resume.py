@@ -16,6 +16,7 @@ from PIL import Image
 from lightning_app.__main__ import main
 from models.classifier import ImageClassifier
 
+pytestmark = pytest.mark.usefixtures("no_plots")
 Program = Callable[..., subprocess.CompletedProcess[str]]
 STEPS = 18  # 3 epochs of 6 steps; the loss is logged at every fourth
 VARIANTS = {
