@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from functools import cache, partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -110,16 +111,26 @@ def statuses(copy: Path) -> dict[str, str]:
 
 def in_programs(copy: Path, tests: str, names: list[str]) -> dict[str, str]:
     """The outcome for each mutant, with all tests of its file, or else of its room, and whatever they start."""
-    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", PROGRAMS, "-k", UNTRACED]
+    fails = cache(partial(failing, copy))  # asked once without a mutant: what fails then says nothing about one
     found = {}
     for name in names:
-        environ = os.environ | {"MUTANT_UNDER_TEST": name, "PYTHONPATH": str(copy / "mutants")}
         own = f"{tests}/test_{name.split('.x')[0].split('.')[-1]}.py"
         chosen = own if (copy / "mutants" / own).exists() else tests
-        done = subprocess.run([*pytest, chosen], cwd=copy / "mutants", env=environ, stdout=subprocess.DEVNULL)
-        found[name] = "killed" if done.returncode else "survived"
+        if broken := fails(chosen, ""):
+            found[name] = "not tried"
+            print(f"not tried, because {chosen} fails without a mutant: {name}\n{broken}", flush=True)
+            continue
+        found[name] = "killed" if fails(chosen, name) else "survived"
         print(f"{found[name]} in programs: {name}", flush=True)
     return found
+
+
+def failing(copy: Path, tests: str, mutant: str) -> str:
+    """How these tests fail with a mutant, or without one (""); empty if they pass."""
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", PROGRAMS, "-k", UNTRACED]
+    environ = os.environ | {"MUTANT_UNDER_TEST": mutant, "PYTHONPATH": str(copy / "mutants")}
+    done = subprocess.run([*pytest, tests], cwd=copy / "mutants", env=environ, stdout=subprocess.PIPE, text=True)
+    return f"exit code {done.returncode}: ...{done.stdout[-300:]}" if done.returncode else ""
 
 
 def report(copy: Path, found: dict[str, str]) -> None:

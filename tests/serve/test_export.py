@@ -21,8 +21,9 @@ import serve.onnx_cache
 import serve.onnx_export
 from lightning_app.__main__ import main
 from serve.classifier import Classifier
+from serve.export import quantization
 from serve.export.model_card import model_card
-from serve.export.quantization import Comparison
+from serve.export.quantization import ROUNDS, Comparison, compare
 from serve.onnx_cache import cached_onnx_bytes
 
 
@@ -230,6 +231,22 @@ def test_loss_is_the_difference_in_accuracy_in_points() -> None:
     assert worse.loss == 19.5
     assert "accuracy 0.7050 against 0.9000 (-19.50 points); 2.6 MB against 9.3" in str(worse)
     assert "one picture 1.00 ms against 2.00" in str(worse)
+
+
+def test_accuracy_is_of_all_images_and_latency_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, int]] = []
+
+    def run(session: str, stored: np.ndarray) -> np.ndarray:
+        ran.append((session, len(stored)))
+        return np.eye(2)[np.zeros(len(stored), int) if session == "int8" else stored[:, 0, 0, 0]]
+
+    monkeypatch.setattr(quantization, "session", lambda content, threads: content.decode())
+    monkeypatch.setattr(quantization, "run", run)
+    labels = np.array([0, 1, 1])
+    stored = np.zeros((3, 3, 4, 4), np.uint8) + labels[:, None, None, None]
+    found = compare(b"fp32", b"int8", [(stored, labels), (stored[:2], labels[:2])], threads=1)
+    assert (found.images, found.correct) == (5, (5, 2))
+    assert ran == [("fp32", 3), ("int8", 3), ("fp32", 2), ("int8", 2), *[("fp32", 1), ("int8", 1)] * ROUNDS]
 
 
 def test_int8_without_images_to_measure_with_is_wrong_usage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from small_artifact import stored_images
 
 from lightning_app.results.examples import as_png
+from serve import load_test
 from serve.load_test import Load, put_load
 
 CLIENTS = 32
@@ -78,3 +80,22 @@ def cpu_seconds(server: Server) -> float:
 
 def test_p99_is_what_one_answer_in_a_hundred_exceeds() -> None:
     assert Load(seconds=[float(second) for second in range(101, 0, -1)]).p99 == 100
+
+
+@pytest.mark.parametrize(
+    ("loads", "code"),
+    [
+        ([Load([0.1]), Load([0.2])], 0),
+        ([Load([0.1]), Load([0.2], ["refused"])], 1),
+        ([Load([0.1]), Load()], 1),  # nobody got an answer
+    ],
+)
+def test_an_error_or_a_period_without_answers_is_exit_code_1(
+    loads: list[Load], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def measured(options: object) -> list[Load]:
+        return loads
+
+    monkeypatch.setattr(load_test, "measure", measured)
+    monkeypatch.setattr(sys, "argv", ["load_test", "picture.png"])
+    assert load_test.main() == code

@@ -221,6 +221,8 @@ def test_with_a_user_nothing_is_to_be_had_without_the_password(artifact: Path, t
         for each in (http, other):
             assert each.post("/login", data={"username": "visitor", "password": "open sesame"}).status_code == 200
             assert each.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
+            # Browsers share cookies between the ports of a host: another demo there must not end this session.
+            assert list(each.cookies) == [f"serve-session-{httpx.URL(server.url).port}"]
         assert other.get("/logout").status_code == 405  # an image on a foreign page could ask for it
         assert other.post("/logout").headers["location"] == "/login"
         assert other.post("/gradio_api/upload", files={"files": b"x"}).status_code == 401
