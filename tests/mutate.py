@@ -25,8 +25,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("lightning_app", "models", "datamodules", "serve")
 MUTMUT = [sys.executable, "-m", "mutmut"]
-# These do not work on the wrapper that mutmut puts around each function.
-UNTRACED = "not compile and not pickle and not of_a_script"
+# These do not work on the wrapper that mutmut puts around each function, or start a program that does not.
+UNTRACED = "not compile and not pickle and not of_a_script and not parent_is_ended"
 PROGRAMS = "not cluster and not browser and not soak"
 STATUS = re.compile(r"^\s*(\S+): (.+)$")  # a line of `mutmut results --all true`
 
@@ -61,7 +61,9 @@ def places(room: str) -> tuple[str, str]:
     """The room's folder or file, and its tests."""
     for source in (f"lightning_app/{room}", room):
         if (REPOSITORY / source).exists() or (REPOSITORY / f"{source}.py").exists():
-            return source, f"tests/{source}"
+            named = Path("tests", source).with_name(f"test_{Path(source).name}.py")
+            candidates = [f"tests/{source}", str(named), f"tests/{room}"]
+            return source, next(tests for tests in candidates if (REPOSITORY / tests).exists())
     sys.exit(f"error: there is no room {room}; expected a folder of lightning_app, or models, datamodules, serve.")
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import os
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lightning_app.errors import Stopped, UsageError
+from lightning_app.library import fit as library_fit
 from lightning_app.library import own_process
-from lightning_app.library.fit import as_text, command_line, error_of
-from lightning_app.library.own_process import CALLER, Ended, import_path, is_own_process, run_program
+from lightning_app.library.fit import as_text, command_line, error_of, read_run
+from lightning_app.library.own_process import (
+    CALLER,
+    RESULT,
+    Ended,
+    import_path,
+    is_own_process,
+    report_folder,
+    run_program,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -113,8 +126,81 @@ def test_a_path_that_this_process_imports_from_is_the_programs_too(monkeypatch: 
     assert import_path() == os.pathsep.join(["/a", "/b"])
 
 
-def test_a_test_is_somebody_elses_program() -> None:
-    assert not is_own_process()
+STAND_IN = """\
+import json, os, sys
+from pathlib import Path
+names = ("LIGHTNING_APP_CALLER", "PYTHONUNBUFFERED")
+print(*sys.argv[1:], *map(os.environ.get, names), os.getsid(0) == os.getpid(), repr(sys.stdin.read()))
+print("h\u00fct", file=sys.stderr)
+Path(os.environ["LIGHTNING_APP_RESULT"]).write_text(json.dumps({"folder": "/runs/a"}))
+sys.exit(3)
+"""
+
+
+def test_the_program_knows_who_waits_for_it_and_its_folder_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("first/lightning_app", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "first/lightning_app/__init__.py").touch()
+    (tmp_path / "first/lightning_app/__main__.py").write_text(STAND_IN, "utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), *sys.path])  # the first of its name is the one that runs
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    assert run_program(["fit", "--name=x"]) == Ended(3, "h\u00fct\n", Path("/runs/a"))
+    assert capsys.readouterr() == (f"fit --name=x {os.getpid()} 1 True ''\n", "h\u00fct\n")
+
+
+@pytest.mark.parametrize(("waits", "told"), [(True, True), (False, False)])
+def test_the_folder_is_told_to_a_caller_that_waits(
+    waits: bool, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CALLER, str(os.getppid() if waits else os.getpid()))
+    monkeypatch.setenv(RESULT, str(tmp_path / "result"))
+    monkeypatch.chdir(tmp_path)
+    report_folder(Path("runs/a"))
+    written = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
+    assert written == [{"folder": str(tmp_path.resolve() / "runs/a")}] * told
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "own"),
+    [
+        ("lightning_app.__main__", "/a/__main__.py", True),
+        (None, "/usr/bin/laptop-to-cluster", True),
+        ("lightning_apps.__main__", "/a/__main__.py", False),
+        (None, "/a/script.py", False),
+    ],
+)
+def test_a_process_is_ours_if_python_m_or_the_console_script_started_it(
+    module: str | None, command: str, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModuleSpec(module, None) if module else None
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    monkeypatch.setattr(sys, "argv", [command])
+    assert is_own_process() == own
+
+
+def test_a_finished_run_is_read_from_its_folder(tmp_path: Path) -> None:
+    found = {"metrics": {"acc": 0.5, "loss": None}, "model": "artifact", "epoch": 3, "step": 12}
+    (tmp_path / "metrics.json").write_text(json.dumps(found))
+    run = read_run(tmp_path)
+    assert (run.folder, run.artifact, run.epoch, run.step) == (tmp_path, tmp_path / "artifact", 3, 12)
+    assert run.metrics == {"acc": 0.5, "loss": pytest.approx(math.nan, nan_ok=True)}
+
+
+def test_config_and_options_reach_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def noted(args: list[str], show: bool) -> Ended:
+        asked.append((args, show))
+        return Ended(2, "error: no\n", None)
+
+    monkeypatch.setattr(library_fit, "run_program", noted)
+    with pytest.raises(UsageError, match="no"):
+        library_fit.fit("a.yaml", {"name": "x"}, show=False)
+    assert asked == [(["fit", "--config=a.yaml", "--name=x"], False)]
 
 
 def test_a_process_ends_when_the_program_that_waits_for_it_is_killed(tmp_path: Path) -> None:
