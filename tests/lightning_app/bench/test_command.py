@@ -114,7 +114,7 @@ class Machinery:
         self.given.append((command[0].split(".")[-1], round(own)))
         self.now += min(needed, timeout)
         original = {"images_per_second": 2.0, "steps": [1.0]}
-        found = original if command[0].endswith("original_loop") else {"program": 1.0}
+        found = original if command[0].endswith("original_loop") else {"program": 1.0, "fixed batch": 4.0}
         return found | {"counted_steps": taken} if needed <= timeout else None
 
 
@@ -135,10 +135,13 @@ def test_each_part_gets_its_share_of_what_is_left_and_what_was_left_out_is_said(
     assert fake.now == 600.0
 
 
-def test_where_there_is_time_all_steps_are_taken_and_nothing_is_said() -> None:
+def test_where_there_is_time_all_steps_are_taken_and_only_the_figures_are_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     fake = Machinery()
     measured = Schedule([ORIGINAL, FP32], SHAPE, rounds=2, seconds=6000.0, clock=fake.clock, run=fake.run).measure()
     assert (len(measured.rounds), measured.left_out) == (2, [])
+    assert capsys.readouterr().out.splitlines()[-1] == "round 2/2, program (32-true): program 1.0, fixed batch 4.0"
 
 
 def test_no_time_for_anything_is_an_error() -> None:
