@@ -13,7 +13,7 @@ UNUSED = "scipy.signal"
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import torchmetrics, and let the block import the rest, in two thirds of the time.
+    """Import torchmetrics, and let the block import the rest, in less time.
 
     Meanwhile, nothing looks for garbage: imports leave none. And torchmetrics 1.9 does not get the real scipy.signal,
     which brings most of scipy: it only adds an old name to it, for a metric of speech. Whoever imports scipy.signal

@@ -63,8 +63,11 @@ def places(room: str) -> tuple[str, str]:
         if (REPOSITORY / source).exists() or (REPOSITORY / f"{source}.py").exists():
             named = Path("tests", source).with_name(f"test_{Path(source).name}.py")
             candidates = [f"tests/{source}", str(named), f"tests/{room}"]
-            return source, next(tests for tests in candidates if (REPOSITORY / tests).exists())
-    sys.exit(f"error: there is no room {room}; expected a folder of lightning_app, or models, datamodules, serve.")
+            if found := [tests for tests in candidates if (REPOSITORY / tests).exists()]:
+                return source, found[0]
+    sys.exit(
+        f"error: there is no room {room} with tests; expected a folder of lightning_app, or models, datamodules, serve."
+    )
 
 
 def checkout(folder: Path) -> Path:

@@ -112,7 +112,7 @@ class CLI(EvaluationCLI):
         add_options(parser)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning's is static
-        """The verb that runs, and what its parser leaves out: a parser per verb would take longer than a short fit.
+        """The verb that runs, and what its parser leaves out: the parsers of the other three would take about a second.
 
         Only --resume resumes a fit: ckpt_path would let the file override the options.
         """

@@ -152,16 +152,16 @@ def test_the_program_knows_who_waits_for_it_and_its_folder_comes_back(
     assert capsys.readouterr() == (f"fit --name=x {os.getpid()} 1 True ''\n", "h\u00fct\n")
 
 
-@pytest.mark.parametrize(("waits", "told"), [(True, True), (False, False)])
+@pytest.mark.parametrize("waits", [True, False])
 def test_the_folder_is_told_to_a_caller_that_waits(
-    waits: bool, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CALLER, str(os.getppid() if waits else os.getpid()))
     monkeypatch.setenv(RESULT, str(tmp_path / "result"))
     monkeypatch.chdir(tmp_path)
     report_folder(Path("runs/a"))
     written = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
-    assert written == [{"folder": str(tmp_path.resolve() / "runs/a")}] * told
+    assert written == [{"folder": str(tmp_path.resolve() / "runs/a")}] * waits
 
 
 @pytest.mark.parametrize(
