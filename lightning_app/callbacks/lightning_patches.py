@@ -42,6 +42,15 @@ def correct_step_count(trainer: pl.Trainer) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
+def end_restart(trainer: pl.Trainer) -> None:
+    """Let the epoch in which a run resumes end like any other, once its first batch is there.
+
+    While the fit loop restarts, no schedule that waits for a metric steps at the end of the epoch, because checkpoints
+    lack metrics (loops/fit_loop.py, on_advance_end); but this epoch computes its own.
+    """
+    trainer.fit_loop._restarting = False
+
+
 def batches_completed(trainer: pl.Trainer) -> int:
     """Completed training batches, over all epochs."""
     return trainer.fit_loop.epoch_loop.batch_progress.total.completed

@@ -81,6 +81,7 @@ class StepBoundary(pl.Callback):
             return
         if self._resumed:
             lightning_patches.correct_step_count(trainer)
+            lightning_patches.end_restart(trainer)
             self._resumed = False
         cause, due = self.stop.cause(), self.agreement.due()
         if due or self._new_best:

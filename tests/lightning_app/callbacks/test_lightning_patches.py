@@ -29,6 +29,7 @@ FINGERPRINTS = {
     _TrainingEpochLoop._should_accumulate: "5482f0c6d473",
     _TrainingEpochLoop.on_save_checkpoint: "bfe0a134bca7",
     _FitLoop._should_accumulate: "9c586074d9ec",
+    _FitLoop.on_advance_end: "a87ac6110b43",
     WeightAveraging: "5b063a42ae6e",
 }
 

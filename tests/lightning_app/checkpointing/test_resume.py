@@ -31,6 +31,13 @@ VARIANTS = {
         "torch.optim.lr_scheduler.StepLR",
         "--model.lr_scheduler.step_size=1",
     ],
+    # The loss falls, so with the wrong mode every epoch after the first lowers the rate.
+    "schedule by a metric": [
+        "--model.lr_scheduler",
+        "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "--model.lr_scheduler.mode=max",
+        "--model.lr_scheduler.patience=0",
+    ],
     "sizes": ["--data.image_size", "[32, 40, 48]", "--data.eval_size", "32"],
     "no validation": ["--data.val_fraction", "0"],
 }
@@ -41,6 +48,7 @@ SOME_STEPS = {
     "accumulated": (4,),
     "validated twice an epoch": (3,),
     "counted in steps": (6,),
+    "schedule by a metric": (8,),
 }
 
 
