@@ -15,9 +15,11 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelCheckpoint,
     ModelPruning,
+    StochasticWeightAveraging,
     WeightAveraging,
 )
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
+from lightning.pytorch.plugins.precision import Precision
 
 from datamodules.datamodule import ImageData
 from lightning_app.errors import UsageError
@@ -29,6 +31,7 @@ from models.errors import ModelError
 log = logging.getLogger(__name__)
 # What the model logs, and so what one of Lightning's callbacks can monitor.
 METRICS = ("train/loss", *(f"val/{name}" for name in ("acc", "top3", "ece", "loss", "balanced_acc", "f1")))
+NOT_FLOAT32 = ("16-true", "bf16-true", "64-true", "64")  # the last is Lightning's other name for 64-true
 NO_PLACE: dict[type, str] = {
     BatchSizeFinder: "would change data.batch_size, which is part of a run's identity and of its schedule. Choose one "
     "with python -m lightning_app bench, and set data.batch_size",
@@ -36,6 +39,8 @@ NO_PLACE: dict[type, str] = {
     "few short runs with --model.optimizer.init_args.lr",
     BackboneFinetuning: "looks for a module model.backbone, but that is a name here. Use --model.freeze_backbone, "
     "--model.freeze_layers or --model.head_lr_factor",
+    StochasticWeightAveraging: "cannot continue from within an epoch, so a resumed run would differ. Use --ema_decay; or "
+    "lightning.pytorch.callbacks.WeightAveraging and --ema_decay 0",
     ModelPruning: "changes the network's modules, so this program's checkpoints would not load into it",
 }
 
@@ -116,11 +121,14 @@ def check_trainer_options(trainer: Namespace) -> None:
             "--trainer.barebones true turns off logging, checkpoints and progress, which are what this program is "
             "for; leave it out. python -m lightning_app bench measures the bare loop."
         )
-    if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
+    if str(trainer.precision) in NOT_FLOAT32:
         raise UsageError(
             f"--trainer.precision is {trainer.precision}; images, metrics and averaged weights are float32: "
             "use 32-true, or bf16-mixed or 16-mixed, which compute in fewer bits where that is safe."
         )
+    for plugin in as_list(trainer.plugins):
+        if isinstance(plugin, Precision):
+            raise UsageError(f"--trainer.plugins has {type(plugin).__name__}; use --trainer.precision instead.")
     if any(isinstance(plugin, AsyncCheckpointIO) for plugin in as_list(trainer.plugins)):
         raise UsageError(
             "--trainer.plugins has AsyncCheckpointIO, but this program has a CheckpointIO of its own, which adds "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NoReturn
 
 import yaml
@@ -82,8 +82,8 @@ class Parser(LightningArgumentParser):
 def in_plain_words(message: str, options: Iterable[str]) -> str:
     """What was found and expected, from jsonargparse's message; an unknown message stays unchanged."""
     if misspelt := MISSPELT.search(message):
-        near = ["resume"] if misspelt[1] == "ckpt_path" else difflib.get_close_matches(misspelt[1], options, n=1)
-        return f"there is no option {misspelt[1]}" + (f": did you mean {near[0]}?" if near else ".")
+        near = "resume" if misspelt[1] == "ckpt_path" else nearest(misspelt[1], list(options))
+        return f"there is no option {misspelt[1]}" + (f": did you mean {near}?" if near else ".")
     option = "'s ".join(OPTION.findall(message))
     if table := NO_TABLE.search(message):
         option = option.partition("'s ")[0]
@@ -107,6 +107,18 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
     if option and value and expected:
         return f"{option} is {value[1]}; expected {' or '.join(expected)}."
     return message
+
+
+def nearest(name: str, options: Sequence[str]) -> str:
+    """The option that was meant, or an empty string.
+
+    Within a group, only what follows its name is compared: by their whole names, trainer.gpus is near trainer.plugins.
+    """
+    group = name[: name.rfind(".") + 1]
+    in_group = {option[len(group) :]: option for option in options if group and option.startswith(group)}
+    if in_group:
+        return "".join(in_group[near] for near in difflib.get_close_matches(name[len(group) :], in_group, n=1))
+    return "".join(difflib.get_close_matches(name, options, n=1))
 
 
 def type_in_words(name: str) -> str:

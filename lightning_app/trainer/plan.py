@@ -153,7 +153,7 @@ def choose_strategy(strategy: StrategyName, devices: int | None, machine: Machin
 def choose_devices(strategy: Chosen, devices: int | None, machine: Machine) -> tuple[int, str]:
     """How many processes this node gets, when we start them ourselves."""
     if devices is not None and devices < 1:
-        raise UsageError(f"--trainer.devices is {devices}; expected 1 or more.")
+        raise UsageError(f"--trainer.devices is {devices}; expected 1 or more, auto or -1.")
     if strategy != "ddp":
         if devices and devices > 1:
             raise UsageError(

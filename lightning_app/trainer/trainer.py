@@ -31,8 +31,8 @@ class Trainer(pl.Trainer):
         strategy: `cpu` is one process, `gpu` one GPU, `ddp` one process per GPU of this machine, or `devices`
             processes on its CPU, or the ranks that mpirun, srun or torchrun started; `auto` chooses among them. A
             Lightning Strategy is passed through as it is.
-        devices: number of processes for `ddp`; null and auto mean one per visible GPU, or as many as
-            the launcher started.
+        devices: number of processes for `ddp`; null, auto and -1 mean one per visible GPU, or as many as the launcher
+            started.
         precision: as in Lightning; null is the fastest that the device supports in hardware.
         kwargs: as in Lightning.
     """
@@ -46,7 +46,7 @@ class Trainer(pl.Trainer):
         **kwargs: Any,
     ) -> None:
         kwargs["use_distributed_sampler"] = False  # our shards already account for the rank
-        devices = None if devices == "auto" else devices
+        devices = None if devices in ("auto", -1) else devices
         if isinstance(strategy, Strategy):
             super().__init__(strategy=strategy, devices=devices or "auto", precision=precision, **kwargs)  # type: ignore[arg-type]  # Lightning checks the name
             return

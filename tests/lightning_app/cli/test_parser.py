@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_app.cli.parser import in_plain_words, not_read
+from lightning_app.cli.parser import in_plain_words, nearest, not_read
 
 UNION = """\
 Parser key "trainer.callbacks":
@@ -36,6 +36,19 @@ def test_a_word_for_a_table_of_options_names_one_of_them() -> None:
     raw = """Parser key "data.augment":\nUnable to load config 'null'\n  - Parser key "data.augment": Unable to load"""
     said = in_plain_words(raw, ["data.root", "data.augment.flip"])
     assert said == "data.augment is null; expected options by name, such as --data.augment.flip."
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("trainer.max_epoch", "trainer.max_epochs"),
+        ("trainer.gpus", ""),  # not trainer.plugins, which is nearer by its whole name
+        ("modle.dropout", "model.dropout"),
+        ("nane", "name"),
+    ],
+)
+def test_the_option_that_was_meant_is_one_of_its_group(name: str, expected: str) -> None:
+    assert nearest(name, ["name", "trainer.max_epochs", "trainer.plugins", "model.dropout"]) == expected
 
 
 @pytest.mark.parametrize("kind", ["SequentialLR", "ChainedScheduler"])

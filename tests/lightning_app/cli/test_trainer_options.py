@@ -48,11 +48,16 @@ ROWS: dict[str, list[Row]] = {
         Row("lightning.pytorch.strategies.SingleDeviceStrategy", note="a Strategy by class path"),
         Row("ddp_spawn", "Lightning's name; expected one of auto, cpu, gpu, ddp", "Lightning's names"),
     ],
-    "devices": [Row("auto", note="processes of `ddp`; `auto` is one per GPU, or as many as the launcher started")],
+    "devices": [
+        Row("auto", note="processes of `ddp`; `auto` and `-1` are one per GPU, or as many as the launcher started"),
+        Row("-1"),
+        Row("0", "devices is 0; expected 1 or more, auto or -1", "0"),
+    ],
     "num_nodes": [Row("1", note="ignored: the launcher decides")],
     "precision": [
         Row("bf16-mixed", note="default: bf16-mixed if the device has bf16, else 16-mixed on a GPU, else 32-true"),
         Row("64-true", "images, metrics and averaged weights are float32", "16-true, bf16-true and 64-true"),
+        Row("64", "images, metrics and averaged weights are float32"),
         Row("15", "Precision '15' is invalid", "unknown names"),
     ],
     "logger": [
@@ -65,6 +70,7 @@ ROWS: dict[str, list[Row]] = {
         Row(f"{CALLBACKS}.EMAWeightAveraging", "add --ema_decay 0", "other averages need `--ema_decay 0`"),
         Row(f"{CALLBACKS}.BatchSizeFinder", "would change data.batch_size", "BatchSizeFinder"),
         Row(f"{CALLBACKS}.LearningRateFinder", "an attribute model.lr", "LearningRateFinder"),
+        Row(f"{CALLBACKS}.StochasticWeightAveraging", "cannot continue from within", "StochasticWeightAveraging"),
         Row(f"{CALLBACKS}.BackboneFinetuning", "Use --model.freeze_backbone", "BackboneFinetuning"),
     ],
     "fast_dev_run": [Row("true", note="keeps nothing: no folder, no checkpoint, no log")],
@@ -101,6 +107,7 @@ ROWS: dict[str, list[Row]] = {
     "plugins": [
         Row("lightning_app.environment.LauncherEnvironment", note="a cluster environment by class path"),
         Row("lightning.pytorch.plugins.io.AsyncCheckpointIO", "has a CheckpointIO of its own", "another CheckpointIO"),
+        Row("lightning.pytorch.plugins.precision.DoublePrecision", "use --trainer.precision", "a precision"),
     ],
     "sync_batchnorm": [Row("false", note="true needs GPUs")],
     "reload_dataloaders_every_n_epochs": [Row("1")],
@@ -122,7 +129,8 @@ def words(name: str, row: Row, short: list[str], folder: Path) -> list[str]:
     """A fit with that option."""
     device = ["--trainer.strategy.device", "cpu"] if row.value.endswith("SingleDeviceStrategy") else []
     where = ["--trainer.logger.save_dir", str(folder)] if row.value.endswith("CSVLogger") else []
-    return ["fit", *short, "--runs_dir", str(folder), f"--trainer.{name}", row.value, *device, *where]
+    rate = ["--trainer.callbacks.swa_lrs", "0.1"] if row.value.endswith("StochasticWeightAveraging") else []
+    return ["fit", *short, "--runs_dir", str(folder), f"--trainer.{name}", row.value, *device, *where, *rate]
 
 
 def test_every_option_of_the_trainer_has_a_row() -> None:
@@ -168,7 +176,7 @@ def table() -> str:
     for name, rows in ROWS.items():
         works = "; ".join(row.note for row in rows if not row.refused and row.note)
         yes = works or ("yes" if any(not row.refused for row in rows) else "")
-        lines.append(f"| `{name}` | {yes} | {'; '.join(row.note for row in rows if row.refused)} |")
+        lines.append(f"| `{name}` | {yes} | {'; '.join(row.note for row in rows if row.refused and row.note)} |")
     return "\n".join(lines)
 
 
