@@ -31,10 +31,10 @@ from lightning_app.cli.fit_callbacks import fit_callbacks, only, our_progress, s
 from lightning_app.cli.fit_run import FitRun, all_loggers, check_goes_on, require_own_process
 from lightning_app.cli.library_errors import option_error
 from lightning_app.cli.model_class import chosen_model
+from lightning_app.cli.monitor_checks import Monitor, check_logged, check_validated, logs_more, monitors
 from lightning_app.cli.option_checks import (
     check_averages,
     check_batches,
-    check_monitor,
     check_sides,
     check_trainer_options,
     log_every_epoch,
@@ -126,8 +126,12 @@ class CLI(EvaluationCLI):
             self.signals.listen(signal.SIGUSR1)  # at once: its default is to end the process
         config = self.option("trainer")
         check_trainer_options(config)
-        self.io = ChecksummedIO()
         own = as_list(config.callbacks)
+        if self.subcommand == "fit" and not logs_more(self.model, own):
+            check_logged("checkpoint.monitor", self.option("checkpoint").monitor)
+            for monitor in self._monitors():
+                check_logged(monitor.what, monitor.metric)
+        self.io = ChecksummedIO()
         kwargs["callbacks"] = [*own, *our_progress(config, own, on_terminal=stdout_is_terminal(this_launch().external))]
         kwargs["plugins"] = [*as_list(config.plugins), self.io]
         # Without it, Lightning adds a ModelCheckpoint beside ours.
@@ -183,13 +187,18 @@ class CLI(EvaluationCLI):
         """Raise a UsageError if data, model, ranks and options do not fit together."""
         launch, callbacks = this_launch(), as_list(self.option("trainer").callbacks)
         check_averages(callbacks, self.option("ema_decay"))
-        check_monitor("checkpoint.monitor", self.option("checkpoint").monitor, callbacks)
         # Lightning sets it without declaring it, and sets max_epochs to 1.
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             check_sides(self.datamodule, self.trainer.max_epochs)
         check_batches(self.datamodule, self.model, launch.world_size if launch.external else self.trainer.num_devices)
         log_every_epoch(self.trainer, self.datamodule.steps_per_epoch)
+        for monitor in self._monitors():
+            check_validated(monitor, len(self.datamodule.indices["val"]), self.trainer)
         require_own_process(self.trainer)
+
+    def _monitors(self) -> list[Monitor]:
+        """What waits for a metric, besides the choice of the best checkpoint."""
+        return list(monitors(as_list(self.option("trainer").callbacks), self._options()["model"].get("lr_scheduler")))
 
     def _save_config(self, folder: Path) -> None:
         """Write config.yaml, which fit can read again."""

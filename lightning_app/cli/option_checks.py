@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 
@@ -11,9 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BatchSizeFinder,
-    EarlyStopping,
     LearningRateFinder,
-    ModelCheckpoint,
     ModelPruning,
     StochasticWeightAveraging,
     WeightAveraging,
@@ -29,8 +26,6 @@ from models.dry_run import check_takes
 from models.errors import ModelError
 
 log = logging.getLogger(__name__)
-# What the model logs, and so what one of Lightning's callbacks can monitor.
-METRICS = ("train/loss", *(f"val/{name}" for name in ("acc", "top3", "ece", "loss", "balanced_acc", "f1")))
 NOT_FLOAT32 = ("16-true", "bf16-true", "64-true", "64")  # the last is Lightning's other name for 64-true
 NO_PLACE: dict[type, str] = {
     BatchSizeFinder: "would change data.batch_size, which is part of a run's identity and of its schedule. Choose one "
@@ -39,8 +34,8 @@ NO_PLACE: dict[type, str] = {
     "few short runs with --model.optimizer.init_args.lr",
     BackboneFinetuning: "looks for a module model.backbone, but that is a name here. Use --model.freeze_backbone, "
     "--model.freeze_layers or --model.head_lr_factor",
-    StochasticWeightAveraging: "cannot continue from within an epoch, so a resumed run would differ. Use --ema_decay; or "
-    "lightning.pytorch.callbacks.WeightAveraging and --ema_decay 0",
+    StochasticWeightAveraging: "cannot continue from within an epoch, so a resumed run would differ. Use --ema_decay; "
+    "or lightning.pytorch.callbacks.WeightAveraging and --ema_decay 0",
     ModelPruning: "changes the network's modules, so this program's checkpoints would not load into it",
 }
 
@@ -144,8 +139,6 @@ def check_callbacks(callbacks: Sequence[pl.Callback]) -> None:
         for kind, why in NO_PLACE.items():
             if isinstance(callback, kind):
                 raise UsageError(f"--trainer.callbacks has {name}, which {why}.")
-        if isinstance(callback, (EarlyStopping, ModelCheckpoint)) and callback.monitor is not None:
-            check_monitor(f"{name}'s monitor", callback.monitor, callbacks)
 
 
 def check_averages(callbacks: Sequence[pl.Callback], ema_decay: float) -> None:
@@ -156,13 +149,3 @@ def check_averages(callbacks: Sequence[pl.Callback], ema_decay: float) -> None:
                 f"--trainer.callbacks has {type(callback).__name__}, but --ema_decay {ema_decay} averages the weights "
                 "already; add --ema_decay 0, or leave the callback out."
             )
-
-
-def check_monitor(what: str, monitor: str, callbacks: Sequence[pl.Callback] = ()) -> None:
-    """Raise a UsageError for a monitored metric that nothing logs; a user's callback may log any."""
-    own = [callback for callback in callbacks if not type(callback).__module__.startswith("lightning.")]
-    if own or monitor in (*METRICS, "epoch", "step"):
-        return
-    near = difflib.get_close_matches(monitor, METRICS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    raise UsageError(f"{what} is {monitor}; expected one of {', '.join(METRICS)}{hint}")

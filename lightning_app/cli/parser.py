@@ -25,6 +25,10 @@ EXPECTED = re.compile(r"Expected an? (?!path but )(.+?)(?:\. Got value: .*)?$", 
 NOT_MADE = re.compile(
     r"expects a function or a callable class: (?!Parser key)(.+?)(?:\. Got value: .*)?$", re.MULTILINE
 )
+AMBIGUOUS = re.compile(
+    r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.+)\.$", re.MULTILINE
+)
+NO_IMPORT_PATH = re.compile(r"Expected a dot import path string: (.+)$", re.MULTILINE)
 BAD_CLASS = re.compile(r"Problem with given class_path '(.+?)':\s+(.+)")
 NO_TABLE = re.compile(r"Unable to load config [\"'](.+?)[\"']")
 COMBINED = re.compile(r"\b(SequentialLR|ChainedScheduler)\b")
@@ -94,11 +98,14 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
             f"model.lr_scheduler is a {combined[1]}, which takes schedule objects; use models.schedules.PerStep, which "
             "builds them, one after the other or multiplied (docs/training.md)."
         )
+    if ambiguous := AMBIGUOUS.search(message):
+        return f"{option} is {ambiguous[1]}, and several classes have that name; expected one of {ambiguous[2]}."
     if problem := BAD_CLASS.search(message):
         return f"{option} has {problem[1]}, which cannot be created: {problem[2].rstrip('.')}."
     if reason := NOT_MADE.search(message):
         return f"{option} cannot be created: {reason[1]}."
-    value, expected = VALUE.search(message), dict.fromkeys(map(type_in_words, EXPECTED.findall(message)))
+    value = VALUE.search(message) or NO_IMPORT_PATH.search(message)
+    expected = dict.fromkeys(map(type_in_words, EXPECTED.findall(message)))
     if option == "trainer.strategy" and value and value[1] in StrategyRegistry.available_strategies():
         return (
             f"trainer.strategy is {value[1]}, Lightning's name; expected one of auto, cpu, gpu, ddp, or a class path "

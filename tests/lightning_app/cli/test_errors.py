@@ -72,6 +72,35 @@ FIT = [
         "evaluated at 32 pixels",
         "Give --data.image_size one side, or a list of 1",
     ),
+    Mistake(
+        "monitor without validation",
+        "--data.val_fraction 0 --trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss",
+        "EarlyStopping's monitor is val/loss",
+        "no validation images",
+        "set data.val_fraction",
+    ),
+    Mistake(
+        "plateau without validation",
+        "--trainer.check_val_every_n_epoch 2 --model.lr_scheduler torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "the monitor of model.lr_scheduler is val/loss",
+        "needed after every epoch",
+        "leave that out",
+    ),
+    Mistake(
+        "plateau's monitor",
+        "--model.lr_scheduler lightning.pytorch.cli.ReduceLROnPlateau --model.lr_scheduler.monitor val_loss",
+        "the monitor of model.lr_scheduler is val_loss",
+        "expected one of train/loss, val/acc",
+        "did you mean val/loss?",
+    ),
+    Mistake(
+        "short name of two classes",
+        "--model.lr_scheduler ReduceLROnPlateau",
+        "model.lr_scheduler is ReduceLROnPlateau",
+        "expected one of torch.optim.lr_scheduler.ReduceLROnPlateau, lightning.pytorch.cli.ReduceLROnPlateau.",
+        "--help",
+    ),
+    Mistake("no optimizer", "--model.optimizer Foo", "model.optimizer is Foo", "expected a class path.", "--help"),
     Mistake("batch of none", "--data.batch_size 0", "data.batch_size is 0", "expected", "1 or more"),
     Mistake(
         "batch beyond the data", "--data.batch_size 999", "is 999", f"{TRAIN} training images", f"to {TRAIN} or less"

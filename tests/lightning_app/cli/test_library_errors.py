@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning_utilities.core.imports import RequirementCache
 
 from lightning_app.cli.library_errors import option_error
-from lightning_app.cli.option_checks import check_callbacks, check_monitor
 from lightning_app.errors import UsageError
 
 WEIGHTS = [torch.nn.Parameter(torch.ones(1))]
@@ -82,17 +80,3 @@ def test_of_a_class_that_an_option_names_its_own_reason_is_shown() -> None:
         "lightning.pytorch.loggers.WandbLogger cannot be created: No account. Change or leave out that option (--debug "
         "shows the traceback)."
     )
-
-
-@pytest.mark.parametrize("kind", [EarlyStopping, ModelCheckpoint])
-def test_a_monitor_that_nobody_logs_is_refused_with_the_metrics_there_are(kind: type) -> None:
-    with pytest.raises(UsageError, match=rf"{kind.__name__}'s monitor is val_loss; .*did you mean val/loss"):
-        check_callbacks([kind(monitor="val_loss")])
-    check_callbacks([kind(monitor="val/loss")])
-
-
-def test_a_callback_of_the_users_own_may_log_what_is_monitored() -> None:
-    class Own(EarlyStopping):
-        """Logs something."""
-
-    check_monitor("EarlyStopping's monitor", "mine", [Own(monitor="mine")])
