@@ -68,9 +68,9 @@ def check_validated(monitor: Monitor, val_images: int, trainer: pl.Trainer) -> N
     waits = f"{monitor.what} is {monitor.metric}, but"
     if not val_images:
         raise UsageError(f"{waits} there are no validation images; set data.val_fraction, or monitor train/loss.")
-    if not trainer.limit_val_batches:  # type: ignore[attr-defined]  # set by a connector
+    if not trainer.limit_val_batches:
         raise UsageError(f"{waits} trainer.limit_val_batches is 0; leave that out, or monitor train/loss.")
-    every = trainer.check_val_every_n_epoch  # type: ignore[attr-defined]  # as above
+    every = trainer.check_val_every_n_epoch
     if monitor.every_epoch and every and every > 1:
         raise UsageError(
             f"{waits} trainer.check_val_every_n_epoch is {every}, and it is needed after every epoch; leave that "

@@ -46,7 +46,7 @@ class Trainer(pl.Trainer):
         **kwargs: Any,
     ) -> None:
         kwargs["use_distributed_sampler"] = False  # our shards already account for the rank
-        devices = None if devices in ("auto", -1) else devices
+        devices = None if devices == "auto" or devices == -1 else devices
         if isinstance(strategy, Strategy):
             super().__init__(strategy=strategy, devices=devices or "auto", precision=precision, **kwargs)  # type: ignore[arg-type]  # Lightning checks the name
             return
