@@ -31,17 +31,17 @@ class Monitor(NamedTuple):
     every_epoch: bool
 
 
-def monitors(callbacks: Sequence[pl.Callback], schedule: Mapping[str, Any] | None = None) -> Iterator[Monitor]:
+def monitors(callbacks: Sequence[pl.Callback], schedule: Mapping[str, Any] | str | None) -> Iterator[Monitor]:
     """What Lightning's callbacks wait for, and the schedule.
 
     Args:
-        schedule: class_path and init_args of model.lr_scheduler.
+        schedule: the option model.lr_scheduler: class_path and init_args, or the path of a function.
     """
     for callback in callbacks:
         if isinstance(callback, (EarlyStopping, ModelCheckpoint)) and callback.monitor is not None:
             at_epoch_end = isinstance(callback, EarlyStopping) and bool(callback._check_on_train_epoch_end)
             yield Monitor(f"{type(callback).__name__}'s monitor", callback.monitor, at_epoch_end)
-    if schedule and schedule["class_path"] in PLATEAUS:
+    if isinstance(schedule, Mapping) and schedule["class_path"] in PLATEAUS:
         metric = schedule.get("init_args", {}).get("monitor", "val/loss")  # torch's has none
         yield Monitor("the monitor of model.lr_scheduler", metric, every_epoch=True)
 

@@ -39,11 +39,12 @@ def test_early_stopping_checkpoints_and_a_plateau_wait_for_metrics() -> None:
     ("schedule", "metrics"),
     [
         (None, []),
+        ("my_module.make_schedule", []),
         ({"class_path": "torch.optim.lr_scheduler.StepLR"}, []),
         ({"class_path": "torch.optim.lr_scheduler.ReduceLROnPlateau"}, ["val/loss"]),
     ],
 )
-def test_of_the_schedules_only_a_plateau_waits(schedule: dict[str, Any] | None, metrics: list[str]) -> None:
+def test_of_the_schedules_only_a_plateau_waits(schedule: dict[str, Any] | str | None, metrics: list[str]) -> None:
     assert [monitor.metric for monitor in monitors([LearningRateMonitor()], schedule)] == metrics
 
 
