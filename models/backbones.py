@@ -28,9 +28,14 @@ def build_backbone(name: str, num_classes: int, dropout: float | None = None) ->
     check_name(name)
     options: dict[str, Any] = ONE_ANSWER.get(name, {}) | ({} if dropout is None else {"dropout": dropout})
     try:
-        return models.get_model(name, weights=None, num_classes=num_classes, **options)
+        network = models.get_model(name, weights=None, num_classes=num_classes, **options)
     except TypeError as error:
         raise ModelError(f"backbone {name} takes no dropout rate ({error}); leave model.dropout at null.") from error
+    if isinstance(network, models.MNASNet):
+        from models.mnasnet import AnyVersionMNASNet
+
+        network.__class__ = AnyVersionMNASNet
+    return network
 
 
 def check_name(name: str) -> None:
@@ -54,10 +59,7 @@ def head_name(network: nn.Module) -> str:
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load tensors that fit into a network, whatever their origin.
-
-    With the versions of the network's modules: files store none, and MNASNet refuses a state without.
-    """
+    """Load tensors that fit into a network; what they leave out stays as it is."""
     state = network.state_dict()
     state.update(tensors)
     network.load_state_dict(state)

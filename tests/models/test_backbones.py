@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,6 +42,15 @@ def test_a_backbone_gives_logits_and_every_parameter_takes_part_in_a_step(backbo
     assert head_name(network.backbone) == head
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
     torch.testing.assert_close(bias.detach(), before - 0.1 * bias.grad)
+
+
+def test_a_mnasnet_takes_a_state_without_versions_also_as_a_copy() -> None:
+    """As averaged weights and files are."""
+    network = Network("mnasnet0_5", 3)
+    for loaded in (Network("mnasnet0_5", 3), copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        state = {name: tensor + 1 for name, tensor in network.state_dict().items()}
+        loaded.load_state_dict(state)
+        torch.testing.assert_close(dict(loaded.state_dict()), state)
 
 
 def test_an_unknown_backbone_names_the_nearest() -> None:
