@@ -80,4 +80,4 @@ def draw(axes: Axes, rows: list[dict[str, str]], styles: dict[str, str], percent
             axes.plot(*zip(*points, strict=True), style, color=color, label=name, markersize=5)
     axes.grid(alpha=0.3)
     if axes.has_data():
-        axes.legend()
+        axes.legend(loc="lower right" if percent else "upper right")  # accuracies rise, losses fall
