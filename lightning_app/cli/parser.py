@@ -29,6 +29,7 @@ AMBIGUOUS = re.compile(
     r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.+)\.$", re.MULTILINE
 )
 NO_IMPORT_PATH = re.compile(r"Expected a dot import path string: (.+)$", re.MULTILINE)
+NO_CLASS = "Expected an import path or a subclass spec, but got None"
 BAD_CLASS = re.compile(r"Problem with given class_path '(.+?)':\s+(.+)")
 NO_TABLE = re.compile(r"Unable to load config [\"'](.+?)[\"']")
 COMBINED = re.compile(r"\b(SequentialLR|ChainedScheduler)\b")
@@ -39,6 +40,7 @@ TYPES = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "text",
     "<class 'list'>": "a list",
+    "<class 'collections.abc.Iterable'>": "a list",
     "<class 'NoneType'>": "null",
 }
 
@@ -102,6 +104,8 @@ def in_plain_words(message: str, options: Iterable[str]) -> str:
         return f"{option} is {ambiguous[1]}, and several classes have that name; expected one of {ambiguous[2]}."
     if problem := BAD_CLASS.search(message):
         return f"{option} has {problem[1]}, which cannot be created: {problem[2].rstrip('.')}."
+    if NO_CLASS in message:
+        return f"{option} is null; expected a class path."
     if reason := NOT_MADE.search(message):
         return f"{option} cannot be created: {reason[1]}."
     value = VALUE.search(message) or NO_IMPORT_PATH.search(message)

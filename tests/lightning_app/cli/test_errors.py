@@ -100,6 +100,10 @@ FIT = [
         "expected one of torch.optim.lr_scheduler.ReduceLROnPlateau, lightning.pytorch.cli.ReduceLROnPlateau.",
         "--help",
     ),
+    Mistake("null", "--model.optimizer null", "model.optimizer is null", "expected a class path.", "--help"),
+    Mistake(
+        "logger", "--trainer.logger Foo", "trainer.logger is Foo", "expected a class path or a list or true", "--help"
+    ),
     Mistake("no optimizer", "--model.optimizer Foo", "model.optimizer is Foo", "expected a class path.", "--help"),
     Mistake("batch of none", "--data.batch_size 0", "data.batch_size is 0", "expected", "1 or more"),
     Mistake(
