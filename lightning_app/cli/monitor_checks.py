@@ -24,11 +24,13 @@ class Monitor(NamedTuple):
         what: what to call it in an error.
         metric: the name of the metric.
         every_epoch: whether it needs the metric at the end of every epoch; otherwise, after each validation.
+        otherwise: what to do without validation.
     """
 
     what: str
     metric: str
     every_epoch: bool
+    otherwise: str = "monitor train/loss"
 
 
 def monitors(callbacks: Sequence[pl.Callback], schedule: Mapping[str, Any] | str | None) -> Iterator[Monitor]:
@@ -43,7 +45,8 @@ def monitors(callbacks: Sequence[pl.Callback], schedule: Mapping[str, Any] | str
             yield Monitor(f"{type(callback).__name__}'s monitor", callback.monitor, at_epoch_end)
     if isinstance(schedule, Mapping) and schedule["class_path"] in PLATEAUS:
         metric = schedule.get("init_args", {}).get("monitor", "val/loss")  # torch's has none
-        yield Monitor("the monitor of model.lr_scheduler", metric, every_epoch=True)
+        otherwise = f"use {PLATEAUS[1]} with the monitor train/loss"
+        yield Monitor("the monitor of model.lr_scheduler", metric, True, otherwise)
 
 
 def logs_more(model: ImageClassifier, callbacks: Sequence[pl.Callback]) -> bool:
@@ -67,12 +70,12 @@ def check_validated(monitor: Monitor, val_images: int, trainer: pl.Trainer) -> N
         return
     waits = f"{monitor.what} is {monitor.metric}, but"
     if not val_images:
-        raise UsageError(f"{waits} there are no validation images; set data.val_fraction, or monitor train/loss.")
+        raise UsageError(f"{waits} there are no validation images; set data.val_fraction, or {monitor.otherwise}.")
     if not trainer.limit_val_batches:
-        raise UsageError(f"{waits} trainer.limit_val_batches is 0; leave that out, or monitor train/loss.")
+        raise UsageError(f"{waits} trainer.limit_val_batches is 0; leave that out, or {monitor.otherwise}.")
     every = trainer.check_val_every_n_epoch
     if monitor.every_epoch and every and every > 1:
         raise UsageError(
             f"{waits} trainer.check_val_every_n_epoch is {every}, and it is needed after every epoch; leave that "
-            "out, or monitor train/loss."
+            f"out, or {monitor.otherwise}."
         )

@@ -84,7 +84,7 @@ FIT = [
         "--trainer.check_val_every_n_epoch 2 --model.lr_scheduler torch.optim.lr_scheduler.ReduceLROnPlateau",
         "the monitor of model.lr_scheduler is val/loss",
         "needed after every epoch",
-        "leave that out",
+        "leave that out, or use lightning.pytorch.cli.ReduceLROnPlateau with the monitor train/loss.",
     ),
     Mistake(
         "plateau's monitor",
